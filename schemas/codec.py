@@ -1,0 +1,114 @@
+"""The one codec: Arrow record batches to and from Kafka messages, in CloudEvents binary mode.
+
+Value: an Arrow IPC stream of one batch whose schema names topic and version. Headers:
+ce_specversion, ce_id, ce_source, ce_type, content-type, and gl_registry_offset where a batch was
+made with the registry as of that offset. No clock: ce_id says where a batch came from, so the same
+input gives the same bytes. Python objects are never unpickled.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import pyarrow as pa
+
+from schemas.errors import DecodeError
+from schemas.topic import Topic
+
+ARROW = "application/vnd.apache.arrow.stream"
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+CLOUDEVENT = "application/cloudevents"
+REGISTRY_OFFSET = "gl_registry_offset"
+
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+_PICKLE_PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+
+Headers = list[tuple[str, bytes]]
+
+
+def header_map(headers: Iterable[tuple[str, bytes]] | Mapping[str, bytes] | None) -> dict[str, str]:
+    """Kafka headers as text by lower-case name; a header that is not UTF-8 is left out."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    known = {}
+    for name, value in pairs:
+        try:
+            known[name.lower()] = value.decode() if value is not None else ""
+        except UnicodeDecodeError:
+            continue
+    return known
+
+
+def event_headers(event_type: str, event_id: str, source: str, content_type: str) -> Headers:
+    """CloudEvents 1.0 headers of a Kafka message in binary mode."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", event_type.encode()),
+        ("content-type", content_type.encode()),
+    ]
+
+
+def encode(topic: Topic, batch: pa.RecordBatch) -> bytes:
+    """A batch of the topic's columns as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, topic.schema, options=_OPTIONS) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def refuse_pickle(value: bytes, headers: Mapping[str, str]) -> None:
+    """Raises DecodeError where bytes are or claim to be a Python pickle."""
+    if "pickle" in headers.get("content-type", "") or value[:2] in _PICKLE_PROTOCOLS:
+        raise DecodeError("pickled Python objects are never read", "send JSON or Arrow")
+
+
+def decode(topic: Topic, value: bytes | None, headers: Mapping[str, str]) -> pa.RecordBatch:
+    """The batch of a message of `topic`; headers as header_map gives them.
+
+    Raises DecodeError: empty value, pickle, other content type, other topic or version, other
+    columns, or bytes that are not Arrow.
+    """
+    if value is None:
+        raise DecodeError(f"{topic.name}: empty message", "a batch topic has no tombstones")
+    refuse_pickle(value, headers)
+    content_type = headers.get("content-type", ARROW)
+    if content_type != ARROW:
+        raise DecodeError(f"{topic.name}: content type {content_type!r}", f"send {ARROW}")
+    event_type = headers.get("ce_type", topic.event_type)
+    if event_type != topic.event_type:
+        raise DecodeError(
+            f"{topic.name}: event type {event_type!r} is not {topic.event_type!r}",
+            "upgrade the older side, or replay with its version",
+        )
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
+            _check_schema(topic, reader.schema)
+            batches = list(reader)
+        if not batches:
+            return topic.empty
+        batch = batches[0]
+        if len(batches) > 1:
+            batch = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+        batch.validate(full=True)
+    except (pa.ArrowInvalid, OSError, pa.ArrowNotImplementedError) as error:
+        raise DecodeError(f"{topic.name}: not a readable Arrow batch: {error}") from None
+    return batch
+
+
+def _check_schema(topic: Topic, schema: pa.Schema) -> None:
+    metadata = schema.metadata or {}
+    version = metadata.get(b"gridloom.version", b"").decode()
+    name = metadata.get(b"gridloom.topic", topic.name.encode()).decode()
+    if name != topic.name or (version and version != str(topic.version)):
+        raise DecodeError(
+            f"{topic.name}: batch is {name} version {version or '?'}, expected {topic.version}",
+            "upgrade the older side, or replay with its version",
+        )
+    if not schema.equals(topic.schema):
+        theirs = {f.name: f.type for f in schema}
+        ours = {f.name: f.type for f in topic.schema}
+        differ = [n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n)]
+        raise DecodeError(
+            f"{topic.name}: columns differ: {', '.join(sorted(differ)) or 'order or nullability'}",
+            f"send exactly {', '.join(ours)}",
+        )

@@ -1,0 +1,198 @@
+"""Registry: who may send, what a meter belongs to, what energy costs, who may read.
+
+One JSON entry a record of the compacted topic `registry`, its key kind/id/valid_from_ms. Every
+entry is dated: it holds from valid_from_ms until a later entry of the same kind and id.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from schemas.errors import RegistryError
+from schemas.topic import INT64, SYMBOL, TEXT, Column, Topic
+
+HOUR_MS = 3_600_000
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every entry has: an id, and from when it holds (UTC ms)."""
+
+    id: str
+    valid_from_ms: int = 0
+
+    @property
+    def kind(self) -> str:
+        return str(self.__struct_config__.tag)
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}/{self.id}/{self.valid_from_ms}"
+
+
+class Provider(Entry, tag_field="kind", tag="provider"):
+    """Who publishes; public_key is Ed25519, base64 (signed sources)."""
+
+    name: str = ""
+    public_key: str = ""
+
+
+class Site(Entry, tag_field="kind", tag="site"):
+    """A data centre in a hub; `shard` splits a very large site over partitions."""
+
+    hub_id: str
+    name: str = ""
+
+
+class Meter(Entry, tag_field="kind", tag="meter"):
+    """A meter: where it is, who pays, and what of its readings is plausible.
+
+    rating_w bounds register differences (0 = unbounded); register_modulus is the counter's size in
+    base units (0 = never rolls over). max_age_ms and max_ahead_ms bound end_ms against receipt.
+    """
+
+    site_id: str
+    account_id: str
+    rack_id: str = ""
+    rating_w: int = 0
+    register_modulus: int = 0
+    max_age_ms: int = 48 * HOUR_MS
+    max_ahead_ms: int = 300_000
+
+
+class Account(Entry, tag_field="kind", tag="account"):
+    """Who pays, by which tariff."""
+
+    tariff_id: str
+    name: str = ""
+
+
+class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Price from an hour of the local day until another (24 = midnight)."""
+
+    from_hour: int
+    to_hour: int
+    price_micro_per_kwh: int
+
+
+class Tariff(Entry, tag_field="kind", tag="tariff"):
+    """Time-of-use tariff: bands cover the 24 hours of the local day without overlap."""
+
+    bands: tuple[Band, ...]
+    currency: str = "CNY"
+    utc_offset_ms: int = 0
+
+    def price_micro_per_kwh(self, at_ms: int) -> int:
+        """Price of the band that the moment lies in."""
+        hour = (at_ms + self.utc_offset_ms) // HOUR_MS % 24
+        return next(b.price_micro_per_kwh for b in self.bands if b.from_hour <= hour < b.to_hour)
+
+
+class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One condition of a row filter; all of a contract's must hold."""
+
+    column: str
+    op: Literal["eq", "ne", "lt", "le", "gt", "ge", "in"]
+    value: str | int | float | list[str] | list[int]
+
+
+class Contract(Entry, tag_field="kind", tag="contract"):
+    """What a subscriber may read: columns and rows of one topic, until valid_to_ms."""
+
+    subscriber: str
+    topic: str
+    columns: tuple[str, ...]
+    where: tuple[Condition, ...] = ()
+    purpose: str = ""
+    format: Literal["json", "arrow"] = "json"
+    valid_to_ms: int | None = None
+
+
+class Domain(Entry, tag_field="kind", tag="domain"):
+    """A scheduling domain: its tick, horizon and weights (money in `currency`, carbon per t)."""
+
+    partition: int
+    tick_ms: int = HOUR_MS
+    steps: int = 24
+    voll_per_mwh: float = 20_000.0
+    carbon_price_per_t: float = 0.0
+    currency: str = "CNY"
+
+
+AnyEntry = Provider | Site | Meter | Account | Tariff | Contract | Domain
+KINDS = ("provider", "site", "meter", "account", "tariff", "contract", "domain")
+
+REGISTRY = Topic(
+    "registry",
+    "Registered providers, sites, meters, accounts, tariffs, contracts and domains, dated.",
+    (
+        Column("kind", SYMBOL, "provider, site, meter, account, tariff, contract or domain"),
+        Column("id", TEXT, "of the thing"),
+        Column("valid_from_ms", INT64, "from when the entry holds, UTC", "ms"),
+    ),
+    key=("kind", "id", "valid_from_ms"),
+    partitions=1,
+    form="json",
+    compacted=True,
+    written_by=("admin",),
+    read_by=("ingest", "agents"),
+)
+
+_DECODER = msgspec.json.Decoder(AnyEntry)
+
+
+def parse_entry(value: bytes) -> AnyEntry:
+    """One JSON entry, checked. Raises RegistryError that names the field."""
+    try:
+        entry = _DECODER.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RegistryError(
+            f"registry entry refused: {error}", f"entry was {value[:200]!r}; correct the field"
+        ) from None
+    if not entry.id or "/" in entry.id and not isinstance(entry, Meter):
+        raise RegistryError(
+            f"registry entry refused: id {entry.id!r}", "use a non-empty id without /"
+        )
+    if isinstance(entry, Tariff):
+        _check_bands(entry)
+    if isinstance(entry, Contract):
+        _check_contract(entry)
+    if isinstance(entry, Domain) and (entry.tick_ms <= 0 or entry.steps <= 0):
+        raise RegistryError(f"domain {entry.id}: tick_ms and steps must be positive")
+    return entry
+
+
+def format_entry(entry: AnyEntry) -> bytes:
+    """The entry as JSON, keys in the order of the class."""
+    return msgspec.json.encode(entry)
+
+
+def _check_bands(tariff: Tariff) -> None:
+    hour = 0
+    for band in sorted(tariff.bands, key=lambda b: b.from_hour):
+        if band.from_hour != hour or band.to_hour <= band.from_hour or band.price_micro_per_kwh < 0:
+            break
+        hour = band.to_hour
+    if hour != 24:
+        raise RegistryError(
+            f"tariff {tariff.id}: bands do not cover hours 0 to 24 once at prices >= 0",
+            "give bands with from_hour and to_hour that join",
+        )
+
+
+def _check_contract(contract: Contract) -> None:
+    from schemas import TOPICS  # the catalogue holds this module's topic too
+
+    topic = TOPICS.get(contract.topic)
+    if topic is None or "deliver" not in topic.read_by:
+        served = sorted(name for name, t in TOPICS.items() if "deliver" in t.read_by)
+        raise RegistryError(
+            f"contract {contract.id}: topic {contract.topic!r} is not delivered",
+            f"choose one of {', '.join(served)}",
+        )
+    named = (*contract.columns, *(c.column for c in contract.where))
+    unknown = [name for name in named if name not in topic.by_name]
+    if unknown or not contract.columns:
+        raise RegistryError(
+            f"contract {contract.id}: {topic.name} has no column {unknown or '(none given)'}",
+            f"choose from {', '.join(topic.by_name)}",
+        )
