@@ -1,4 +1,4 @@
-"""The JSON form of a row: field names are the columns', integers stay integers, bytes are base64."""
+"""The JSON form of a row: the columns' names, integers as integers, bytes in base64."""
 
 import base64
 

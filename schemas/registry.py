@@ -29,21 +29,21 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return f"{self.kind}/{self.id}/{self.valid_from_ms}"
 
 
-class Provider(Entry, tag_field="kind", tag="provider"):
+class Provider(Entry, frozen=True, tag_field="kind", tag="provider"):
     """Who publishes; public_key is Ed25519, base64 (signed sources)."""
 
     name: str = ""
     public_key: str = ""
 
 
-class Site(Entry, tag_field="kind", tag="site"):
+class Site(Entry, frozen=True, tag_field="kind", tag="site"):
     """A data centre in a hub; `shard` splits a very large site over partitions."""
 
     hub_id: str
     name: str = ""
 
 
-class Meter(Entry, tag_field="kind", tag="meter"):
+class Meter(Entry, frozen=True, tag_field="kind", tag="meter"):
     """A meter: where it is, who pays, and what of its readings is plausible.
 
     rating_w bounds register differences (0 = unbounded); register_modulus is the counter's size in
@@ -59,7 +59,7 @@ class Meter(Entry, tag_field="kind", tag="meter"):
     max_ahead_ms: int = 300_000
 
 
-class Account(Entry, tag_field="kind", tag="account"):
+class Account(Entry, frozen=True, tag_field="kind", tag="account"):
     """Who pays, by which tariff."""
 
     tariff_id: str
@@ -74,7 +74,7 @@ class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_micro_per_kwh: int
 
 
-class Tariff(Entry, tag_field="kind", tag="tariff"):
+class Tariff(Entry, frozen=True, tag_field="kind", tag="tariff"):
     """Time-of-use tariff: bands cover the 24 hours of the local day without overlap."""
 
     bands: tuple[Band, ...]
@@ -92,10 +92,10 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     column: str
     op: Literal["eq", "ne", "lt", "le", "gt", "ge", "in"]
-    value: str | int | float | list[str] | list[int]
+    value: str | int | float | list[str | int]
 
 
-class Contract(Entry, tag_field="kind", tag="contract"):
+class Contract(Entry, frozen=True, tag_field="kind", tag="contract"):
     """What a subscriber may read: columns and rows of one topic, until valid_to_ms."""
 
     subscriber: str
@@ -107,7 +107,7 @@ class Contract(Entry, tag_field="kind", tag="contract"):
     valid_to_ms: int | None = None
 
 
-class Domain(Entry, tag_field="kind", tag="domain"):
+class Domain(Entry, frozen=True, tag_field="kind", tag="domain"):
     """A scheduling domain: its tick, horizon and weights (money in `currency`, carbon per t)."""
 
     partition: int
@@ -137,13 +137,13 @@ REGISTRY = Topic(
     read_by=("ingest", "agents"),
 )
 
-_DECODER = msgspec.json.Decoder(AnyEntry)
+_DECODER: msgspec.json.Decoder[AnyEntry] = msgspec.json.Decoder(AnyEntry)
 
 
 def parse_entry(value: bytes) -> AnyEntry:
     """One JSON entry, checked. Raises RegistryError that names the field."""
     try:
-        entry = _DECODER.decode(value)
+        entry: AnyEntry = _DECODER.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RegistryError(
             f"registry entry refused: {error}", f"entry was {value[:200]!r}; correct the field"

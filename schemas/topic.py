@@ -17,7 +17,7 @@ BINARY = pa.binary()
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: name (units in it), Arrow type, what it says, its unit, whether it may be null."""
+    """One column: name (units in it), Arrow type, what it says, its unit; may it be null."""
 
     name: str
     type: pa.DataType
