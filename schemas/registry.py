@@ -148,7 +148,7 @@ def parse_entry(value: bytes) -> AnyEntry:
         raise RegistryError(
             f"registry entry refused: {error}", f"entry was {value[:200]!r}; correct the field"
         ) from None
-    if not entry.id or "/" in entry.id and not isinstance(entry, Meter):
+    if not entry.id:
         raise RegistryError(
             f"registry entry refused: id {entry.id!r}", "use a non-empty id without /"
         )

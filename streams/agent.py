@@ -1,0 +1,134 @@
+"""An agent: a pure step over the batches of one topic, and the register of all agents.
+
+`@agent` leaves `step` a plain function and registers it once; the worker, the contract suite, the
+metrics and `gridloom topics` all read that register. A step has no clock, no random and no I/O:
+the same state and the same batch give the same bytes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, Self
+
+import pyarrow as pa
+
+from schemas import DEAD_LETTER, REASONS, Topic
+from streams.registry import RegistryView
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One message of a batch topic, decoded; `registry` is the registry as of registry_offset."""
+
+    topic: Topic
+    partition: int
+    offset: int
+    rows: pa.RecordBatch
+    registry: RegistryView
+    registry_offset: int = -1
+    timestamp_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One row of the batch that cannot be accepted, and why (a reason of schemas.deadletter)."""
+
+    row: int
+    reason: str
+    field: str
+    message: str
+
+    def __post_init__(self) -> None:
+        assert self.reason in REASONS, f"reason {self.reason!r} is not in schemas.deadletter"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Rows for one batch topic; the runtime splits them by the topic's partition column."""
+
+    topic: Topic
+    rows: pa.RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One ready message for a contract's topic: partition 0, in order."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    content_type: str
+    event_type: str
+
+
+@dataclass(slots=True)
+class Emit:
+    """What a step brings forth: outputs, refused rows, and what became of the other rows.
+
+    consumed = accepted + duplicate + superseded + dead-lettered, over the rows of the batch.
+    """
+
+    outputs: list[Output] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    accepted: int = 0
+    duplicate: int = 0
+    superseded: int = 0
+
+
+class State(Protocol):
+    """State of one source partition: a pure function of the messages applied so far."""
+
+    VERSION: ClassVar[int]
+
+    def dump(self) -> bytes: ...
+
+    @classmethod
+    def load(cls, dumped: bytes) -> Self: ...
+
+
+Step = Callable[..., Emit]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One registered step: which agent it is of, what it reads, what it may write, its state.
+
+    new_state(partition) makes the empty state of a source partition.
+    """
+
+    agent: str
+    source: Topic
+    outputs: tuple[Topic, ...]
+    state: type[State]
+    step: Step
+
+    @property
+    def name(self) -> str:
+        """agent.source: names the journal, and the stage in metrics and logs."""
+        return f"{self.agent}.{self.source.name}"
+
+    @property
+    def journal_topic(self) -> str:
+        return f"journal.{self.name}"
+
+
+STAGES: dict[str, Stage] = {}
+
+
+def agent(
+    name: str, *, source: Topic, outputs: tuple[Topic, ...] = (), state: type[State]
+) -> Callable[[Step], Step]:
+    """Register a step as the stage of agent `name` that reads `source`."""
+
+    def register(step: Step) -> Step:
+        stage = Stage(name, source, (*outputs, DEAD_LETTER), state, step)
+        assert stage.name not in STAGES, f"stage {stage.name} is registered twice"
+        STAGES[stage.name] = stage
+        return step
+
+    return register
+
+
+def stages_of(name: str) -> list[Stage]:
+    """The stages of one agent, in the order they were registered."""
+    return [stage for stage in STAGES.values() if stage.agent == name]
