@@ -1,6 +1,6 @@
 """Decisions of one tick of one domain: dispatch, placements, prices, signals and alerts."""
 
-from schemas.topic import BOOL, FLOAT64, INT64, SYMBOL, TEXT, Column, Topic
+from schemas.topic import BOOL, DOMAINS_MAX, FLOAT64, INT64, SYMBOL, TEXT, Column, Topic
 
 _TICK = (
     Column("tick_ms", INT64, "the tick, UTC", "ms"),
@@ -23,7 +23,7 @@ def _decision(name: str, doc: str, columns: tuple[Column, ...], key: tuple[str, 
         doc,
         (*_TICK, *columns),
         key=("domain", *key),
-        partitions=1,
+        partitions=DOMAINS_MAX,
         partition_by="domain",
         written_by=("dispatch",),
         read_by=("deliver",),

@@ -5,7 +5,7 @@ is one partition of `market`, so that a tick sees the same rows in the same orde
 """
 
 from schemas.telemetry import SOURCE_COLUMNS
-from schemas.topic import FLOAT64, INT64, SYMBOL, TEXT, Column, Topic
+from schemas.topic import DOMAINS_MAX, FLOAT64, INT64, SYMBOL, TEXT, Column, Topic
 
 JOB_CLASSES = ("general", "intelligent", "super")
 PRECISIONS = ("fp64", "fp32", "fp16", "int8")
@@ -100,7 +100,7 @@ MARKET = Topic(
     "Admitted market rows of one scheduling domain a partition, ticks included.",
     (*_COMMON, *_GRID, *_COMPUTE, *SOURCE_COLUMNS),
     key=("source", "source_partition", "source_offset", "source_row"),
-    partitions=1,
+    partitions=DOMAINS_MAX,
     partition_by="domain",
     written_by=("ingest",),
     read_by=("dispatch",),

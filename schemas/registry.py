@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from schemas.errors import RegistryError
-from schemas.topic import INT64, SYMBOL, TEXT, Column, Topic
+from schemas.topic import DOMAINS_MAX, INT64, SYMBOL, TEXT, Column, Topic
 
 HOUR_MS = 3_600_000
 
@@ -156,8 +156,8 @@ def parse_entry(value: bytes) -> AnyEntry:
         _check_bands(entry)
     if isinstance(entry, Contract):
         _check_contract(entry)
-    if isinstance(entry, Domain) and (entry.tick_ms <= 0 or entry.steps <= 0):
-        raise RegistryError(f"domain {entry.id}: tick_ms and steps must be positive")
+    if isinstance(entry, Domain):
+        _check_domain(entry)
     return entry
 
 
@@ -176,6 +176,16 @@ def _check_bands(tariff: Tariff) -> None:
         raise RegistryError(
             f"tariff {tariff.id}: bands do not cover hours 0 to 24 once at prices >= 0",
             "give bands with from_hour and to_hour that join",
+        )
+
+
+def _check_domain(domain: Domain) -> None:
+    if domain.tick_ms <= 0 or domain.steps <= 0:
+        raise RegistryError(f"domain {domain.id}: tick_ms and steps must be positive")
+    if not 0 <= domain.partition < DOMAINS_MAX:
+        raise RegistryError(
+            f"domain {domain.id}: partition {domain.partition} is not below {DOMAINS_MAX}",
+            "give each domain a partition of its own",
         )
 
 

@@ -14,6 +14,8 @@ TEXT = pa.string()
 SYMBOL = pa.dictionary(pa.int32(), pa.string())  # text with few distinct values in a batch
 BINARY = pa.binary()
 
+DOMAINS_MAX = 8  # partitions of the topics that hold one scheduling domain a partition
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -1,0 +1,127 @@
+"""Kafka clients with the settings that keep every promise: acks=all, idempotent, no auto-commit."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
+
+from schemas.errors import GridloomError
+from streams.settings import Settings
+
+MAX_MESSAGE_BYTES = 16 << 20
+FETCH_BYTES = 4 << 20
+
+
+class BrokerUnreachableError(GridloomError):
+    """No broker answers at the configured address."""
+
+
+def new_producer(settings: Settings, **options: object) -> AIOKafkaProducer:
+    """Idempotent, acks=all; not started."""
+    return AIOKafkaProducer(
+        **settings.kafka,
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=MAX_MESSAGE_BYTES,
+        **options,
+    )
+
+
+def new_consumer(settings: Settings, *topics: str, **options: object) -> AIOKafkaConsumer:
+    """Earliest, no auto-commit; not started."""
+    return AIOKafkaConsumer(
+        *topics,
+        **settings.kafka,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=FETCH_BYTES,
+        fetch_max_bytes=8 * FETCH_BYTES,
+        **options,
+    )
+
+
+@asynccontextmanager
+async def producer(settings: Settings, **options: object) -> AsyncIterator[AIOKafkaProducer]:
+    """A started producer, stopped (flushed) at the end."""
+    client = new_producer(settings, **options)
+    async with _started(client, settings):
+        yield client
+
+
+@asynccontextmanager
+async def consumer(
+    settings: Settings, *topics: str, **options: object
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A started consumer, stopped at the end."""
+    client = new_consumer(settings, *topics, **options)
+    async with _started(client, settings):
+        yield client
+
+
+@asynccontextmanager
+async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client, closed at the end."""
+    client = AIOKafkaAdminClient(**settings.kafka)
+    try:
+        await _start(client, settings)
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def _started(
+    client: AIOKafkaProducer | AIOKafkaConsumer, settings: Settings
+) -> AsyncIterator[None]:
+    try:
+        await _start(client, settings)
+        yield
+    finally:
+        await client.stop()
+
+
+async def _start(
+    client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient, settings: Settings
+) -> None:
+    try:
+        await client.start()
+    except KafkaConnectionError as error:
+        raise BrokerUnreachableError(
+            f"no Kafka broker answers at {settings.brokers or '(none given)'}: {error}",
+            "start one with `gridloom broker start`, or set GRIDLOOM_BROKERS",
+        ) from None
+
+
+async def read_all(
+    client: AIOKafkaConsumer, topic: str, partitions: set[int] | None = None
+) -> AsyncIterator[object]:
+    """Every record of a topic from its beginning to its end as of now, then stop.
+
+    Records of one partition come in order. The end is the last stable offset a consumer may read,
+    so compaction holes and transaction markers do not make it wait for ever.
+    """
+    known = client.partitions_for_topic(topic) or await _partitions(client, topic)
+    tps = [TopicPartition(topic, p) for p in sorted(partitions or known)]
+    client.assign(tps)
+    begin = await client.beginning_offsets(tps)
+    end = await client.end_offsets(tps)
+    for tp in tps:
+        client.seek(tp, begin[tp])
+    while any([await client.position(tp) < end[tp] for tp in tps]):
+        for tp, records in (await client.getmany(*tps, timeout_ms=500)).items():
+            for record in records:
+                if record.offset < end[tp]:
+                    yield record
+
+
+async def _partitions(client: AIOKafkaConsumer, topic: str) -> set[int]:
+    await client._client.force_metadata_update()
+    found: set[int] | None = client.partitions_for_topic(topic)
+    if not found:
+        await client.topics()  # asks the cluster for all topics
+        found = client.partitions_for_topic(topic)
+    if not found:
+        raise GridloomError(f"topic {topic} does not exist", "run `gridloom topics --create`")
+    return found

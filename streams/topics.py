@@ -1,0 +1,78 @@
+"""Topics on the cluster: created as the schemas say, never by accident; and what lies in them."""
+
+from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
+from aiokafka.errors import TopicAlreadyExistsError
+
+from schemas import TOPICS
+from streams.agent import STAGES
+from streams.client import MAX_MESSAGE_BYTES, admin, consumer
+from streams.settings import Settings
+
+_COMPACTED = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(32 << 20),
+    "min.cleanable.dirty.ratio": "0.1",
+    "max.message.bytes": str(MAX_MESSAGE_BYTES),
+}
+# A batch topic is kept by time and never compacted: the last batch of a key is not its whole.
+_BATCHES = {"cleanup.policy": "delete", "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+
+
+def wanted(settings: Settings) -> dict[str, NewTopic]:
+    """Every topic of the schemas and a journal a stage, as they should be on the cluster."""
+    topics = {
+        topic.name: (topic.partitions, _COMPACTED if topic.compacted else _BATCHES)
+        for topic in TOPICS.values()
+    }
+    for stage in STAGES.values():
+        topics[stage.journal_topic] = (stage.source.partitions, _COMPACTED)
+    return {
+        settings.topic(name): NewTopic(
+            settings.topic(name), partitions, settings.replication, topic_configs=dict(configs)
+        )
+        for name, (partitions, configs) in topics.items()
+    }
+
+
+async def create_topics(settings: Settings, names: list[str] | None = None) -> list[str]:
+    """Create what is missing of `names` (a contract's out.* topics) or of all; returns those."""
+    topics = wanted(settings)
+    if names is not None:
+        topics = {
+            name: NewTopic(name, 1, settings.replication, topic_configs=dict(_BATCHES))
+            for name in map(settings.topic, names)
+        }
+    async with admin(settings) as client:
+        present = set(await client.list_topics())
+        missing = [topic for name, topic in topics.items() if name not in present]
+        for topic in missing:
+            try:
+                await client.create_topics([topic])
+            except TopicAlreadyExistsError:
+                continue  # somebody else created it at the same moment
+    return sorted(topic.name for topic in missing)
+
+
+async def end_offsets(settings: Settings, names: list[str]) -> dict[str, dict[int, int]]:
+    """Partition -> next offset, of each topic on the cluster among `names`."""
+    async with consumer(settings) as client:
+        present = await client.topics()
+        tps = [
+            TopicPartition(name, partition)
+            for name in names
+            if name in present
+            for partition in client.partitions_for_topic(name) or ()
+        ]
+        ends = await client.end_offsets(tps) if tps else {}
+    result: dict[str, dict[int, int]] = {name: {} for name in names if name in present}
+    for tp, end in ends.items():
+        result[tp.topic][tp.partition] = end
+    return result
+
+
+async def group_offsets(settings: Settings, group: str) -> dict[TopicPartition, tuple[int, str]]:
+    """Committed offset and metadata of each partition that a consumer group has read."""
+    async with admin(settings) as client:
+        found = await client.list_consumer_group_offsets(group)
+    return {tp: (at.offset, at.metadata) for tp, at in found.items()}

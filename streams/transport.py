@@ -1,0 +1,207 @@
+"""Exact delivery for Faust on aiokafka: every record pulled from the broker is delivered to the
+streams once and in order, per assignment, or the partition is sought back to it.
+
+    app.transport = ExactTransport(app.conf.broker_consumer, app)
+    app.transport.start_offsets = load      # async: partitions -> the offset each state asks for
+
+Why: stock Faust resumes the stream partitions, then seeks, then clears the stream queues, so that
+what was handed over in between is lost; its drain loop then drops the re-read as old and books the
+hole as acknowledged. Three books replace its `_read_offset` and `_gap`:
+
+    _owed[tp]  first offset pulled from aiokafka but not yet delivered: the next fetch seeks there
+    _jump[tp]  offset somebody sought to: the batch in hand is stale, the next fetch seeks there
+    _sent[tp]  delivered offsets without an acknowledgement: the first is the offset to commit
+
+Private names of faust-streaming 0.15.3 it relies on (tests/contract/test_transport.py fails when
+one goes): Consumer._getmany, _get_active_partitions, _active_partitions, _buffered_partitions,
+_to_message, _read_offset, _committed_offset, _acked, _acked_index, _is_changelog_tp,
+_new_offset, _new_consumer_thread; AIOKafkaConsumerThread._fetch_records.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ack_lock
+
+StartOffsets = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
+
+
+class ExactConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread that owns the aiokafka consumer: the only place that may move its positions."""
+
+    _one_fetch: asyncio.Lock | None = None
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
+    ) -> Any:
+        book = self.consumer
+        self._one_fetch = self._one_fetch or asyncio.Lock()
+        # A fetch whose caller was cancelled still runs here; what it pulls must be owed before
+        # the next fetch begins.
+        async with self._one_fetch:
+            if not book.flow_active:
+                return {}
+            assigned = consumer.assignment()
+            for seeks in (book._owed, book._jump):  # a jump wins over a debt
+                for tp in list(seeks):
+                    offset = seeks.pop(tp, None)
+                    if offset is not None and tp in assigned:
+                        consumer.seek(tp, offset)
+            records = await super()._fetch_records(
+                consumer, active_partitions, timeout, max_records
+            )
+            book._owed.update({ensure_TP(tp): batch[0].offset for tp, batch in records.items()})
+            return records
+
+
+class ExactConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer with the three books."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._owed: dict[TP, int] = {}
+        self._jump: dict[TP, int] = {}
+        self._end: dict[TP, int] = {}  # last delivered offset + 1
+        self._sent: defaultdict[TP, deque[int]] = defaultdict(deque)
+        # (wanted, got) of holes that are in the log itself: compaction, transaction markers
+        self.holes: defaultdict[TP, set[tuple[int, int]]] = defaultdict(set)
+        self._epoch = 0  # + 1 whenever the flow stops or the assignment changes
+        self._sought = False  # perform_seek() is done for this assignment ...
+        self._ready = False  # ... and resume_flow() came after it: streams may be fetched
+        super().__init__(*args, **kwargs)
+
+    def _new_consumer_thread(self) -> ExactConsumerThread:
+        return ExactConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # -- delivery: called by the stock drain loop, which hands each record to the streams --
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
+            return
+        # A copy: Faust changes the set while the fetch waits in the other thread, where an empty
+        # set means "all partitions".
+        active = frozenset(
+            tp for tp in self._get_active_partitions() if self._ready or self._is_changelog_tp(tp)
+        )
+        if not active:
+            await self.sleep(0.1)
+            return
+        epoch = self._epoch
+        records = await self._getmany(active_partitions=active, timeout=timeout)
+        if not records or self.should_stop:
+            return
+        last = {tp: batch[-1].offset for tp, batch in records.items()}
+        for any_tp, record in self.scheduler.iterate(records):
+            if epoch != self._epoch:
+                return  # the rest stays owed
+            tp = ensure_TP(any_tp)
+            if tp not in self._active_partitions and tp not in self._buffered_partitions:
+                self._jump.setdefault(tp, record.offset)  # paused meanwhile: come back to it
+            if tp in self._jump:
+                continue
+            self._before_delivery(tp, record.offset)
+            yield tp, self._to_message(tp, record)
+            if epoch != self._epoch:
+                return  # the drain loop may have cancelled the delivery
+            self._end[tp] = record.offset + 1
+            if record.offset == last[any_tp]:
+                self._owed.pop(tp, None)
+            else:
+                self._owed[tp] = record.offset + 1
+
+    def _before_delivery(self, tp: TP, offset: int) -> None:
+        self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+        if self.app.topics.acks_enabled_for(tp.topic):
+            self._sent[tp].append(offset)
+        wanted = self._end.get(tp, offset)
+        if wanted < offset:
+            self.holes[tp].add((wanted, offset))
+        self._read_offset[tp] = None  # no "dropped", no invented gap in the drain loop
+
+    def stop_flow(self) -> None:
+        self._epoch += 1
+        super().stop_flow()
+
+    def resume_flow(self) -> None:
+        self._ready = self._sought
+        super().resume_flow()
+
+    # -- seeks: noted here, done by the next fetch on the consumer thread --
+
+    def _jump_to(self, tp: TP, offset: int) -> None:
+        sent = self._sent[tp]
+        while sent and sent[-1] >= offset:
+            sent.pop()
+        self._end[tp] = self._jump[tp] = offset
+
+    async def seek(self, partition: TP, offset: int) -> None:
+        self._jump_to(ensure_TP(partition), offset)
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        for tp, offset in partitions.items():
+            self._jump_to(ensure_TP(tp), offset)
+
+    async def perform_seek(self) -> None:
+        """Start each partition where its state asks, else where committed, else by policy."""
+        self._ready, epoch = False, self._epoch
+        await super().perform_seek()
+        tps = {ensure_TP(tp) for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        load: StartOffsets | None = self.transport.start_offsets
+        asked = await load(tps) if load else {}
+        start = {tp: asked.get(tp, self._committed_offset[tp]) for tp in tps}
+        if unset := [tp for tp, offset in start.items() if offset is None]:
+            earliest = self.app.conf.consumer_auto_offset_reset == "earliest"
+            start |= await (self.earliest_offsets if earliest else self.highwaters)(*unset)
+        if epoch != self._epoch:
+            return  # a rebalance came: this assignment is over
+        for tp, offset in start.items():
+            self._jump_to(tp, offset)
+            self._committed_offset[tp] = offset or None
+        self._sought = True
+
+    def _new_assignment(self) -> None:
+        self._epoch += 1
+        self._ready = self._sought = False
+        books: tuple[Any, ...] = (
+            self._owed,
+            self._jump,
+            self._end,
+            self._sent,
+            self.holes,
+            self._buffered_partitions,
+        )
+        for book in books:
+            book.clear()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self._new_assignment()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._new_assignment()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    # -- commit up to the first delivered record that is not acknowledged --
+
+    def _new_offset(self, tp: TP) -> int | None:
+        with ack_lock:
+            sent, acked = self._sent[tp], self._acked_index[tp]
+            while sent and sent[0] in acked:
+                acked.discard(sent.popleft())
+            self._acked[tp].clear()
+            if not sent:
+                acked.clear()
+            return sent[0] if sent else self._end.get(tp)
+
+
+class ExactTransport(driver.Transport):  # type: ignore[misc]
+    """The transport to set on a Faust app before it starts."""
+
+    Consumer = ExactConsumer
+    # asked after every assignment, before the first fetch of its partitions
+    start_offsets: StartOffsets | None = None
