@@ -4,7 +4,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 
-from schemas import TOPICS
+from schemas import TOPICS, Topic
 from streams.agent import STAGES
 from streams.client import MAX_MESSAGE_BYTES, admin, consumer
 from streams.settings import Settings
@@ -17,14 +17,14 @@ _COMPACTED = {
 }
 # A batch topic is kept by time and never compacted: the last batch of a key is not its whole.
 _BATCHES = {"cleanup.policy": "delete", "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+# Inputs carry event time as Kafka timestamp: by-time retention would delete a replay of last year
+# while it is being read. How long raw input is kept is the operator's decision.
+_INPUTS = _BATCHES | {"retention.ms": "-1"}
 
 
 def wanted(settings: Settings) -> dict[str, NewTopic]:
     """Every topic of the schemas and a journal a stage, as they should be on the cluster."""
-    topics = {
-        topic.name: (topic.partitions, _COMPACTED if topic.compacted else _BATCHES)
-        for topic in TOPICS.values()
-    }
+    topics = {topic.name: (topic.partitions, _configs(topic)) for topic in TOPICS.values()}
     for stage in STAGES.values():
         topics[stage.journal_topic] = (stage.source.partitions, _COMPACTED)
     return {
@@ -33,6 +33,12 @@ def wanted(settings: Settings) -> dict[str, NewTopic]:
         )
         for name, (partitions, configs) in topics.items()
     }
+
+
+def _configs(topic: Topic) -> dict[str, str]:
+    if topic.compacted:
+        return _COMPACTED
+    return _INPUTS if "ingest" in topic.read_by and topic.form == "json" else _BATCHES
 
 
 async def create_topics(settings: Settings, names: list[str] | None = None) -> list[str]:

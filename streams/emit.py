@@ -1,0 +1,119 @@
+"""From a step's Emit to Kafka records: partitions, deterministic ids, dead letters."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas import DEAD_LETTER, Topic, partition_of
+from schemas.codec import ARROW, JSON, REGISTRY_OFFSET, Headers, encode, event_headers
+from schemas.jsonform import to_json, to_rows
+from schemas.registry import Domain
+from streams.agent import Batch, Delivery, Emit, Refused, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record to send; `topic` without the namespace."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+    headers: Headers
+
+
+def records_of(stage: Stage, batch: Batch, emit: Emit) -> list[Record]:
+    """Every record of one step, in a fixed order; ids name stage, partition, offset, place."""
+    records: list[Record] = []
+    place = f"{stage.name}/{batch.partition}/{batch.offset}"
+    source = f"/gridloom/{stage.name}/{batch.partition}"
+    outputs = [(output.topic, output.rows) for output in emit.outputs]
+    if emit.refused:
+        outputs.append((DEAD_LETTER, dead_letters(stage, batch, emit.refused)))
+    for topic, rows in outputs:
+        for partition, part in _split(topic, rows, batch):
+            number = len(records)
+            headers = event_headers(topic.event_type, f"{place}/{number}", source, ARROW)
+            headers.append((REGISTRY_OFFSET, str(batch.registry_offset).encode()))
+            records.append(Record(topic.name, partition, None, encode(topic, part), headers))
+    for delivery in emit.deliveries:
+        event_id = f"{place}/{len(records)}"
+        records.append(_delivered(delivery, event_id, source))
+    return records
+
+
+def _delivered(delivery: Delivery, event_id: str, source: str) -> Record:
+    headers = event_headers(delivery.event_type, event_id, source, delivery.content_type)
+    return Record(delivery.topic, 0, delivery.key, delivery.value, headers)
+
+
+def _split(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> list[tuple[int, pa.RecordBatch]]:
+    """Rows by partition, order kept within each."""
+    if rows.num_rows == 0:
+        return []
+    if not topic.partition_by:
+        return [(batch.partition % topic.partitions, rows)]
+    column = rows.column(topic.partition_by)
+    if not isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_encode()
+    if topic.partition_by == "domain":
+        chosen = [_domain_partition(batch, name) for name in column.dictionary.to_pylist()]
+    else:
+        chosen = [partition_of(v, topic.partitions) for v in column.dictionary.to_pylist()]
+    partitions = pc.take(pa.array(chosen, pa.int32()), column.indices)
+    present = sorted(pc.unique(partitions).to_pylist())
+    if len(present) == 1:
+        return [(present[0], rows)]
+    return [(p, rows.filter(pc.equal(partitions, pa.scalar(p, pa.int32())))) for p in present]
+
+
+def _domain_partition(batch: Batch, name: str) -> int:
+    domain = batch.registry.find(Domain, name, 2**63 - 1)
+    return domain.partition if domain else batch.partition
+
+
+def dead_letters(stage: Stage, batch: Batch, refused: list[Refused]) -> pa.RecordBatch:
+    """One dead letter a refused row, with the row as JSON."""
+    rows = to_rows(batch.rows.take([r.row for r in refused]))
+    return DEAD_LETTER.rows(
+        [
+            {
+                "agent": stage.agent,
+                "reason": why.reason,
+                "field": why.field,
+                "message": why.message,
+                "source_topic": batch.topic.name,
+                "source_partition": batch.partition,
+                "source_offset": batch.offset,
+                "source_row": why.row,
+                "received_ms": batch.timestamp_ms,
+                "content_type": JSON,
+                "original": to_json(row),
+            }
+            for why, row in zip(refused, rows, strict=True)
+        ]
+    )
+
+
+def dead_message(
+    stage: Stage, batch: Batch, reason: str, message: str, original: bytes
+) -> pa.RecordBatch:
+    """One dead letter for a whole message that could not be read or applied."""
+    return DEAD_LETTER.rows(
+        [
+            {
+                "agent": stage.agent,
+                "reason": reason,
+                "field": "",
+                "message": message,
+                "source_topic": batch.topic.name,
+                "source_partition": batch.partition,
+                "source_offset": batch.offset,
+                "source_row": -1,
+                "received_ms": batch.timestamp_ms,
+                "content_type": ARROW,
+                "original": original,
+            }
+        ]
+    )

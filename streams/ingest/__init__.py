@@ -1,0 +1,1 @@
+"""Ingest: verify, decode and pack what devices, operators and tenants send."""

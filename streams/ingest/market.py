@@ -1,0 +1,57 @@
+"""Admission of market rows: one event to one market row, or a refusal that says why. Pure."""
+
+from typing import Any
+
+from schemas import FieldError
+from schemas.market import JOB_CLASSES, MARKET_IN, MARKET_KINDS, PRECISIONS
+from schemas.registry import Domain
+from schemas.topic import FLOAT64, INT64, Column
+from streams.ingest import fields as check
+from streams.ingest.events import Event
+from streams.registry import RegistryView
+
+DEFAULT_SOURCE = "market.in"
+_SIGNED = ("import_price_per_mwh", "export_price_per_mwh", "cost_per_mwh", "terminal_value_per_mwh")
+_LISTED = {"class": JOB_CLASSES, "precision": PRECISIONS}
+_INTERVAL_KINDS = ("region", "outage", "request")
+
+
+def admit(event: Event, registry: RegistryView) -> tuple[Domain, dict[str, Any]]:
+    """The row's domain, and the market row without its source coordinates. Raises FieldError."""
+    fields = event.fields
+    kind = check.one_of(fields, "kind", tuple(MARKET_KINDS))
+    domain_id = check.text(fields, "domain")
+    domain = registry.find(Domain, domain_id, 2**63 - 1)
+    if domain is None:
+        raise FieldError(
+            "unknown_domain",
+            "domain",
+            f"scheduling domain {domain_id!r} is not registered",
+            "register it (`gridloom registry apply`), then `gridloom dlq --replay`",
+        )
+    check.text(fields, "id")
+    for name in MARKET_KINDS[kind]:
+        check.required(fields, name)
+    if kind in _INTERVAL_KINDS:
+        check.interval(fields)
+    row = {
+        column.name: _field(fields, column)
+        for column in MARKET_IN.columns
+        if fields.get(column.name) is not None
+    }
+    row["source"] = event.source or DEFAULT_SOURCE
+    return domain, row
+
+
+def _field(fields: dict[str, Any], column: Column) -> Any:
+    name = column.name
+    if column.type == INT64:
+        return check.integer(fields, name)
+    if column.type == FLOAT64:
+        amount = check.number(fields, name)
+        if amount < 0 and name not in _SIGNED:
+            raise FieldError("negative", name, f"{name} is {amount}, below zero")
+        return amount
+    if name in _LISTED:
+        return check.one_of(fields, name, _LISTED[name])
+    return check.text(fields, name)

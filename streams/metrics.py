@@ -1,0 +1,45 @@
+"""Prometheus metrics of a worker. No meter, tenant or job as a label: cardinality stays small.
+
+Metrics are floats and start at zero with the process: they watch, they never settle. The exact
+counts are in the journals (`gridloom doctor`).
+"""
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from streams.journal import Counts
+from streams.settings import Settings
+
+ROWS = Counter(
+    "gridloom_rows",
+    "Rows by stage and what became of them; consumed is the sum of the others",
+    ["stage", "outcome"],
+)
+MESSAGES = Counter("gridloom_messages", "Messages applied", ["stage"])
+REFUSED = Counter("gridloom_refused_rows", "Rows dead-lettered, by reason", ["stage", "reason"])
+LAG = Gauge("gridloom_lag_messages", "Messages not yet applied", ["stage", "partition"])
+STEP_SECONDS = Histogram(
+    "gridloom_step_seconds",
+    "Time of a step",
+    ["stage"],
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+SAVE_SECONDS = Histogram(
+    "gridloom_save_seconds",
+    "Time of a journal save, outputs awaited",
+    ["stage"],
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+JOURNAL_BYTES = Gauge("gridloom_journal_bytes", "Size of the last cut", ["stage", "partition"])
+RESTORES = Counter("gridloom_restores", "Falls back to the last cut", ["stage"])
+
+
+def count_rows(stage: str, counts: Counts) -> None:
+    """Add one batch's counts."""
+    for outcome, rows in counts.as_dict().items():
+        ROWS.labels(stage, outcome).inc(rows)
+
+
+def serve(settings: Settings) -> None:
+    """Listen for Prometheus where the settings name a port."""
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr=settings.metrics_host)

@@ -1,0 +1,283 @@
+"""Runs one stage exactly: decode, step, send, save state and offset together, acknowledge.
+
+The few lines that every agent shares. Order of a save: outputs durable, then the cut (state +
+source offset in one record), then the source messages are acknowledged. After a crash the same
+outputs come again with the same ids; nothing is lost and nothing counted twice.
+"""
+
+import asyncio
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from schemas import DEAD_LETTER, DecodeError
+from schemas.codec import REGISTRY_OFFSET, decode, header_map
+from streams import journal, metrics
+from streams.agent import Batch, Emit, Output, Stage
+from streams.emit import Record, dead_message, records_of
+from streams.journal import Counts, Cut
+from streams.log import log
+from streams.registry_reader import RegistryReader
+from streams.settings import Settings
+
+_ATTEMPTS = 2  # a step that raised so often on a message goes to dead letters
+_RESEEK_S = 5.0  # a seek that brought nothing is asked for again
+_SAVE_SHARE = 10  # saving may take a tenth of the time: a large state is saved less often
+_RETRY_S = 1.0
+
+
+@dataclass(slots=True)
+class Work:
+    """One assigned partition: its cut, what is applied but not saved, and what went wrong."""
+
+    cut: Cut
+    saved_offset: int
+    events: list[Any] = field(default_factory=list)
+    sends: list[Awaitable[Any]] = field(default_factory=list)
+    oldest_s: float = 0.0
+    next_save_s: float = 0.0
+    gap: tuple[int, int] | None = None
+    gap_at_s: float = 0.0
+
+
+class StageRunner:
+    """Applies the messages of one stage's source topic to its states."""
+
+    def __init__(
+        self,
+        app: faust.App,
+        stage: Stage,
+        settings: Settings,
+        producer: AIOKafkaProducer,
+        registry: RegistryReader,
+    ) -> None:
+        self.app, self.stage, self.settings = app, stage, settings
+        self.producer, self.registry = producer, registry
+        self.work: dict[TP, Work] = {}
+        self._failures: defaultdict[tuple[TP, int], list[str]] = defaultdict(list)
+        self._one = asyncio.Lock()  # a save must see whole steps only
+        self._log = log("runtime").bind(stage=stage.name)
+
+    # -- assignment --
+
+    async def load(self, tps: set[TP]) -> dict[TP, int]:
+        """Take over these partitions: their newest cuts; returns where to read on."""
+        generation = self.app.consumer_generation_id
+        async with self._one:
+            self.work.clear()
+            if not tps:
+                return {}
+            await self._load({tp.partition for tp in tps}, generation)
+            self._log.info(
+                "loaded",
+                generation=generation,
+                offsets={t.partition: w.saved_offset for t, w in self.work.items()},
+            )
+            return {
+                tp: work.cut.offset + 1 for tp, work in self.work.items() if work.cut.offset >= 0
+            }
+
+    async def _load(self, partitions: set[int], generation: int) -> None:
+        cuts = await journal.load(self.settings, self.stage, partitions, generation)
+        for partition, cut in cuts.items():
+            self.work[self._tp(partition)] = Work(cut, cut.offset)
+
+    def _tp(self, partition: int) -> TP:
+        return TP(self.settings.topic(self.stage.source.name), partition)
+
+    def _owns(self, work: Work) -> bool:
+        current = self.app.consumer_generation_id
+        return work.cut.generation == current and not self.app.rebalancing
+
+    # -- one message --
+
+    async def handle(self, event: Any) -> None:
+        """Apply one Faust event; it is acknowledged by the save that covers it."""
+        message = event.message
+        async with self._one:
+            work = self.work.get(message.tp)
+            if work is None or work.cut.generation != message.generation_id:
+                return  # of an assignment that is over
+            if message.offset <= work.cut.offset:
+                event.ack()  # is in the saved state already
+                return
+            if not await self._next_in_line(message, work):
+                return
+            try:
+                await self._apply(event, work)
+            except KafkaError as error:
+                self._log.warning("send_failed", error=repr(error), offset=message.offset)
+                await asyncio.sleep(_RETRY_S)
+                await self._restore(message.tp, work)
+            now = self.work.get(message.tp)  # another one after a fall back
+            if now is not None and self._due(now):
+                await self._save(message.tp, now)
+
+    async def _next_in_line(self, message: Any, work: Work) -> bool:
+        """False for an offset after a hole that is not in the log: it is read again instead."""
+        wanted, got = work.cut.offset + 1, message.offset
+        in_log = (wanted, got) in self.app.consumer.holes[message.tp]
+        if got == wanted or in_log or work.gap == (wanted, got):
+            if got != wanted:
+                self._log.warning("hole", partition=message.partition, wanted=wanted, got=got)
+            work.gap = None
+            return True
+        if work.gap is None or time.monotonic() - work.gap_at_s > _RESEEK_S:
+            work.gap, work.gap_at_s = (wanted, got), time.monotonic()
+            await self.app.consumer.seek(message.tp, wanted)
+        return False
+
+    async def _apply(self, event: Any, work: Work) -> None:
+        message, cut = event.message, work.cut
+        batch, dead = await self._decode(message)
+        tries = self._failures.get((message.tp, message.offset), [])
+        if dead is None and len(tries) >= _ATTEMPTS:
+            dead = dead_message(self.stage, batch, "step_failed", tries[-1], message.value)
+        if dead is not None:
+            rows = max(1, batch.rows.num_rows)
+            emit = Emit(outputs=[Output(DEAD_LETTER, dead)])
+            counts = Counts(consumed=rows, dead_lettered=rows)
+        else:
+            try:
+                emit, counts = self._step(batch, cut)
+            except Exception:
+                self._failures[message.tp, message.offset].append(traceback.format_exc())
+                self._log.error(
+                    "step_failed",
+                    partition=message.partition,
+                    offset=message.offset,
+                    attempt=len(tries) + 1,
+                    exc_info=True,
+                )
+                await self._restore(message.tp, work)
+                return
+        records = records_of(self.stage, batch, emit)
+        cut.counts.add(counts)
+        cut.counts.check()
+        cut.offset = message.offset
+        self._failures.pop((message.tp, message.offset), None)
+        work.sends += [await self._send(record) for record in records]
+        if not work.events:
+            work.oldest_s = time.monotonic()
+        work.events.append(event)
+        self._measure(message, counts, emit)
+
+    async def _decode(self, message: Any) -> tuple[Batch, Any]:
+        """The batch; or an empty one and its dead letter where the bytes cannot be read."""
+        headers = header_map(message.headers)
+        registry_offset = int(headers.get(REGISTRY_OFFSET, "-1"))
+        await self.registry.wait_for(registry_offset)
+        place = {
+            "topic": self.stage.source,
+            "partition": message.partition,
+            "offset": message.offset,
+            "registry": self.registry.registry.at(registry_offset),
+            "registry_offset": registry_offset,
+            "timestamp_ms": int(message.timestamp * 1000),
+        }
+        try:
+            return Batch(rows=decode(self.stage.source, message.value, headers), **place), None
+        except DecodeError as error:
+            batch = Batch(rows=self.stage.source.empty, **place)
+            letter = dead_message(
+                self.stage, batch, "unsupported", str(error), message.value or b""
+            )
+            return batch, letter
+
+    def _step(self, batch: Batch, cut: Cut) -> tuple[Emit, Counts]:
+        with metrics.STEP_SECONDS.labels(self.stage.name).time():
+            emit = self.stage.step(cut.state, batch)
+        counts = Counts(
+            consumed=batch.rows.num_rows,
+            accepted=emit.accepted,
+            duplicate=emit.duplicate,
+            superseded=emit.superseded,
+            dead_lettered=len(emit.refused),
+        )
+        counts.check()
+        return emit, counts
+
+    async def _send(self, record: Record) -> Awaitable[Any]:
+        future: Awaitable[Any] = await self.producer.send(
+            self.settings.topic(record.topic),
+            record.value,
+            key=record.key,
+            partition=record.partition,
+            headers=record.headers,
+        )
+        return future
+
+    def _measure(self, message: Any, counts: Counts, emit: Emit) -> None:
+        name = self.stage.name
+        metrics.count_rows(name, counts)
+        metrics.MESSAGES.labels(name).inc()
+        for refused in emit.refused:
+            metrics.REFUSED.labels(name, refused.reason).inc()
+        behind = (self.app.consumer.highwater(message.tp) or 0) - message.offset - 1
+        metrics.LAG.labels(name, str(message.partition)).set(max(0, behind))
+
+    # -- saving and falling back --
+
+    def _due(self, work: Work) -> bool:
+        if not work.events or time.monotonic() < work.next_save_s:
+            return False
+        aged_ms = (time.monotonic() - work.oldest_s) * 1000
+        return len(work.events) >= self.settings.save_messages or aged_ms >= self.settings.save_ms
+
+    async def save_due(self) -> None:
+        """Called by a timer: save what is old enough; ask again for what a seek did not bring."""
+        async with self._one:
+            for tp, work in list(self.work.items()):
+                if self._due(work):
+                    await self._save(tp, work)
+                if work.gap and time.monotonic() - work.gap_at_s > _RESEEK_S and self._owns(work):
+                    work.gap_at_s = time.monotonic()
+                    await self.app.consumer.seek(tp, work.cut.offset + 1)
+
+    async def save_all(self) -> None:
+        """At a clean end: save everything that is applied."""
+        async with self._one:
+            for tp, work in list(self.work.items()):
+                if work.events:
+                    await self._save(tp, work)
+
+    async def _save(self, tp: TP, work: Work) -> None:
+        if not self._owns(work):
+            return  # whoever owns it now reads it again
+        began = time.monotonic()
+        try:
+            with metrics.SAVE_SECONDS.labels(self.stage.name).time():
+                await asyncio.gather(*work.sends)
+                size = await journal.save(self.settings, self.producer, self.stage, work.cut)
+        except KafkaError as error:
+            self._log.warning("save_failed", partition=tp.partition, error=repr(error))
+            await asyncio.sleep(_RETRY_S)
+            await self._restore(tp, work)
+            return
+        metrics.JOURNAL_BYTES.labels(self.stage.name, str(tp.partition)).set(size)
+        events, work.events, work.sends = work.events, [], []
+        work.saved_offset = work.cut.offset
+        work.next_save_s = time.monotonic() + _SAVE_SHARE * (time.monotonic() - began)
+        if self._owns(work):
+            for event in events:
+                event.ack()
+
+    async def _restore(self, tp: TP, work: Work) -> None:
+        """Never a half-applied state: back to the last cut, and read on from there."""
+        metrics.RESTORES.labels(self.stage.name).inc()
+        for send in work.sends:
+            if isinstance(send, asyncio.Future):
+                send.cancel()
+        self.work.pop(tp, None)
+        if not self._owns(work):
+            return
+        await self._load({tp.partition}, work.cut.generation)
+        await self.app.consumer.seek(tp, self.work[tp].cut.offset + 1)
