@@ -44,6 +44,7 @@ REASONS: dict[str, str] = {
     "conflict": "the same reading id came before with other bytes",
     "out_of_order_register": "a register reading that contradicts its neighbours",
     "late_revision": "arrived after its slot was closed",
+    "no_tariff": "no account or tariff is registered for that time",
     "bad_input": "a kernel refused the row",
     "step_failed": "the agent's step raised on this batch",
 }

@@ -1,6 +1,6 @@
 """What a topic is: its columns with units, its key, how it is partitioned, its event type."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import pyarrow as pa
@@ -48,12 +48,16 @@ class Topic:
     compacted: bool = False
     written_by: tuple[str, ...] = ()
     read_by: tuple[str, ...] = ()
-    types: dict[str, str] = field(default_factory=dict)
 
     @property
     def event_type(self) -> str:
         """CloudEvents type: io.gridloom.<family>.v<version>."""
         return f"io.gridloom.{self.name}.v{self.version}"
+
+    @property
+    def time_column(self) -> str:
+        """The column that says when a row holds: the tick of a decision, else the start."""
+        return "tick_ms" if "tick_ms" in self.by_name else "start_ms"
 
     @cached_property
     def schema(self) -> pa.Schema:

@@ -56,11 +56,24 @@ class RegistryView:
                 return entry
         return None
 
+    def history(self, kind: type[E], entry_id: str) -> list[E]:
+        """The dated entries of that kind and id, oldest date first; each holds until the next."""
+        tag = str(kind.__struct_config__.tag)
+        dated: dict[int, E] = {}
+        for valid_from_ms, offset, entry in self._registry._entries.get((tag, entry_id), []):
+            if offset <= self.offset and isinstance(entry, kind):
+                dated[valid_from_ms] = entry  # of two for one date the later record holds
+        return [dated[valid_from_ms] for valid_from_ms in sorted(dated)]
+
+    def ids(self, kind: type[Entry]) -> list[str]:
+        """Every id registered of a kind, sorted."""
+        tag = str(kind.__struct_config__.tag)
+        return sorted(i for k, i in self._registry._entries if k == tag)
+
     def all(self, kind: type[E], at_ms: int = _MS_MAX) -> Iterator[E]:
         """The entries of a kind that hold at `at_ms`, by id."""
-        tag = str(kind.__struct_config__.tag)
-        for entry_kind, entry_id in sorted(self._registry._entries):
-            if entry_kind == tag and (entry := self.find(kind, entry_id, at_ms)) is not None:
+        for entry_id in self.ids(kind):
+            if (entry := self.find(kind, entry_id, at_ms)) is not None:
                 yield entry
 
     def changed_since(self, offset: int) -> bool:
