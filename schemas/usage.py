@@ -1,10 +1,15 @@
-"""Usage and rollups: interval energy per meter, and windows by rack, site and hub."""
+"""Usage and rollups: interval energy per meter, and windows by rack, site and hub.
+
+A usage row is known by its end: a late counter reading splits the interval [a, c) into [a, b) and
+[b, c), and the row that ends at c must then replace the longer one, or [a, b) would count twice.
+So start_ms is part of the row's value, not of its key.
+"""
 
 from schemas.topic import BINARY, FLOAT64, INT32, INT64, SYMBOL, Column, Topic
 
 USAGE = Topic(
     "usage",
-    "Metered intervals: the highest revision of a (meter, register, interval) wins.",
+    "Metered intervals: the highest revision of a (meter, register, kind, end) wins.",
     (
         Column("meter_id", SYMBOL, "registered meter"),
         Column("register", SYMBOL, "what the meter counts"),
@@ -14,14 +19,14 @@ USAGE = Topic(
         Column("quantity", INT64, "of the interval", "mJ mW mK ppm"),
         Column("unit", SYMBOL, "mJ, mW, mK or ppm"),
         Column("quality", SYMBOL, "ACTUAL, ESTIMATE, QUESTIONABLE or RESET"),
-        Column("revision", INT64, "accepted readings in the slot so far"),
+        Column("revision", INT64, "accepted readings that the row rests on so far"),
         Column("epoch", INT64, "counter generation"),
         Column("site_id", SYMBOL, "data centre"),
         Column("hub_id", SYMBOL, "hub of the national network"),
         Column("account_id", SYMBOL, "who pays"),
         Column("received_ms", INT64, "of the reading that decided", "ms"),
     ),
-    key=("meter_id", "register", "start_ms", "end_ms"),
+    key=("meter_id", "register", "kind", "end_ms"),
     partitions=4,
     partition_by="account_id",
     written_by=("meter",),

@@ -1,0 +1,220 @@
+"""Meter: readings -> usage. Interval energy that no duplicate, reorder or replay can change.
+
+State is a pure function of the set of accepted readings:
+
+    id    = (source, meter, register, start, end, revision)
+    slot  = (meter, register, kind, end)         the usage row's key
+    usage = the slot's reading of the highest revision (delta, gauge), or the difference between the
+            deciding readings of two neighbouring slots of a counter (kind register)
+
+Same id, same content: duplicate. Same id, other content: conflict, the first of the log stays.
+See README.md for the counter's rules, for the revision of a usage row and for what is kept.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from kernels.meter import reference
+from kernels.meter.layout import (
+    CONTENT,
+    INTEGERS,
+    NEVER_MS,
+    READING,
+    REGISTER,
+    TEXTS,
+    UNITS,
+    USAGE_QUALITIES,
+    Outcome,
+)
+from kernels.refusal import Refusal
+from kernels.snapshot import Snapshot, pack, unpack
+from kernels.symbols import Symbols, fixed_array, fixed_codes
+from schemas.telemetry import KINDS, QUALITIES
+from schemas.units import MS_PER_HOUR
+from schemas.usage import USAGE
+
+# Ingest accepts a row that ended up to 48 h before its receipt; an hour more for rows of other
+# inputs that overtook it on the way into the partition.
+RETENTION_MS = 49 * MS_PER_HOUR
+
+# Rows between two clean-outs at least: below this the dead rows are not worth the copy.
+_COMPACT_ROWS = 65_536
+
+# meter, ends in ms -> (rating in W, register modulus) that hold at each end; 0 = unbounded, none
+Facts = Callable[[str, Sequence[int]], Sequence[tuple[int, int]]]
+Rows = npt.NDArray[Any]
+
+
+class _Ledger(Protocol):
+    """What both twins do: reference.Ledger is the specification."""
+
+    watermark_ms: int
+
+    def __len__(self) -> int: ...
+    def apply(self, rows: Rows) -> tuple[npt.NDArray[np.uint8], Rows, list[tuple[int, Rows]]]: ...
+    def rows(self) -> Rows: ...
+
+
+NewLedger = Callable[[Rows, Sequence[str], int, int], _Ledger]
+
+
+def _ledger() -> NewLedger:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return reference.Ledger
+    from kernels.meter._core import Ledger
+
+    compiled: NewLedger = Ledger
+    return compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a batch brought: usage rows that changed, refused rows, and the counts of the others.
+
+    rows of the batch = accepted + duplicate + superseded + len(refused).
+    """
+
+    changed: pa.RecordBatch
+    refused: list[Refusal]
+    accepted: int
+    duplicate: int
+    superseded: int
+
+
+class Slots:
+    """The slots of one readings partition."""
+
+    VERSION: ClassVar[int] = 1
+
+    def __init__(self, retention_ms: int = RETENTION_MS, ledger: NewLedger | None = None) -> None:
+        self.retention_ms = retention_ms
+        self._new = ledger or _ledger()
+        self._fill(Snapshot((retention_ms, NEVER_MS), [], np.empty(0, READING)))
+
+    def apply(self, readings: pa.RecordBatch, facts: Facts | None = None) -> Applied:
+        """Apply one batch of READINGS, in any order, with any duplicates.
+
+        facts: what the registry says of a meter at a reading's end; only counters (kind register)
+        are asked for. Without it counters are unbounded and never roll over.
+        Refused with reason: conflict, late_revision, unknown_value, interval_reversed, negative.
+        """
+        rows = self._rows(readings, facts)
+        outcomes, changed, conflicts = self._ledger.apply(rows)
+        kept = dict(conflicts)
+        refused = [
+            self._refusal(int(index), Outcome(outcomes[index]), rows[index], kept.get(int(index)))
+            for index in np.nonzero(outcomes >= Outcome.CONFLICT)[0]
+        ]
+        counts = np.bincount(outcomes, minlength=len(Outcome)).tolist()
+        applied = Applied(self._usage(changed), refused, *counts[: Outcome.CONFLICT])
+        taken = applied.accepted + applied.duplicate + applied.superseded
+        assert readings.num_rows == taken + len(refused), "a row vanished"
+        if len(self._ledger) > self._compact_at:
+            self._fill(self._snapshot())
+        return applied
+
+    def dump(self) -> bytes:
+        """The state as bytes: a function of the open slots in the order they came."""
+        return pack(self.VERSION, self._snapshot())
+
+    @classmethod
+    def load(cls, dumped: bytes, ledger: NewLedger | None = None) -> Self:
+        """The state that was dumped; DecodeError for another version."""
+        snapshot = unpack(cls.VERSION, 2, READING, dumped)
+        slots = cls(snapshot.parameters[0], ledger)
+        slots._fill(snapshot)
+        return slots
+
+    def _snapshot(self) -> Snapshot:
+        rows = self._ledger.rows()
+        symbols = self._symbols.compact(rows, TEXTS)
+        return Snapshot((self.retention_ms, self._ledger.watermark_ms), symbols.names, rows)
+
+    def _fill(self, snapshot: Snapshot) -> None:
+        _, watermark_ms = snapshot.parameters
+        self._symbols = Symbols(snapshot.names)
+        self._ledger = self._new(
+            snapshot.rows, self._symbols.names, self.retention_ms, watermark_ms
+        )
+        self._compact_at = max(_COMPACT_ROWS, 2 * len(self._ledger))
+
+    def _rows(self, readings: pa.RecordBatch, facts: Facts | None) -> Rows:
+        rows = np.zeros(readings.num_rows, READING)
+        for name in INTEGERS:
+            rows[name] = readings.column(name).to_numpy(zero_copy_only=False)
+        for name in TEXTS:
+            rows[name] = self._symbols.encode(readings.column(name))
+        for name, listed in (("kind", KINDS), ("unit", UNITS), ("quality", QUALITIES)):
+            rows[name] = fixed_codes(readings.column(name), listed)
+        if facts is not None and (counters := rows["kind"] == REGISTER).any():
+            self._rate(rows, np.nonzero(counters)[0], facts)
+        return rows
+
+    def _rate(self, rows: Rows, counters: npt.NDArray[np.intp], facts: Facts) -> None:
+        """Fill in what the registry says of each counter at each reading's end."""
+        by_meter = counters[np.argsort(rows["meter_id"][counters], kind="stable")]
+        meters, firsts = np.unique(rows["meter_id"][by_meter], return_index=True)
+        ends_ms = rows["end_ms"][by_meter].tolist()
+        bounds = [*firsts.tolist(), len(by_meter)]
+        known: list[tuple[int, int]] = []
+        for place, meter in enumerate(meters.tolist()):
+            known += facts(self._symbols.names[meter], ends_ms[bounds[place] : bounds[place + 1]])
+        rows["rating_w"][by_meter] = [rating for rating, _ in known]
+        rows["register_modulus"][by_meter] = [modulus for _, modulus in known]
+
+    def _usage(self, changed: Rows) -> pa.RecordBatch:
+        columns: dict[str, object] = {
+            "kind": fixed_array(changed["kind"], KINDS),
+            "unit": fixed_array(changed["unit"], UNITS),
+            "quality": fixed_array(changed["quality"], USAGE_QUALITIES),
+            "revision": changed["slot_revision"].astype(np.int64),
+        }
+        for name in ("meter_id", "register", "site_id", "hub_id", "account_id"):
+            columns[name] = self._symbols.array(changed[name])
+        for name in ("start_ms", "end_ms", "quantity", "epoch", "received_ms"):
+            columns[name] = np.ascontiguousarray(changed[name])
+        return USAGE.batch(columns)
+
+    def _refusal(self, index: int, outcome: Outcome, row: Rows, kept: Rows | None) -> Refusal:
+        names = self._symbols.names
+        shown = (
+            f"meter {names[row['meter_id']]} register {names[row['register']]} "
+            f"[{row['start_ms']}, {row['end_ms']}) revision {row['revision']} "
+            f"of {names[row['source']]}"
+        )
+        if outcome == Outcome.CONFLICT:
+            assert kept is not None
+            field = next(name for name in CONTENT if row[name] != kept[0][name])
+            text = f"{_content(kept[0])} came first, then {_content(row)}"
+            step = "the first one counts; correct it with a higher revision"
+            return Refusal(index, "conflict", field, f"{shown}: {text}; {step}")
+        if outcome == Outcome.LATE:
+            hours = self.retention_ms / MS_PER_HOUR
+            text = f"its slot was closed {hours:g} h after its end; correct it in settlement"
+            return Refusal(index, "late_revision", "end_ms", f"{shown}: {text}")
+        if outcome == Outcome.REVERSED:
+            text = "the interval ends at or before its start; send start before end"
+            return Refusal(index, "interval_reversed", "end_ms", f"{shown}: {text}")
+        if outcome == Outcome.NEGATIVE:
+            text = f"quantity {row['quantity']} is below zero; send an amount of 0 or more"
+            return Refusal(index, "negative", "quantity", f"{shown}: {text}")
+        lists = {"kind": KINDS, "unit": UNITS, "quality": QUALITIES}
+        field = next(name for name, listed in lists.items() if row[name] >= len(listed))
+        text = f"{field} is not one of {', '.join(lists[field])}"
+        return Refusal(index, "unknown_value", field, f"{shown}: {text}")
+
+
+def _content(row: Rows) -> str:
+    return (
+        f"{KINDS[row['kind']]} {row['quantity']} {UNITS[row['unit']]} "
+        f"{USAGE_QUALITIES[row['quality']]} epoch {row['epoch']}"
+    )
+
+
+__all__ = ["RETENTION_MS", "Applied", "Facts", "NewLedger", "Slots"]

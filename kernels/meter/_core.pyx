@@ -1,0 +1,363 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The compiled twin of reference.Ledger: same rows in, same rows out, same order.
+
+    readings  [Reading 0][Reading 1]...      in order of acceptance; `slot` is a place in slots
+    link      next reading of the same instant (meter, register, end); -1 ends the chain
+    table     open addressing: hash(meter, register, end) -> newest reading of the instant, + 1
+    slots     winner, revision; a counter's slots are a list by end (before, after)
+    tails     {meter << 32 | register: last slot of the counter}
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+cimport numpy as cnp
+
+from kernels.meter import layout
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    typedef __int128 gridloom_wide;
+    """
+    ctypedef long long gridloom_wide
+
+cdef struct Reading:  # layout.READING
+    int64_t start_ms
+    int64_t end_ms
+    int64_t revision
+    int64_t quantity
+    int64_t epoch
+    int64_t received_ms
+    int64_t rating_w
+    int64_t register_modulus
+    int32_t meter
+    int32_t register_
+    int32_t source
+    int32_t site
+    int32_t hub
+    int32_t account
+    int32_t slot
+    uint8_t kind
+    uint8_t unit
+    uint8_t quality
+    uint8_t spare
+
+cdef struct Slot:
+    int32_t winner
+    int32_t revision
+    int32_t before
+    int32_t after
+    int32_t touched_by  # the last batch that touched it
+
+cdef enum:
+    ACCEPTED = 0
+    DUPLICATE = 1
+    SUPERSEDED = 2
+    CONFLICT = 3
+    LATE = 4
+    UNLISTED = 5
+    REVERSED = 6
+    NEGATIVE = 7
+    NONE = -1
+
+cdef uint8_t KINDS = len(layout.KINDS)
+cdef uint8_t UNITS = len(layout.UNITS)
+cdef uint8_t QUALITIES = len(layout.USAGE_QUALITIES)
+cdef uint8_t REGISTER = layout.REGISTER
+cdef uint8_t MJ = layout.MJ
+cdef uint8_t RESET = layout.RESET
+cdef uint8_t QUESTIONABLE = layout.QUESTIONABLE
+
+assert sizeof(Reading) == layout.READING.itemsize, "Reading is not layout.READING"
+
+
+cdef inline uint64_t mixed(int32_t meter, int32_t register_, int64_t end_ms) noexcept nogil:
+    cdef uint64_t h = <uint64_t>end_ms * <uint64_t>0x9E3779B97F4A7C15
+    h ^= (<uint64_t><unsigned int>meter << 32) | <uint64_t><unsigned int>register_
+    h ^= h >> 32
+    h *= <uint64_t>0xD6E8FEB86659FD93
+    return h ^ (h >> 32)
+
+
+cdef inline void* grown(void* block, size_t count, size_t size) except NULL:
+    cdef void* bigger = realloc(block, count * size)
+    if bigger == NULL:
+        raise MemoryError("no memory for the meter's slots; shard the readings topic")
+    return bigger
+
+
+cdef class Ledger:
+    cdef public int64_t retention_ms
+    cdef public int64_t watermark_ms
+    cdef readonly object names
+    cdef Reading* readings
+    cdef int32_t* link
+    cdef Slot* slots
+    cdef int32_t* table
+    cdef uint64_t mask
+    cdef Py_ssize_t count, room, slot_count, slot_room
+    cdef dict tails
+    cdef list changed
+    cdef int32_t batch
+
+    def __cinit__(self):
+        self.readings = NULL
+        self.link = NULL
+        self.slots = NULL
+        self.table = NULL
+
+    def __dealloc__(self):
+        free(self.readings)
+        free(self.link)
+        free(self.slots)
+        free(self.table)
+
+    def __init__(self, rows, names, retention_ms, watermark_ms=layout.NEVER_MS):
+        cdef Py_ssize_t i
+        cdef cnp.ndarray array = np.ascontiguousarray(rows)
+        cdef Reading* given = <Reading*>cnp.PyArray_DATA(array)
+        self.names = names
+        self.retention_ms = retention_ms
+        self.watermark_ms = watermark_ms
+        self.tails = {}
+        self.changed = []
+        self._reserve(len(array))
+        for i in range(len(array)):
+            self._put(&given[i], self._head(&given[i]))
+            self.slots[self.readings[i].slot].revision = given[i].slot
+
+    def __len__(self):
+        return self.count
+
+    def apply(self, rows):
+        cdef cnp.ndarray array = np.ascontiguousarray(rows)
+        cdef Reading* given = <Reading*>cnp.PyArray_DATA(array)
+        cdef Py_ssize_t i, size = len(array)
+        cdef cnp.ndarray outcomes = np.zeros(size, np.uint8)
+        cdef uint8_t* outcome = <uint8_t*>cnp.PyArray_DATA(outcomes)
+        cdef int32_t kept = NONE
+        conflicts = []
+        self.batch += 1
+        self.changed = []
+        self._reserve(self.count + size)
+        for i in range(size):
+            outcome[i] = self._take(&given[i], &kept)
+            if outcome[i] == CONFLICT:
+                conflicts.append((i, self._copy(kept)))
+        return outcomes, self._usage(), conflicts
+
+    def rows(self):
+        """The readings of open slots, and of each counter the last closed one it counts from."""
+        cdef cnp.ndarray live = np.empty(self.count, layout.READING)
+        cdef Reading* out = <Reading*>cnp.PyArray_DATA(live)
+        cdef Py_ssize_t i, size = 0
+        cdef Reading* reading
+        for i in range(self.count):
+            reading = &self.readings[i]
+            if self._is_live(reading):
+                out[size] = reading[0]
+                out[size].slot = self.slots[reading.slot].revision
+                size += 1
+        return live[:size].copy()
+
+    cdef _copy(self, int32_t place):
+        cdef cnp.ndarray one = np.empty(1, layout.READING)
+        memcpy(cnp.PyArray_DATA(one), &self.readings[place], sizeof(Reading))
+        return one
+
+    cdef int _reserve(self, Py_ssize_t count) except -1:
+        """Room for `count` readings: as many slots, and a table at most half full."""
+        cdef Py_ssize_t i, size
+        cdef uint64_t at
+        if count <= self.room:
+            return 0
+        self.room = max(1024, 2 * count)
+        self.readings = <Reading*>grown(self.readings, self.room, sizeof(Reading))
+        self.link = <int32_t*>grown(self.link, self.room, sizeof(int32_t))
+        self.slots = <Slot*>grown(self.slots, self.room, sizeof(Slot))
+        size = 2048
+        while size < 2 * self.room:
+            size *= 2
+        free(self.table)
+        self.table = <int32_t*>calloc(size, sizeof(int32_t))
+        if self.table == NULL:
+            raise MemoryError("no memory for the meter's slots; shard the readings topic")
+        self.mask = size - 1
+        for i in range(self.count):  # ascending: the newest of an instant ends up as its head
+            at = self._find(&self.readings[i])
+            self.table[at] = <int32_t>(i + 1)
+        return 0
+
+    cdef inline uint64_t _find(self, const Reading* reading) noexcept nogil:
+        """The table's place of the reading's instant: where it is, or where it would go."""
+        cdef uint64_t at = mixed(reading.meter, reading.register_, reading.end_ms) & self.mask
+        cdef const Reading* there
+        while self.table[at] != 0:
+            there = &self.readings[self.table[at] - 1]
+            if (there.end_ms == reading.end_ms and there.meter == reading.meter
+                    and there.register_ == reading.register_):
+                break
+            at = (at + 1) & self.mask
+        return at
+
+    cdef inline int32_t _head(self, const Reading* reading) noexcept nogil:
+        return self.table[self._find(reading)] - 1
+
+    cdef int _take(self, const Reading* reading, int32_t* kept) except -1:
+        cdef int32_t head, at, slot, after
+        cdef const Reading* known
+        cdef bint decides
+        if reading.received_ms > self.watermark_ms:
+            self.watermark_ms = reading.received_ms
+        if reading.kind >= KINDS or reading.unit >= UNITS or reading.quality >= QUALITIES:
+            return UNLISTED
+        if reading.end_ms <= reading.start_ms:
+            return REVERSED
+        if reading.quantity < 0:
+            return NEGATIVE
+        if reading.end_ms <= self.watermark_ms - self.retention_ms:
+            return LATE
+        head = at = self._head(reading)
+        while at != NONE:
+            known = &self.readings[at]
+            if (known.source == reading.source and known.revision == reading.revision
+                    and known.start_ms == reading.start_ms):
+                if (known.quantity == reading.quantity and known.unit == reading.unit
+                        and known.kind == reading.kind and known.quality == reading.quality
+                        and known.epoch == reading.epoch):
+                    return DUPLICATE
+                kept[0] = at
+                return CONFLICT
+            at = self.link[at]
+        decides = self._put(reading, head)
+        slot = self.readings[self.count - 1].slot
+        self._touch(slot)
+        if decides:
+            after = self.slots[slot].after
+            if after != NONE:
+                self._touch(after)
+            return ACCEPTED
+        return SUPERSEDED
+
+    cdef int _touch(self, int32_t slot) except -1:
+        self.slots[slot].revision += 1
+        if self.slots[slot].touched_by != self.batch:
+            self.slots[slot].touched_by = self.batch
+            self.changed.append(slot)
+        return 0
+
+    cdef bint _put(self, const Reading* reading, int32_t head) except -1:
+        """Add the reading to its slot, `head` being its instant's newest; does it decide?"""
+        cdef int32_t place = <int32_t>self.count
+        cdef int32_t at = head
+        cdef Slot* slot
+        self.readings[place] = reading[0]
+        self.link[place] = head
+        self.table[self._find(reading)] = place + 1
+        self.count += 1
+        while at != NONE and self.readings[at].kind != reading.kind:
+            at = self.link[at]
+        if at == NONE:
+            self._open(place)
+            return True
+        self.readings[place].slot = self.readings[at].slot
+        slot = &self.slots[self.readings[at].slot]
+        if self._better(reading, &self.readings[slot.winner]):
+            slot.winner = place
+            return True
+        return False
+
+    cdef int _open(self, int32_t place) except -1:
+        """A new slot for the reading; a counter's goes to its place by end."""
+        cdef Reading* reading = &self.readings[place]
+        cdef int32_t new = <int32_t>self.slot_count
+        cdef int32_t before = NONE, after = NONE
+        cdef Slot* slot = &self.slots[new]
+        reading.slot = new
+        self.slot_count += 1
+        if reading.kind == REGISTER:
+            counter = (<int64_t>reading.meter << 32) | reading.register_
+            before = self.tails.get(counter, NONE)
+            while before != NONE and self._end_ms(before) > reading.end_ms:
+                after = before
+                before = self.slots[before].before
+            if after == NONE:
+                self.tails[counter] = new
+            else:
+                self.slots[after].before = new
+            if before != NONE:
+                self.slots[before].after = new
+        slot.winner = place
+        slot.revision = 0
+        slot.before = before
+        slot.after = after
+        slot.touched_by = 0
+        return 0
+
+    cdef inline int64_t _end_ms(self, int32_t slot) noexcept nogil:
+        return self.readings[self.slots[slot].winner].end_ms
+
+    cdef bint _better(self, const Reading* one, const Reading* other) except -1:
+        if one.revision != other.revision:
+            return one.revision > other.revision
+        if one.source != other.source:
+            return self.names[one.source] < self.names[other.source]
+        return one.start_ms < other.start_ms
+
+    cdef _usage(self):
+        """The changed slots' usage, in the order in which the batch touched them."""
+        cdef cnp.ndarray usage = np.empty(len(self.changed), layout.READING)
+        cdef Reading* out = <Reading*>cnp.PyArray_DATA(usage)
+        cdef Py_ssize_t size = 0
+        cdef int32_t place
+        cdef Slot* slot
+        cdef const Reading* previous
+        for changed in self.changed:
+            place = changed
+            slot = &self.slots[place]
+            out[size] = self.readings[slot.winner]
+            out[size].slot = slot.revision
+            if out[size].kind == REGISTER:
+                if slot.before == NONE:
+                    continue  # a counter's first reading is where counting starts
+                previous = &self.readings[self.slots[slot.before].winner]
+                count_up(previous, &out[size])
+            size += 1
+        return usage[:size]
+
+    cdef inline bint _is_live(self, const Reading* reading) noexcept nogil:
+        cdef int64_t horizon_ms = self.watermark_ms - self.retention_ms
+        cdef int32_t after
+        if reading.end_ms > horizon_ms:
+            return True
+        after = self.slots[reading.slot].after
+        return reading.kind == REGISTER and (after == NONE or self._end_ms(after) > horizon_ms)
+
+
+cdef void count_up(const Reading* previous, Reading* row) noexcept nogil:
+    """reference.difference, written into the later reading's row."""
+    cdef gridloom_wide allowed_mj = <gridloom_wide>row.rating_w * (row.end_ms - previous.end_ms)
+    cdef bint unbounded = row.rating_w == 0 or row.unit != MJ
+    cdef int64_t counted
+    row.start_ms = previous.end_ms
+    if row.unit == previous.unit and row.epoch >= previous.epoch:
+        if row.epoch == previous.epoch:
+            counted = row.quantity - previous.quantity
+            if row.register_modulus > 0:
+                counted %= row.register_modulus
+                if counted < 0:
+                    counted += row.register_modulus
+            if counted >= 0 and (unbounded or counted <= allowed_mj):
+                row.quantity = counted
+                row.quality = max(previous.quality, row.quality)
+                return
+        if unbounded or row.quantity <= allowed_mj:
+            row.quality = RESET
+            return
+    row.quantity = 0
+    row.quality = QUESTIONABLE

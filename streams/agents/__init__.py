@@ -1,0 +1,1 @@
+"""Agents: one file each, its pure step over one topic; importing a file registers its stages."""
