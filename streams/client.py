@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -94,34 +95,40 @@ async def _start(
         ) from None
 
 
+async def partitions_of(settings: Settings, topics: list[str]) -> dict[str, set[int]]:
+    """The partitions of each of these topics that exists on the cluster."""
+    async with admin(settings) as client:
+        described = await client.describe_topics(topics) if topics else []
+    return {
+        topic["topic"]: {partition["partition"] for partition in topic["partitions"]}
+        for topic in described
+        if topic["error_code"] == 0
+    }
+
+
 async def read_all(
-    client: AIOKafkaConsumer, topic: str, partitions: set[int] | None = None
-) -> AsyncIterator[object]:
+    settings: Settings, topic: str, partitions: set[int] | None = None
+) -> AsyncIterator[Any]:
     """Every record of a topic from its beginning to its end as of now, then stop.
 
     Records of one partition come in order. The end is the last stable offset a consumer may read,
     so compaction holes and transaction markers do not make it wait for ever.
     """
-    known = client.partitions_for_topic(topic) or await _partitions(client, topic)
-    tps = [TopicPartition(topic, p) for p in sorted(partitions or known)]
-    client.assign(tps)
-    begin = await client.beginning_offsets(tps)
-    end = await client.end_offsets(tps)
-    for tp in tps:
-        client.seek(tp, begin[tp])
-    while any([await client.position(tp) < end[tp] for tp in tps]):
-        for tp, records in (await client.getmany(*tps, timeout_ms=500)).items():
-            for record in records:
-                if record.offset < end[tp]:
-                    yield record
-
-
-async def _partitions(client: AIOKafkaConsumer, topic: str) -> set[int]:
-    await client._client.force_metadata_update()
-    found: set[int] | None = client.partitions_for_topic(topic)
-    if not found:
-        await client.topics()  # asks the cluster for all topics
-        found = client.partitions_for_topic(topic)
-    if not found:
-        raise GridloomError(f"topic {topic} does not exist", "run `gridloom topics --create`")
-    return found
+    if partitions is None:
+        partitions = (await partitions_of(settings, [topic])).get(topic)
+        if not partitions:
+            raise GridloomError(f"topic {topic} does not exist", "run `gridloom topics --create`")
+    tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
+    async with consumer(settings) as client:
+        client.assign(tps)
+        begin = await client.beginning_offsets(tps)
+        end = await client.end_offsets(tps)
+        for tp in tps:
+            client.seek(tp, begin[tp])
+        left = {tp for tp in tps if begin[tp] < end[tp]}
+        while left:
+            for tp, records in (await client.getmany(*left, timeout_ms=500)).items():
+                for record in records:
+                    if record.offset < end[tp]:
+                        yield record
+            left = {tp for tp in left if await client.position(tp) < end[tp]}

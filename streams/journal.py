@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 
 from schemas.errors import GridloomError
 from streams.agent import Stage, State
-from streams.client import consumer, read_all
+from streams.client import read_all
 from streams.settings import Settings
 
 COUNTS = ("consumed", "accepted", "duplicate", "superseded", "dead_lettered")
@@ -103,16 +103,15 @@ async def load(
     """The newest cut of each partition; an empty state at offset -1 where none was saved."""
     newest: dict[int, tuple[int, bytes]] = {}
     keys: dict[int, set[bytes]] = {partition: set() for partition in partitions}
-    async with consumer(settings) as client:
-        async for record in read_all(client, settings.topic(stage.journal_topic), partitions):
-            partition, key, value = record.partition, record.key, record.value  # type: ignore[attr-defined]
-            if value is None:
-                keys[partition].discard(key)
-                continue
-            keys[partition].add(key)
-            offset = unpack_header(value)["offset"]
-            if offset >= newest.get(partition, (-1, b""))[0]:
-                newest[partition] = offset, value
+    async for record in read_all(settings, settings.topic(stage.journal_topic), partitions):
+        partition, key, value = record.partition, record.key, record.value
+        if value is None:
+            keys[partition].discard(key)
+            continue
+        keys[partition].add(key)
+        offset = unpack_header(value)["offset"]
+        if offset >= newest.get(partition, (-1, b""))[0]:
+            newest[partition] = offset, value
     cuts = {}
     for partition in partitions:
         if partition in newest:
@@ -138,14 +137,13 @@ async def save(settings: Settings, producer: AIOKafkaProducer, stage: Stage, cut
 async def saved_counts(settings: Settings, stage: Stage) -> Counts:
     """Counts over all partitions of a stage, as last saved: for reports, not for the agents."""
     newest: dict[int, dict[str, Any]] = {}
-    async with consumer(settings) as client:
-        async for record in read_all(client, settings.topic(stage.journal_topic)):
-            if (value := record.value) is None:  # type: ignore[attr-defined]
-                continue
-            header = unpack_header(value)
-            known = newest.get(header["partition"])
-            if known is None or header["offset"] >= known["offset"]:
-                newest[header["partition"]] = header
+    async for record in read_all(settings, settings.topic(stage.journal_topic)):
+        if record.value is None:
+            continue
+        header = unpack_header(record.value)
+        known = newest.get(header["partition"])
+        if known is None or header["offset"] >= known["offset"]:
+            newest[header["partition"]] = header
     total = Counts()
     for header in newest.values():
         total.add(Counts(**header["counts"]))

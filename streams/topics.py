@@ -6,7 +6,7 @@ from aiokafka.errors import TopicAlreadyExistsError
 
 from schemas import TOPICS, Topic
 from streams.agent import STAGES
-from streams.client import MAX_MESSAGE_BYTES, admin, consumer
+from streams.client import MAX_MESSAGE_BYTES, admin, consumer, partitions_of
 from streams.settings import Settings
 
 _COMPACTED = {
@@ -62,16 +62,11 @@ async def create_topics(settings: Settings, names: list[str] | None = None) -> l
 
 async def end_offsets(settings: Settings, names: list[str]) -> dict[str, dict[int, int]]:
     """Partition -> next offset, of each topic on the cluster among `names`."""
+    present = await partitions_of(settings, names)
+    tps = [TopicPartition(name, p) for name, found in present.items() for p in sorted(found)]
     async with consumer(settings) as client:
-        present = await client.topics()
-        tps = [
-            TopicPartition(name, partition)
-            for name in names
-            if name in present
-            for partition in client.partitions_for_topic(name) or ()
-        ]
         ends = await client.end_offsets(tps) if tps else {}
-    result: dict[str, dict[int, int]] = {name: {} for name in names if name in present}
+    result: dict[str, dict[int, int]] = {name: {} for name in present}
     for tp, end in ends.items():
         result[tp.topic][tp.partition] = end
     return result

@@ -161,7 +161,9 @@ def run_agent(agent: str, settings: Settings) -> None:
         asyncio.run(run_bridge(settings))
         return
     app = build_app(agent, settings)
-    worker = faust.Worker(app, loglevel="WARN", override_logging=False, redirect_stdouts=False)
+    worker = faust.Worker(
+        app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True
+    )
     log("worker").info("starting", group=app.conf.id)
     worker.execute_from_commandline()
 

@@ -1,0 +1,1 @@
+"""Dispatch: what is known of a scheduling domain, and the decisions of its ticks."""
