@@ -1,0 +1,205 @@
+"""The tick's matching: waiting jobs and offered sites as columns, and the plan as placements.
+
+Slots are the tick's steps. What runs already has its resources set aside. A job that starts in
+slot 0 is carried out; a later start is a plan, and the job is matched again at the next tick. A
+rejection that time can mend (no room, site down, too dear) leaves the job waiting.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.match import (
+    CLASSES,
+    FACILITY_SIDE,
+    PPM,
+    PRECISIONS,
+    RESOURCES,
+    Jobs,
+    Network,
+    Plan,
+    Policy,
+    Reason,
+    Series,
+    Sites,
+    match,
+)
+from schemas.registry import Domain
+from streams.dispatch.state import Market, Row, Running
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+WAITING_MAX_MS = 7 * 86_400_000  # a job without a deadline waits so long after its release
+MENDABLE = (Reason.REJECTED_CAPACITY, Reason.REJECTED_SITE_DOWN, Reason.REJECTED_COST)
+_POWER, _GREEN = RESOURCES.index("power_w"), RESOURCES.index("green_w")
+_W_PER_MW = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """What the balance leaves for compute: [R, T] by region and step."""
+
+    regions: tuple[str, ...]
+    power_mw: F64  # could be drawn beyond the load
+    green_mw: F64  # wind and solar beyond the load
+    price_per_mwh: F64
+    ci_kg_per_kwh: F64
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The jobs and sites of a tick, in the order of the plan."""
+
+    jobs: list[Row]
+    sites: list[Row]
+    plan: Plan
+
+
+def match_tick(market: Market, domain: Domain, tick_ms: int, headroom: Headroom) -> Matched:
+    """Match what waits and may start within the horizon."""
+    horizon_ms = tick_ms + domain.steps * domain.tick_ms
+    jobs = [job for _, job in sorted(market.jobs.items()) if job.get("start_ms", 0) < horizon_ms]
+    sites = market.of("offer")
+    region_of = {region: i for i, region in enumerate(headroom.regions)}
+    site_of = {site["id"]: i for i, site in enumerate(sites)}
+    columns = _sites(market, domain, tick_ms, sites, headroom, region_of)
+    rows = [region_of.get(site["region"], 0) for site in sites]
+    if not headroom.regions or not sites:
+        series = Series.of(domain.tick_ms, np.zeros((len(sites), domain.steps)), 0.0)
+    else:
+        series = Series.of(
+            domain.tick_ms, headroom.price_per_mwh[rows], headroom.ci_kg_per_kwh[rows]
+        )
+    plan = match(
+        _jobs(jobs, domain, tick_ms, region_of, site_of),
+        columns,
+        series,
+        _paths(market, headroom.regions),
+        Policy(carbon_price_per_kg=domain.carbon_price_per_t / 1000),
+    )
+    return Matched(jobs, sites, plan)
+
+
+def _jobs(
+    jobs: list[Row],
+    domain: Domain,
+    tick_ms: int,
+    region_of: dict[str, int],
+    site_of: dict[str, int],
+) -> Jobs:
+    step = domain.tick_ms
+
+    def deadline(job: Row) -> int:
+        return (job["end_ms"] - tick_ms) // step if "end_ms" in job else -1
+
+    def residency(job: Row) -> int:
+        named = job.get("residency", "")
+        mask = sum(1 << region_of[r] for r in named.split("|") if r in region_of)
+        return mask if named else -1
+
+    return Jobs.of(
+        [job["id"] for job in jobs],
+        [[job.get(resource, 0) for resource in RESOURCES] for job in jobs]
+        or np.zeros((0, len(RESOURCES)), np.int64),
+        job_class=[CLASSES.index(job["class"]) for job in jobs],
+        precision=[PRECISIONS.index(job.get("precision", "fp32")) for job in jobs],
+        duration_ms=[job["duration_ms"] for job in jobs],
+        release_slot=[max(0, -(-(job.get("start_ms", 0) - tick_ms) // step)) for job in jobs],
+        deadline_slot=[max(deadline(job), 0) if "end_ms" in job else -1 for job in jobs],
+        origin_hub=[region_of.get(job["region"], -1) for job in jobs],
+        max_rtt_ms=[job.get("max_rtt_ms", np.inf) for job in jobs],
+        residency=[residency(job) for job in jobs],
+        affinity=[
+            site_of.get(job["site_id"], len(site_of)) if "site_id" in job else -1 for job in jobs
+        ],
+        reject_cost=[job.get("reject_cost", 0.0) for job in jobs],
+        priority=[min(job.get("priority", 0), 3) for job in jobs],
+    )
+
+
+def _sites(
+    market: Market,
+    domain: Domain,
+    tick_ms: int,
+    sites: list[Row],
+    headroom: Headroom,
+    region_of: dict[str, int],
+) -> Sites:
+    capacity = np.zeros((len(sites), domain.steps, len(RESOURCES)), np.int64)
+    offered: dict[str, int] = {}
+    for site in sites:
+        offered[site["region"]] = offered.get(site["region"], 0) + site["power_w"]
+    for m, site in enumerate(sites):
+        capacity[m] = [site.get(resource, 0) for resource in RESOURCES]
+        r = region_of.get(site["region"])
+        share = site["power_w"] / max(1, offered[site["region"]])
+        if r is not None:
+            limit = np.floor(headroom.power_mw[r] * share * _W_PER_MW).astype(np.int64)
+            capacity[m, :, _POWER] = np.minimum(site["power_w"], np.maximum(limit, 0))
+            green = np.floor(headroom.green_mw[r] * share * _W_PER_MW).astype(np.int64)
+            capacity[m, :, _GREEN] = np.maximum(green, 0)
+    _set_aside(market.running, domain, tick_ms, {s["id"]: m for m, s in enumerate(sites)}, capacity)
+    return Sites.of(
+        [site["id"] for site in sites],
+        capacity,
+        domain.steps,
+        hub=[region_of.get(site["region"], 0) for site in sites],
+        pue_ppm=[site.get("pue_ppm", PPM) for site in sites],
+        classes=[_mask(site.get("classes", "|".join(CLASSES))) for site in sites],
+        up=[not market.is_down(site["id"], tick_ms) for site in sites],
+    )
+
+
+def _mask(classes: str) -> int:
+    return sum(1 << CLASSES.index(name) for name in classes.split("|") if name in CLASSES)
+
+
+def _set_aside(
+    running: list[Running], domain: Domain, tick_ms: int, site_of: dict[str, int], free: I64
+) -> None:
+    for job in running:
+        m = site_of.get(job.site_id)
+        if m is not None:
+            slots = -(-(job.end_ms - tick_ms) // domain.tick_ms)
+            free[m, : max(0, slots)] -= np.asarray(job.demand, np.int64)
+    np.maximum(free, 0, out=free)  # an offer may shrink below what runs
+
+
+def _paths(market: Market, regions: tuple[str, ...]) -> Network:
+    rtt = np.full((max(1, len(regions)),) * 2, np.inf)
+    np.fill_diagonal(rtt, 0.0)
+    index = {region: i for i, region in enumerate(regions)}
+    for path in market.of("path"):
+        a, b = index.get(path["region"]), index.get(path["to_region"])
+        if a is not None and b is not None:
+            rtt[a, b] = rtt[b, a] = min(path["rtt_ms"], rtt[a, b])
+    return Network.of(rtt)
+
+
+def running_of(matched: Matched, i: int, tick_ms: int, step_ms: int) -> Running:
+    """The placed job i as it runs, with its power at the facility side."""
+    job, site = matched.jobs[i], matched.sites[matched.plan.site[i]]
+    pue_ppm = site.get("pue_ppm", PPM)
+    demand = tuple(
+        -(-job.get(name, 0) * pue_ppm // PPM) if k in FACILITY_SIDE else job.get(name, 0)
+        for k, name in enumerate(RESOURCES)
+    )
+    start_ms = tick_ms + int(matched.plan.slot[i]) * step_ms
+    end_ms = start_ms + int(matched.plan.slots[i]) * step_ms
+    return Running(job["id"], site["id"], site["region"], start_ms, end_ms, demand)
+
+
+def compute_mw(
+    running: list[Running], regions: tuple[str, ...], tick_ms: int, steps: int, step_ms: int
+) -> F64:
+    """Facility power of running and planned jobs, [R, T] in MW."""
+    power = np.zeros((len(regions), steps))
+    index = {region: i for i, region in enumerate(regions)}
+    for job in running:
+        if job.region in index:
+            first = max(0, (job.start_ms - tick_ms) // step_ms)
+            last = max(0, -(-(job.end_ms - tick_ms) // step_ms))
+            power[index[job.region], first:last] += job.demand[_POWER] / _W_PER_MW
+    return power
