@@ -1,0 +1,78 @@
+"""Layout: one sample and one window as both twins hold them, and what may become of a row."""
+
+from enum import IntEnum
+
+import numpy as np
+
+from schemas.units import BASE_UNITS, MS_PER_HOUR
+
+# A quarter hour: the slot of settlement, and the finest that grids publish their own figures at.
+WINDOW_MS = 900_000
+
+# Ingest accepts a row that ended up to 48 h before its receipt; an hour more for its own length
+# (windows go by start) and for rows of other inputs that overtook it.
+LATENESS_MS = 49 * MS_PER_HOUR
+
+# Before any row: so early that no row is late, and yet minus the lateness still 64 bits.
+NEVER_MS = -(2**62)
+
+# Orders are the structs' in _core.pyx, without padding. Texts are codes of kernels.symbols, unit
+# and kind are places in lists, levels is a set of 1 << level; a counter's reading has none.
+SAMPLE = np.dtype(
+    [
+        ("start_ms", "<i8"),
+        ("end_ms", "<i8"),
+        ("window_ms", "<i8"),
+        ("revision", "<i8"),
+        ("sample", "<i8"),
+        ("energy_mj", "<i8"),
+        ("meter_id", "<i4"),
+        ("register", "<i4"),
+        ("source", "<i4"),
+        ("site_id", "<i4"),
+        ("rack_id", "<i4"),
+        ("hub_id", "<i4"),
+        ("bucket", "<i4"),
+        ("kind", "u1"),
+        ("unit", "u1"),
+        ("levels", "u1"),
+        ("fault", "u1"),
+    ]
+)
+WINDOW = np.dtype(
+    [
+        ("start_ms", "<i8"),
+        ("revision", "<i8"),
+        ("count", "<i8"),
+        ("sum", "<i8"),
+        ("min", "<i8"),
+        ("max", "<i8"),
+        ("energy_mj", "<i8"),
+        ("site_id", "<i4"),
+        ("rack_id", "<i4"),
+        ("hub_id", "<i4"),
+        ("register", "<i4"),
+        ("p95_bucket", "<i4"),
+        ("level", "u1"),
+        ("unit", "u1"),
+        ("spare", "<u2"),
+    ]
+)
+TEXTS = ("meter_id", "register", "source", "site_id", "rack_id", "hub_id")
+LEVELS = ("rack", "site", "hub")
+RACK, SITE, HUB = range(3)
+UNITS = BASE_UNITS
+
+
+class Outcome(IntEnum):
+    """What became of a row; from LATE on it is refused."""
+
+    ACCEPTED = 0
+    DUPLICATE = 1
+    SUPERSEDED = 2
+    LATE = 3
+    OTHER_UNIT = 4
+    OVERFLOW = 5
+    UNLISTED = 6
+    REVERSED = 7
+    NEGATIVE = 8

@@ -1,0 +1,273 @@
+"""Merge: rollups.partial -> finished site and hub windows, and their PUE.
+
+A partial says all that one readings partition knows of a window, so the highest revision of a
+(window, partition) is all that counts, and a window is the sum of its parts: counts, sums,
+energies, sketches and revisions add, extremes compare. PUE = facility / IT energy of one window.
+"""
+
+import struct
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+
+from kernels.refusal import Refusal
+from kernels.rollup import sketch
+from kernels.rollup.layout import LATENESS_MS, WINDOW_MS
+from schemas.codec import decode, encode
+from schemas.errors import DecodeError
+from schemas.telemetry import FACILITY_ENERGY, IT_ENERGY
+from schemas.units import INT64_MAX, MS_PER_HOUR, half_even
+from schemas.usage import ROLLUPS, ROLLUPS_PARTIAL
+
+# A partition's window stops changing LATENESS_MS after the watermark, which may be a window and
+# the time that meters may be ahead behind the latest window that the partition has sent.
+RETENTION_MS = LATENESS_MS + WINDOW_MS + MS_PER_HOUR
+
+# A partition that has fallen back further than this no longer keeps the others' windows open.
+MAX_LAG_MS = 7 * 24 * MS_PER_HOUR
+
+PUE = "pue"
+_PPM = 1_000_000
+_MARK = struct.Struct("<iq")
+
+WindowKey = tuple[str, str, str, int]  # level, id, register, start
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One partition's window, by the columns of ROLLUPS_PARTIAL."""
+
+    level: str
+    id: str
+    hub_id: str
+    register: str
+    unit: str
+    start_ms: int
+    end_ms: int
+    revision: int
+    count: int
+    sum: int
+    min: int
+    max: int
+    energy_mj: int
+    partition: int
+    sketch: bytes
+
+    @property
+    def key(self) -> WindowKey:
+        return self.level, self.id, self.register, self.start_ms
+
+
+COLUMNS = tuple(column.name for column in fields(Part))
+
+
+@dataclass(slots=True)
+class Merged:
+    """What a batch brought: finished windows, refused partials, counts of the others."""
+
+    rollups: pa.RecordBatch = field(default_factory=lambda: ROLLUPS.empty)
+    refused: list[Refusal] = field(default_factory=list)
+    accepted: int = 0
+    duplicate: int = 0
+    superseded: int = 0
+
+
+class Merge:
+    """The open site and hub windows of one partition of rollups.partial."""
+
+    VERSION: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        self._windows: dict[WindowKey, dict[int, Part]] = {}
+        self._latest_ms: dict[int, int] = {}  # readings partition -> latest window end that it sent
+
+    def apply(self, partials: pa.RecordBatch) -> Merged:
+        """Apply one batch of ROLLUPS_PARTIAL, in any order, with any duplicates.
+
+        A revision that is known is a duplicate, a lower one superseded. Refused with reason:
+        late_revision, bad_input (unit, sketch), overflow.
+        """
+        merged = Merged()
+        changed: dict[WindowKey, None] = {}
+        columns = [partials.column(name).to_pylist() for name in COLUMNS]
+        for index, row in enumerate(zip(*columns, strict=True)):
+            self._take(index, Part(*row), merged, changed)
+        rows = [_window(list(self._windows[key].values())) for key in changed]
+        rows += self._quotients(changed)
+        if rows:
+            merged.rollups = ROLLUPS.rows(rows)
+        taken = merged.accepted + merged.duplicate + merged.superseded + len(merged.refused)
+        assert partials.num_rows == taken, "a row vanished"
+        self._close()
+        return merged
+
+    def dump(self) -> bytes:
+        """The state as bytes: how far each partition is, then its open parts."""
+        parts = [part for parts in self._windows.values() for part in parts.values()]
+        head = struct.pack("<BI", self.VERSION, len(self._latest_ms))
+        marks = b"".join(_MARK.pack(*mark) for mark in sorted(self._latest_ms.items()))
+        columns: dict[str, object] = {
+            name: [getattr(part, name) for part in parts] for name in COLUMNS
+        }
+        batch = ROLLUPS_PARTIAL.batch(columns)
+        return head + marks + encode(ROLLUPS_PARTIAL, batch)
+
+    @classmethod
+    def load(cls, dumped: bytes) -> Self:
+        """The state that was dumped; DecodeError for another version."""
+        if not dumped or dumped[0] != cls.VERSION:
+            found = dumped[0] if dumped else "none"
+            raise DecodeError(
+                f"state of version {found}, this code reads {cls.VERSION}",
+                "replay rollups.partial from its start, or run the version that wrote it",
+            )
+        merge = cls()
+        (marks,) = struct.unpack_from("<I", dumped, 1)
+        at = 5 + marks * _MARK.size
+        merge._latest_ms = dict(_MARK.iter_unpack(dumped[5:at]))
+        batch = decode(ROLLUPS_PARTIAL, dumped[at:], {})
+        columns = [batch.column(name).to_pylist() for name in COLUMNS]
+        for row in zip(*columns, strict=True):
+            part = Part(*row)
+            merge._windows.setdefault(part.key, {})[part.partition] = part
+        return merge
+
+    def _take(self, index: int, part: Part, merged: Merged, changed: dict[WindowKey, None]) -> None:
+        latest_ms = self._latest_ms.get(part.partition, part.end_ms)
+        self._latest_ms[part.partition] = max(latest_ms, part.end_ms)
+        if part.end_ms <= self._horizon_ms():
+            text = "its window is closed; replay the readings of that time"
+            merged.refused.append(_refusal(index, part, "late_revision", "end_ms", text))
+            return
+        parts = self._windows.get(part.key, {})
+        known = parts.get(part.partition)
+        if known is not None and part.revision <= known.revision:
+            if part.revision == known.revision:
+                merged.duplicate += 1
+            else:
+                merged.superseded += 1
+            return
+        others = [other for other in parts.values() if other is not known]
+        if fault := _misfit(part, others):
+            merged.refused.append(_refusal(index, part, *fault))
+            return
+        self._windows.setdefault(part.key, parts)[part.partition] = part
+        changed[part.key] = None
+        merged.accepted += 1
+
+    def _horizon_ms(self) -> int:
+        """Windows that end here or before can no longer change."""
+        latest_ms = self._latest_ms.values()
+        return max(min(latest_ms), max(latest_ms) - MAX_LAG_MS) - RETENTION_MS
+
+    def _close(self) -> None:
+        if self._latest_ms:
+            horizon_ms = self._horizon_ms()
+            for key, parts in list(self._windows.items()):
+                if next(iter(parts.values())).end_ms <= horizon_ms:
+                    del self._windows[key]
+
+    def _quotients(self, changed: dict[WindowKey, None]) -> list[dict[str, object]]:
+        """PUE of the changed windows, where both registers are known."""
+        places = dict.fromkeys(
+            (level, place, start_ms)
+            for level, place, register, start_ms in changed
+            if register in (IT_ENERGY, FACILITY_ENERGY)
+        )
+        rows = []
+        for level, place, start_ms in places:
+            facility = self._windows.get((level, place, FACILITY_ENERGY, start_ms))
+            it = self._windows.get((level, place, IT_ENERGY, start_ms))
+            if facility and it:
+                rows.append(_quotient(list(facility.values()), list(it.values())))
+        return rows
+
+
+def _misfit(part: Part, others: list[Part]) -> tuple[str, str, str] | None:
+    """Why a part cannot be added to the others: (reason, field, what to do)."""
+    if any(other.unit != part.unit for other in others):
+        return "bad_input", "unit", "another partition has another unit; give each its register"
+    try:
+        counted = sum(sketch.decode(part.sketch).values())
+    except ValueError as error:
+        return "bad_input", "sketch", str(error)
+    if counted != part.count:
+        return "bad_input", "sketch", f"the sketch holds {counted} samples of {part.count}"
+    for name in ("sum", "energy_mj"):
+        if sum(getattr(other, name) for other in others) + getattr(part, name) > INT64_MAX:
+            return "overflow", name, "the partitions' sum does not fit 64 bits"
+    return None
+
+
+def _window(parts: list[Part]) -> dict[str, object]:
+    """One row of ROLLUPS: the sum of the parts."""
+    first = parts[0]
+    counts: dict[int, int] = {}
+    for part in parts:
+        for bucket, count in sketch.decode(part.sketch).items():
+            counts[bucket] = counts.get(bucket, 0) + count
+    sampled = [part for part in parts if part.count]
+    smallest = min((part.min for part in sampled), default=0)
+    largest = max((part.max for part in sampled), default=0)
+    count, total = sum(part.count for part in parts), sum(part.sum for part in parts)
+    p95 = sketch.p95(
+        np.array([sketch.bucket_p95(counts)], np.int32), np.array([smallest]), np.array([largest])
+    )
+    return {
+        "level": first.level,
+        "id": first.id,
+        "hub_id": first.hub_id,
+        "register": first.register,
+        "unit": first.unit,
+        "start_ms": first.start_ms,
+        "end_ms": first.end_ms,
+        "revision": sum(part.revision for part in parts),
+        "count": count,
+        "sum": total,
+        "min": smallest,
+        "max": largest,
+        "energy_mj": sum(part.energy_mj for part in parts),
+        "mean": total / count if count else 0.0,
+        "p95": float(p95[0]),
+        "pue_ppm": None,
+    }
+
+
+def _quotient(facility: list[Part], it: list[Part]) -> dict[str, object]:
+    """The row of register pue; count 0 and no quotient where either energy is 0."""
+    first = facility[0]
+    facility_mj = sum(part.energy_mj for part in facility)
+    it_mj = sum(part.energy_mj for part in it)
+    ppm = half_even(facility_mj * _PPM, it_mj) if facility_mj and it_mj else 0
+    known = 0 < ppm <= INT64_MAX
+    shown = ppm if known else 0
+    return {
+        "level": first.level,
+        "id": first.id,
+        "hub_id": first.hub_id,
+        "register": PUE,
+        "unit": "ppm",
+        "start_ms": first.start_ms,
+        "end_ms": first.end_ms,
+        "revision": sum(part.revision for part in (*facility, *it)),
+        "count": int(known),
+        "sum": shown,
+        "min": shown,
+        "max": shown,
+        "energy_mj": 0,
+        "mean": float(shown),
+        "p95": float(shown),
+        "pue_ppm": shown if known else None,
+    }
+
+
+def _refusal(index: int, part: Part, reason: str, field: str, text: str) -> Refusal:
+    return Refusal(
+        index,
+        reason,
+        field,
+        f"{part.level} {part.id} register {part.register} window {part.start_ms} "
+        f"partition {part.partition} revision {part.revision}: {text}",
+    )
