@@ -1,0 +1,41 @@
+"""`gridloom worker`: run agents."""
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command("worker")(worker)
+
+
+def worker(
+    agents: Annotated[
+        str, typer.Option(help="Names joined by commas, e.g. ingest,meter. Default: all.")
+    ] = "",
+    parent: Annotated[int, typer.Option(hidden=True, help="End with this process.")] = 0,
+) -> None:
+    """Run agents, a process each, until SIGTERM or Ctrl-C; each ends with its state saved.
+
+    Any number of workers on any number of hosts share the work by Kafka partitions.
+
+    Example: `gridloom worker --agents meter,rollup`
+    """
+    from streams import worker as workers
+
+    if parent:
+        workers.die_with(parent)
+    from streams.cli.connection import connected_settings
+
+    known = connected_settings()
+    import streams.agents  # noqa: F401  (registers the stages)
+
+    chosen = [name.strip() for name in agents.split(",") if name.strip()]
+    unknown = [name for name in chosen if name not in workers.agent_names()]
+    if unknown:
+        from schemas import ConfigError
+
+        raise ConfigError(
+            f"no agent {', '.join(unknown)}", f"choose from {', '.join(workers.agent_names())}"
+        )
+    raise typer.Exit(workers.run_agents(chosen or workers.agent_names(), known))
