@@ -2,7 +2,7 @@
 
 import typer
 
-from streams.cli import produce, registry, tail, topics, worker
+from streams.cli import dlq, produce, registry, tail, topics, worker
 from streams.cli.errors import Commands
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ worker.register(app)
 registry.register(app)
 produce.register(app)
 tail.register(app)
+dlq.register(app)
 
 
 def main() -> None:

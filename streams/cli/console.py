@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-_PIPE_WIDTH = 240  # columns where no terminal says how wide it is
+_PIPE_WIDTH = 4_000  # no terminal, no wrapping: a line a row
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="JSON on standard output, one object a line.")
