@@ -1,0 +1,248 @@
+"""Certificate: feasibility, cost and lower bound of a plan, from the columns alone.
+
+    D(p) = sum_i min(reject_i, min_o (cost_io + p . use_io)) - p . capacity  <=  any plan's cost,
+
+for every p >= 0. Nothing here is shared with the solver but the columns: eligibility, run lengths,
+costs and use are worked out a second time, window by window. A margin for the rounding of every
+sum is taken off the bound, so that dual <= primal holds in floats as it does on paper.
+"""
+
+from math import fsum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from kernels.match.columns import (
+    F64,
+    FACILITY_SIDE,
+    I32,
+    I64,
+    POWER,
+    PPM,
+    RESOURCES,
+    Bool,
+    Jobs,
+    Network,
+    Policy,
+    Series,
+    Sites,
+)
+
+_CHUNK = 1 << 20  # options at once
+_EPSILON = 2.0**-52
+
+
+class Certificate(NamedTuple):
+    """What a plan costs, what no plan can cost less than, and what is wrong with it."""
+
+    primal: float
+    dual: float
+    scale: float  # sum |cost|, rejections without the lift
+    used: I64  # [M, T, K]
+    violations: tuple[str, ...]  # empty = the plan keeps every constraint
+
+
+class _Windows(NamedTuple):
+    """Of runs of one length, by site and start: energy cost of a watt, price, least capacity."""
+
+    energy: F64  # [d, M, T]
+    price: F64  # [d, K, M, T]
+    room: I64  # [d, K, M, T]
+
+
+def certify(
+    jobs: Jobs,
+    sites: Sites,
+    series: Series,
+    network: Network,
+    policy: Policy,
+    job_rows: Bool,
+    site_rows: Bool,
+    site: I32,
+    slot: I32,
+    prices: F64,
+) -> Certificate:
+    """Plan (site, slot) [N] at prices [M, T, K], over the rows that count.
+
+    Rows that do not count: jobs are left out, sites are down.
+    """
+    rows = np.flatnonzero(job_rows)
+    horizon = series.price_per_mwh.shape[1]
+    runs = _runs(jobs, sites, series)
+    moving = _moving_cost(jobs, sites, network)
+    allowed = _allowed(jobs, sites, network, sites.up & site_rows, runs, moving)
+    watt = _watt_cost(sites, series, policy, site_rows)
+    within = np.clip(runs, 1, horizon)
+    lengths = np.unique(within[rows]) if len(rows) and runs.size else np.ones(1, np.int64)
+    windows = _windows(lengths, watt, prices, sites.capacity)
+    reject = _outweighing(jobs, rows)
+    least = reject.copy()
+    chosen = reject.copy()
+    size = np.abs(reject)
+    violations: list[str] = []
+    step = max(1, _CHUNK // max(1, runs.shape[1] * horizon))
+    for at in range(0, len(rows) if runs.size else 0, step):
+        part = rows[at : at + step]
+        span = np.searchsorted(lengths, within[part])
+        cost, open_ = _options(
+            jobs, sites, watt, runs[part], moving[part], allowed[part], part, span, windows
+        )
+        priced, magnitude = cost.copy(), np.abs(cost)
+        index = (span, np.arange(runs.shape[1])[None, :])
+        for k in range(len(RESOURCES)):
+            if jobs.demand[part, k].any():
+                worth = _need(jobs, sites, part, k)[:, :, None] * windows.price[:, k][index]
+                priced += worth
+                magnitude += worth
+        least[part] = np.minimum(reject[part], np.where(open_, priced, np.inf).min(axis=(1, 2)))
+        size[part] += np.where(open_, magnitude, 0.0).max(axis=(1, 2))
+        _choose(part, site, slot, cost, open_, chosen, violations)
+    used = _used(jobs, sites, within, rows, site, slot, horizon)
+    for m, t, k in np.argwhere(used > sites.capacity)[:8].tolist():
+        if site_rows[m]:
+            violations.append(f"site {m}, slot {t}: {RESOURCES[k]} {used[m, t, k]} is too much")
+    usable = np.where(site_rows[:, None, None], sites.capacity, 0)
+    held = (prices * usable).ravel()
+    operations = 2 * horizon + 4 * len(RESOURCES) + 16
+    margin = 2 * operations * _EPSILON * (fsum(size[rows]) + fsum(held))
+    lift = np.where(site[rows] < 0, reject[rows] - jobs.reject_cost[rows], 0.0)
+    if not (prices >= 0).all():
+        violations.append("a price is below zero")
+    return Certificate(
+        primal=fsum(chosen[rows]),
+        dual=fsum([fsum(least[rows]), -fsum(held), -margin]),
+        scale=fsum(np.abs(chosen[rows] - lift)),
+        used=used,
+        violations=tuple(violations),
+    )
+
+
+def _runs(jobs: Jobs, sites: Sites, series: Series) -> I64:
+    rate = sites.rate_ppm[:, np.clip(jobs.job_class, 0, 2), np.clip(jobs.precision, 0, 3)].T
+    done_a_slot = rate * series.slot_ms  # [N, M] in ms x ppm
+    work = np.clip(jobs.duration_ms, 1, None)[:, None] * PPM
+    return np.where(rate > 0, (work + done_a_slot - 1) // np.maximum(done_a_slot, 1), 0)
+
+
+def _moving_cost(jobs: Jobs, sites: Sites, network: Network) -> F64:
+    cost = np.zeros((len(jobs.job_id), len(sites.site_id)))
+    hub = np.clip(sites.hub, 0, len(network.rtt_ms) - 1)
+    for m in range(len(sites.site_id)):
+        fetched = (jobs.data_site >= 0) & (jobs.data_site != m) & (jobs.data_gb > 0)
+        per_gb = network.price_per_gb[hub[np.clip(jobs.data_site, 0, len(hub) - 1)], hub[m]]
+        cost[fetched, m] = jobs.data_gb[fetched] * per_gb[fetched]
+        cost[:, m] += jobs.migration_cost * ((jobs.current_site >= 0) & (jobs.current_site != m))
+    return cost
+
+
+def _allowed(jobs: Jobs, sites: Sites, network: Network, up: Bool, runs: I64, moving: F64) -> Bool:
+    allowed = (runs > 0) & np.isfinite(moving) & up[None, :]
+    hubs = len(network.rtt_ms)
+    for m, hub in enumerate(np.clip(sites.hub, 0, hubs - 1).tolist()):
+        rtt = network.rtt_ms[np.clip(jobs.origin_hub, 0, hubs - 1), hub]
+        allowed[:, m] &= (jobs.origin_hub < 0) | (np.isfinite(rtt) & (rtt <= jobs.max_rtt_ms))
+        allowed[:, m] &= (jobs.residency & (1 << min(hub, 62))) != 0
+        allowed[:, m] &= (sites.classes[m] & (1 << np.clip(jobs.job_class, 0, 2))) != 0
+        allowed[:, m] &= (jobs.affinity == -1) | (jobs.affinity == m)
+    return allowed
+
+
+def _watt_cost(sites: Sites, series: Series, policy: Policy, site_rows: Bool) -> F64:
+    per_mwh = series.price_per_mwh + 1000.0 * policy.carbon_price_per_kg * series.ci_kg_per_kwh
+    hours = series.slot_ms / 3_600_000
+    cost = per_mwh * (sites.pue_ppm[:, None] / PPM) * hours / 1e6
+    return np.where(site_rows[:, None], cost, 0.0)
+
+
+def _windows(lengths: I64, watt: F64, prices: F64, capacity: I64) -> _Windows:
+    sites, slots = watt.shape
+    shape = (len(lengths), len(RESOURCES), sites, slots)
+    windows = _Windows(
+        np.empty((len(lengths), sites, slots)), np.empty(shape), np.empty(shape, int)
+    )
+    by_resource = (2, 0, 1)
+    for d, length in enumerate(lengths.tolist()):
+        after = [(0, 0), (0, length - 1)]
+        windows.energy[d] = sliding_window_view(np.pad(watt, after, "edge"), length, 1).sum(-1)
+        priced = np.pad(prices.transpose(by_resource), [(0, 0), *after])
+        windows.price[d] = sliding_window_view(priced, length, 2).sum(-1)
+        unbound = np.iinfo(np.int64).max
+        free = np.pad(capacity.transpose(by_resource), [(0, 0), *after], constant_values=unbound)
+        windows.room[d] = sliding_window_view(free, length, 2).min(-1)
+    return windows
+
+
+def _need(jobs: Jobs, sites: Sites, part: I64, k: int) -> I64:
+    asked = jobs.demand[part, k][:, None]
+    if k not in FACILITY_SIDE:
+        return np.broadcast_to(asked, (len(part), len(sites.site_id)))
+    drawn: I64 = (asked * sites.pue_ppm[None, :] + PPM - 1) // PPM
+    return drawn
+
+
+def _options(
+    jobs: Jobs,
+    sites: Sites,
+    watt: F64,
+    runs: I64,
+    moving: F64,
+    allowed: Bool,
+    part: I64,
+    span: I64,
+    windows: _Windows,
+) -> tuple[F64, Bool]:
+    """Cost [part, M, T] of every option, and whether it is one."""
+    horizon = watt.shape[1]
+    index = (span, np.arange(runs.shape[1])[None, :])
+    slot = np.arange(horizon)
+    late = np.maximum(runs - horizon, 0) * watt[:, -1]  # beyond what the window holds
+    energy = windows.energy[index] + late[:, :, None]
+    cost = np.where(allowed, moving, 0.0)[:, :, None] + (
+        jobs.demand[part, POWER][:, None, None] * energy
+    )
+    open_ = allowed[:, :, None] & (slot >= jobs.release_slot[part][:, None, None])
+    deadline = jobs.deadline_slot[part][:, None, None]
+    open_ &= (deadline == -1) | (slot + runs[:, :, None] <= deadline)
+    for k in range(len(RESOURCES)):
+        if jobs.demand[part, k].any():
+            open_ &= _need(jobs, sites, part, k)[:, :, None] <= windows.room[:, k][index]
+    return cost, open_
+
+
+def _choose(
+    part: I64, site: I32, slot: I32, cost: F64, open_: Bool, chosen: F64, violations: list[str]
+) -> None:
+    placed = np.flatnonzero(site[part] >= 0)
+    at = (placed, site[part[placed]], slot[part[placed]])
+    chosen[part[placed]] = cost[at]
+    for job in part[placed[~open_[at]]][:8].tolist():
+        violations.append(f"job {job} may not start at site {site[job]} in slot {slot[job]}")
+
+
+def _used(
+    jobs: Jobs, sites: Sites, within: I64, rows: I64, site: I32, slot: I32, horizon: int
+) -> I64:
+    used = np.zeros((len(sites.site_id), horizon, len(RESOURCES)), np.int64)
+    placed = rows[site[rows] >= 0]
+    at, start = site[placed], slot[placed]
+    need = np.empty((len(placed), len(RESOURCES)), np.int64)
+    for k in range(len(RESOURCES)):
+        pue = sites.pue_ppm[at] if k in FACILITY_SIDE else PPM
+        need[:, k] = (jobs.demand[placed, k] * pue + PPM - 1) // PPM
+    end = np.minimum(start + within[placed, at], horizon)
+    for t in range(horizon):
+        runs = (start <= t) & (t < end)
+        np.add.at(used[:, t], at[runs], need[runs])
+    return used
+
+
+def _outweighing(jobs: Jobs, rows: I64) -> F64:
+    """Reject cost [N], one job of a priority above all jobs of the priorities below it."""
+    cost = np.zeros(len(jobs.job_id))
+    below = 0.0
+    for priority in range(4):
+        of_class = rows[jobs.priority[rows] == priority]
+        cost[of_class] = jobs.reject_cost[of_class] + below
+        below += fsum(cost[of_class])
+    return cost

@@ -1,0 +1,122 @@
+"""Checks: rows of jobs and sites that cannot be used, each with its column and value.
+
+A bad job is left out alone; a bad site is down. Limits keep every integer product below 2^63:
+demand x PUE <= 2^39 x 1e7, and the use of a million jobs at once.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.match.columns import (
+    ANY,
+    CLASSES,
+    PPM,
+    PRECISIONS,
+    RESOURCES,
+    BadInput,
+    Bool,
+    Jobs,
+    Network,
+    Series,
+    Sites,
+)
+
+DEMAND_MAX = 2**39
+CAPACITY_MAX = 2**62
+DURATION_MAX_MS = 2**42
+SLOT_MAX = 2**31
+PUE_MAX_PPM = 10 * PPM
+RATE_MAX_PPM = 1000 * PPM
+MONEY_MAX = 1e15
+DATA_MAX_GB = 1e12
+HUB_MAX = 62  # residency is a bit mask of int64
+
+
+class Checked(NamedTuple):
+    """Rows that can be used, and the fields that spoil the others."""
+
+    jobs: Bool  # [N]
+    sites: Bool  # [M]
+    errors: tuple[BadInput, ...]
+
+
+class _Rule(NamedTuple):
+    column: str
+    bad: Bool  # [rows]
+    shown: npt.NDArray[Any]  # [rows, ...] the values
+    wanted: str
+
+
+def check(jobs: Jobs, sites: Sites, series: Series, network: Network) -> Checked:
+    """Errors in order of table, row and column."""
+    job_rules = list(_job_rules(jobs, sites, network))
+    site_rules = list(_site_rules(sites, series, network))
+    errors = [*_errors("jobs", job_rules), *_errors("sites", site_rules)]
+    return Checked(
+        _good(job_rules, len(jobs.job_id)), _good(site_rules, len(sites.site_id)), tuple(errors)
+    )
+
+
+def _job_rules(jobs: Jobs, sites: Sites, network: Network) -> Iterator[_Rule]:
+    hubs, count = len(network.rtt_ms), len(sites.site_id)
+    yield _Rule("job_id", _repeated(jobs.job_id), jobs.job_id, "an id that no row before it has")
+    yield _within("job_class", jobs.job_class, 0, len(CLASSES) - 1)
+    yield _within("precision", jobs.precision, 0, len(PRECISIONS) - 1)
+    for k, name in enumerate(RESOURCES):
+        yield _within(name, jobs.demand[:, k], 0, DEMAND_MAX)
+    yield _within("duration_ms", jobs.duration_ms, 1, DURATION_MAX_MS)
+    yield _within("release_slot", jobs.release_slot, -SLOT_MAX, SLOT_MAX)
+    yield _within("deadline_slot", jobs.deadline_slot, -SLOT_MAX, SLOT_MAX)
+    yield _within("origin_hub", jobs.origin_hub, ANY, hubs - 1)
+    yield _within("max_rtt_ms", jobs.max_rtt_ms, 0, np.inf)
+    yield _within("data_gb", jobs.data_gb, 0, DATA_MAX_GB)
+    yield _within("data_site", jobs.data_site, ANY, count - 1)
+    yield _within("current_site", jobs.current_site, ANY, count - 1)
+    yield _within("migration_cost", jobs.migration_cost, 0, MONEY_MAX)
+    yield _within("reject_cost", jobs.reject_cost, 0, MONEY_MAX)
+    yield _within("priority", jobs.priority, 0, 3)
+
+
+def _site_rules(sites: Sites, series: Series, network: Network) -> Iterator[_Rule]:
+    yield _within("hub", sites.hub, 0, min(len(network.rtt_ms) - 1, HUB_MAX))
+    for k, name in enumerate(RESOURCES):
+        yield _within(name, sites.capacity[:, :, k], 0, CAPACITY_MAX)
+    yield _within("pue_ppm", sites.pue_ppm, PPM, PUE_MAX_PPM)
+    yield _within("classes", sites.classes, 0, 2 ** len(CLASSES) - 1)
+    yield _within("rate_ppm", sites.rate_ppm, 0, RATE_MAX_PPM)
+    yield _within("price_per_mwh", series.price_per_mwh, -MONEY_MAX, MONEY_MAX)
+    yield _within("ci_kg_per_kwh", series.ci_kg_per_kwh, -MONEY_MAX, MONEY_MAX)
+
+
+def _within(column: str, values: npt.NDArray[Any], low: float, high: float) -> _Rule:
+    outside = ~((values >= low) & (values <= high))  # NaN is outside
+    spoilt = outside.reshape(len(values), -1)
+    flat = values.reshape(len(values), -1)
+    first = flat[np.arange(len(values)), spoilt.argmax(axis=1)] if flat.size else flat[:, :0].sum(1)
+    return _Rule(column, np.logical_or.reduce(spoilt, axis=1), first, f"{low} to {high}")
+
+
+def _repeated(ids: npt.NDArray[np.str_]) -> Bool:
+    _, first = np.unique(ids, return_index=True)
+    repeated = np.ones(len(ids), np.bool_)
+    repeated[first] = False
+    return repeated
+
+
+def _errors(table: str, rules: list[_Rule]) -> list[BadInput]:
+    found = [
+        BadInput(table, row, rule.column, str(rule.shown[row]), f"send {rule.wanted}")
+        for rule in rules
+        for row in np.flatnonzero(rule.bad).tolist()
+    ]
+    return sorted(found, key=lambda error: error.row)
+
+
+def _good(rules: list[_Rule], rows: int) -> Bool:
+    good = np.ones(rows, np.bool_)
+    for rule in rules:
+        good &= ~rule.bad
+    return good

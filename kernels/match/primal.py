@@ -1,0 +1,106 @@
+"""Primal: whole plans from prices. Several greedy orders, then local search on the best of them."""
+
+import numpy as np
+
+from kernels.match.columns import F64, I32, I64
+from kernels.match.prices import PriceTables
+from kernels.match.problem import Problem
+from kernels.match.reference import Engine
+
+_IMPROVED = 3  # plans that local search starts from
+
+
+class Plans:
+    """Builds plans and keeps the cheapest."""
+
+    def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
+        self._p, self._engine, self._tables = problem, engine, tables
+        self._share = _largest_share(problem)
+        self.cost = float("inf")
+        self.option: I32 = np.full(len(problem.row), -1, np.int32)
+
+    def repair(self, prices: F64) -> float:
+        """One greedy plan at these prices, by regret for its size; the cheapest cost so far."""
+        table = self._tables.at(prices)
+        answers = self._engine.sweep(table)
+        order = _descending((answers.second - answers.least) / self._share)
+        self._take(self._greedy(table, order))
+        return self.cost
+
+    def keep(self, wanted: I32) -> None:
+        """The plan given, as far as it still holds; other jobs where they cost least."""
+        everyone = np.arange(len(self._p.row))
+        option, free = self._nothing()
+        self._engine.keep(wanted, everyone, option, free)
+        self._take(self._fill(option, free))
+
+    def polish(self, prices: F64, candidates: int, passes: int, scan: int) -> None:
+        """Repairs in several orders, local search on the best few and on the plan kept."""
+        table = self._tables.at(prices)
+        answers = self._engine.sweep(table)
+        regret = answers.second - answers.least
+        by_share, by_size = _descending(regret / self._share), _descending(self._share)
+        starts = [
+            self._greedy(table, by_share),
+            self._greedy(table, by_size),
+            self._greedy(table, _descending(regret)),
+            self._evict(table, answers.option, by_share, by_size),
+        ]
+        starts = sorted(starts, key=self.cost_of)[: _IMPROVED - 1]
+        if np.isfinite(self.cost):
+            starts.append(self.option)
+        options = self._engine.candidates(table, candidates)
+        costs = self._engine.costs(self._tables.costs, options)
+        for start in starts:
+            self._take(self._improve(start.copy(), options, costs, passes, scan))
+
+    def cost_of(self, option: I32) -> float:
+        """Currency, rejections at their lifted cost."""
+        return float(self._costs(option).sum())
+
+    def _costs(self, option: I32) -> F64:
+        costs: F64 = self._engine.costs(self._tables.costs, option[:, None])[:, 0]
+        return costs
+
+    def _nothing(self) -> tuple[I32, I64]:
+        return np.full(len(self._p.row), -1, np.int32), self._p.capacity.copy()
+
+    def _greedy(self, table: F64, order: I64) -> I32:
+        option, free = self._nothing()
+        self._engine.place(table, order, option, free)
+        return self._fill(option, free)
+
+    def _evict(self, table: F64, wanted: I32, order: I64, again: I64) -> I32:
+        """What each job wants at the prices; those without room are placed anew, large first."""
+        option, free = self._nothing()
+        self._engine.keep(wanted, order, option, free)
+        self._engine.place(table, again, option, free)
+        return self._fill(option, free)
+
+    def _improve(self, option: I32, options: I32, costs: F64, passes: int, scan: int) -> I32:
+        free = self._p.capacity - self._engine.used(option)
+        current = np.ascontiguousarray(self._costs(option))
+        self._engine.improve(options, costs, current, option, free, passes, scan)
+        return self._fill(option, free)
+
+    def _fill(self, option: I32, free: I64) -> I32:
+        """Place what is rejected though it has room and pays: afterwards no such job is left."""
+        self._engine.place(self._tables.costs, _descending(self._p.reject), option, free)
+        return option
+
+    def _take(self, option: I32) -> None:
+        cost = self.cost_of(option)
+        if cost < self.cost:
+            self.cost, self.option = cost, option
+
+
+def _largest_share(problem: Problem) -> F64:
+    """Largest share [n] that a job's demand is of all capacity of a resource."""
+    total = problem.capacity.sum(axis=(0, 1), dtype=np.float64)
+    share = problem.demand / np.where(total > 0, total, 1.0)
+    largest: F64 = share.max(axis=1)
+    return np.where(largest > 0, largest, 1.0)  # who needs nothing fits wherever it is tried
+
+
+def _descending(key: F64) -> I64:
+    return np.argsort(-key, kind="stable").astype(np.int64)

@@ -1,0 +1,64 @@
+"""Reasons: why a job of the problem is where it is, and which constraint kept it from better."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.match.columns import ANY, F64, I32, I64, Reason
+from kernels.match.prices import PriceTables
+from kernels.match.problem import Problem, needs
+from kernels.match.reference import Engine
+
+
+class Explained(NamedTuple):
+    """Per job of the problem: Reason, and the site and active resource that were short, or ANY."""
+
+    reason: npt.NDArray[np.int8]
+    site: I32
+    resource: npt.NDArray[np.int8]
+
+
+def explain(
+    problem: Problem, engine: Engine, tables: PriceTables, prices: F64, option: I32
+) -> Explained:
+    """Compare each job's option with the one it would take if it were alone."""
+    n = len(problem.row)
+    wanted = engine.sweep(tables.costs).option
+    cost = engine.costs(tables.costs, np.ascontiguousarray(np.column_stack([wanted, option])))
+    reason = np.full(n, Reason.PLACED, np.int8)
+    reason[option < 0] = Reason.REJECTED_CAPACITY
+    reason[(option < 0) & (wanted < 0)] = Reason.REJECTED_COST
+    site, resource = np.full(n, ANY, np.int32), np.full(n, ANY, np.int8)
+    missed = np.flatnonzero((wanted >= 0) & (wanted != option) & (cost[:, 0] <= cost[:, 1]))
+    free = problem.capacity - engine.used(option)
+    short, binding = _binding(problem, free, prices, missed, wanted, option)
+    site[missed[short]] = wanted[missed[short]] // problem.capacity.shape[1]
+    resource[missed[short]] = problem.active[binding[short]]
+    return Explained(reason, site, resource)
+
+
+def _binding(
+    problem: Problem, free: I64, prices: F64, job: I64, wanted: I32, option: I32
+) -> tuple[npt.NDArray[np.bool_], I64]:
+    """Whether a wanted option lacks room, and the active resource it lacks at the highest price."""
+    site, inside = _window(problem, job, wanted[job])
+    need = needs(problem.demand[job], problem.scale_ppm[site])[:, None, :]
+    own_site, own = _window(problem, job, np.maximum(option[job], 0))
+    own &= ((option[job] >= 0) & (own_site == site))[:, None]
+    room = free[site] + np.where(own[:, :, None], need, 0)  # [j, T, k]
+    lacking = (room < need) & inside[:, :, None]
+    worth = np.where(lacking, prices[site] * need, 0.0).sum(axis=1)
+    missing = np.where(lacking, (need - room) / np.maximum(need, 1), 0.0).max(axis=1, initial=0.0)
+    # the price decides; where nothing short has one, the largest missing share does
+    key = np.where(worth.any(axis=1)[:, None], worth, missing)
+    return np.logical_or.reduce(lacking, axis=(1, 2)), key.argmax(axis=1)
+
+
+def _window(problem: Problem, job: I64, option: I32) -> tuple[I64, npt.NDArray[np.bool_]]:
+    """Site [j] of options, and the slots [j, T] that they run in."""
+    slots = problem.capacity.shape[1]
+    site, start = np.divmod(option.astype(np.int64), slots)
+    end = start + problem.lengths[problem.span[job, site]]
+    slot = np.arange(slots)
+    return site, (slot >= start[:, None]) & (slot < end[:, None])

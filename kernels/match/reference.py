@@ -1,0 +1,258 @@
+"""Reference engine: the inner loops in plain numpy and Python, step for step what _core.pyx does.
+
+An option is the number site x T + start; -1 is rejected. Ties go to the lower option, and jobs are
+in the order of their id, so both engines give the same placements bit for bit.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.match.columns import F64, I32, I64
+from kernels.match.problem import Problem, needs
+
+REJECTED = -1
+# a move must gain more than the rounding of the two costs it compares
+_GAIN_MIN = 2.0**-30
+_CHUNK = 1 << 20  # options priced at once
+
+
+class Sweep(NamedTuple):
+    """Every job's best answer to a price table."""
+
+    least: F64  # [n] min(reject, cheapest option)
+    second: F64  # [n] the same without the best option's site (or without rejection)
+    option: I32  # [n] where `least` is; REJECTED
+    used: I64  # [M, T, k] by those options
+
+
+class Engine:
+    """The loops over one problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._p = problem
+        self._sites, self._slots, _ = problem.capacity.shape
+        self._lengths: list[int] = problem.lengths.tolist()
+        self._reject: list[float] = problem.reject.tolist()
+
+    def sweep(self, table: F64) -> Sweep:
+        """Price all options of all jobs."""
+        n = len(self._p.row)
+        least, second = np.empty(n), np.empty(n)
+        option = np.empty(n, np.int32)
+        for at, priced in self._priced(table):
+            part = slice(at, at + len(priced))
+            by_site = priced.min(axis=2)
+            answers = np.column_stack([by_site, self._p.reject[part]])
+            two = np.partition(answers, 1, axis=1) if answers.shape[1] > 1 else answers
+            least[part], second[part] = two[:, 0], two[:, 1]
+            best = priced.reshape(len(priced), -1).argmin(axis=1)
+            placed = by_site.min(axis=1) <= self._p.reject[part]
+            option[part] = np.where(placed, best, REJECTED)
+        return Sweep(least, second, option, self.used(option))
+
+    def _priced(self, table: F64) -> Iterator[tuple[int, F64]]:
+        """Prices [chunk, M, T] of options, inf where closed."""
+        p = self._p
+        step = max(1, _CHUNK // max(1, self._sites * self._slots))
+        site = np.arange(self._sites)
+        for at in range(0, len(p.row), step):
+            part = slice(at, at + step)
+            span = p.span[part]
+            priced = np.repeat(p.fixed[part][:, :, None], self._slots, axis=2)
+            for k in range(len(p.active)):
+                priced += p.demand[part, k][:, None, None] * table[:, k][span, site]
+            yield at, np.where(p.open[part] == 1, priced, np.inf)
+
+    def used(self, option: I32) -> I64:
+        """Use [M, T, k] of the options."""
+        p = self._p
+        edges = np.zeros((self._sites, self._slots + 1, len(p.active)), np.int64)
+        job = np.flatnonzero(option >= 0)
+        site, start = np.divmod(option[job], self._slots)
+        end = np.minimum(start + p.lengths[p.span[job, site]], self._slots)
+        need = needs(p.demand[job], p.scale_ppm[site])
+        np.add.at(edges, (site, start), need)
+        np.subtract.at(edges, (site, end), need)
+        return np.ascontiguousarray(edges.cumsum(axis=1)[:, : self._slots])
+
+    def place(self, table: F64, order: I64, option: I32, free: I64) -> None:
+        """Jobs of `order` that are not placed: the cheapest option with room, if worth it."""
+        for job in order.tolist():
+            if option[job] != REJECTED:
+                continue
+            priced = self._priced_one(table, job)
+            room = np.where(self._room(job, free), priced, np.inf)
+            best = int(room.argmin())
+            if room.flat[best] <= self._reject[job] and self._p.open[job].flat[best]:
+                option[job] = best
+                self._occupy(job, best, free, 1)
+
+    def _priced_one(self, table: F64, job: int) -> F64:
+        p = self._p
+        span, site = p.span[job], np.arange(self._sites)
+        priced = np.repeat(p.fixed[job][:, None], self._slots, axis=1)
+        for k in range(len(p.active)):
+            priced += float(p.demand[job, k]) * table[:, k][span, site]
+        return np.where(p.open[job] == 1, priced, np.inf)
+
+    def _room(self, job: int, free: I64) -> F64:
+        """Starts [M, T] whose every slot has room."""
+        p = self._p
+        need = needs(p.demand[job], p.scale_ppm)[:, None, :]
+        short = (free < need).any(axis=2)
+        count = np.zeros((self._sites, self._slots + 1), np.int64)
+        np.cumsum(short, axis=1, out=count[:, 1:])
+        length = p.lengths[p.span[job]][:, None]
+        end = np.minimum(np.arange(self._slots)[None, :] + length, self._slots)
+        clear: F64 = np.take_along_axis(count, end, axis=1) == count[:, :-1]
+        return clear
+
+    def keep(self, wanted: I32, order: I64, option: I32, free: I64) -> None:
+        """Jobs of `order` that are not placed: the wanted option, if open and with room."""
+        for job in order.tolist():
+            want = int(wanted[job])
+            if want < 0 or option[job] != REJECTED or not self._p.open[job].flat[want]:
+                continue
+            if self._fits(job, want, free):
+                option[job] = want
+                self._occupy(job, want, free, 1)
+
+    def candidates(self, table: F64, count: int) -> I32:
+        """The `count` cheapest options [n, count] of every job at these prices; -1 pads."""
+        found = np.full((len(self._p.row), count), REJECTED, np.int32)
+        for at, priced in self._priced(table):
+            flat = priced.reshape(len(priced), -1)
+            order = np.argsort(flat, axis=1, kind="stable")[:, :count]
+            open_ = np.isfinite(np.take_along_axis(flat, order, axis=1))
+            found[at : at + len(priced), : order.shape[1]] = np.where(open_, order, REJECTED)
+        return found
+
+    def costs(self, table: F64, option: I32) -> F64:
+        """Cost [n, q] of options [n, q]; the reject cost where REJECTED."""
+        p = self._p
+        job = np.arange(len(p.row))[:, None]
+        site, start = np.divmod(np.maximum(option, 0), self._slots)
+        span = p.span[job, site]
+        cost = p.fixed[job, site]
+        for k in range(len(p.active)):
+            cost = cost + p.demand[:, k][:, None] * table[span, k, site, start]
+        return np.where(option >= 0, cost, p.reject[:, None])
+
+    def improve(
+        self, options: I32, costs: F64, current: F64, option: I32, free: I64, passes: int, scan: int
+    ) -> int:
+        """Shift, swap and ejection moves over the candidate options; moves made.
+
+        options, costs: [n, C] candidates; current: [n] cost of `option`, kept up to date.
+        """
+        search = _LocalSearch(self, options, costs, current, option, free, scan)
+        return search.run(passes)
+
+    def _end(self, job: int, site: int, start: int) -> int:
+        return int(min(start + self._lengths[self._p.span[job, site]], self._slots))
+
+    def _fits(self, job: int, option: int, free: I64) -> bool:
+        site, start = divmod(option, self._slots)
+        need = needs(self._p.demand[job], self._p.scale_ppm[site])
+        return bool((free[site, start : self._end(job, site, start)] >= need).all())
+
+    def _occupy(self, job: int, option: int, free: I64, sign: int) -> None:
+        if option < 0:
+            return
+        site, start = divmod(option, self._slots)
+        need = needs(self._p.demand[job], self._p.scale_ppm[site])
+        free[site, start : self._end(job, site, start)] -= sign * need
+
+
+class _LocalSearch:
+    """One local search: jobs of a site are chained, the newest first."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: I32,
+        costs: F64,
+        current: F64,
+        option: I32,
+        free: I64,
+        scan: int,
+    ) -> None:
+        self._engine, self._free, self._scan = engine, free, scan
+        self._options, self._costs = options.tolist(), costs.tolist()
+        self._current, self._option = current, option
+        self._chain: list[list[int]] = [[] for _ in range(engine._sites)]
+        for job in np.flatnonzero(option >= 0).tolist():
+            self._chain[option[job] // engine._slots].append(job)
+
+    def run(self, passes: int) -> int:
+        moves = 0
+        for _ in range(passes):
+            made = sum(self._improve_one(job) for job in range(len(self._options)))
+            moves += made
+            if not made:
+                break
+        return moves
+
+    def _improve_one(self, job: int) -> int:
+        """Move one job to a cheaper option, making room there by moving another if need be."""
+        engine, free = self._engine, self._free
+        now, cost_now = int(self._option[job]), float(self._current[job])
+        engine._occupy(job, now, free, -1)
+        for option, cost in zip(self._options[job], self._costs[job], strict=True):
+            if option < 0:
+                break
+            gain = cost - cost_now
+            if option == now or gain >= -_GAIN_MIN * (abs(cost) + abs(cost_now)):
+                continue
+            if engine._fits(job, option, free):
+                self._move(job, option, cost)
+                return 1
+            if self._eject(job, option, cost, gain):
+                return 1
+        engine._occupy(job, now, free, 1)
+        return 0
+
+    def _eject(self, job: int, option: int, cost: float, gain: float) -> bool:
+        """Of the jobs in the way, move the one whose move leaves the largest saving."""
+        engine, free = self._engine, self._free
+        best, other, to, to_cost = -_GAIN_MIN * (abs(cost) + abs(cost - gain)), -1, -1, 0.0
+        site = option // engine._slots
+        for one in self._chain[site][: -self._scan - 1 : -1]:
+            if one == job:
+                continue
+            left, left_cost = int(self._option[one]), float(self._current[one])
+            engine._occupy(one, left, free, -1)
+            if engine._fits(job, option, free):
+                engine._occupy(job, option, free, 1)
+                for place, place_cost in zip(self._options[one], self._costs[one], strict=True):
+                    if place < 0:
+                        break
+                    saving = gain + (place_cost - left_cost)
+                    if place != left and saving < best and engine._fits(one, place, free):
+                        best, other, to, to_cost = saving, one, place, place_cost
+                reject = engine._reject[one]
+                saving = gain + (reject - left_cost)
+                if saving < best:
+                    best, other, to, to_cost = saving, one, REJECTED, reject
+                engine._occupy(job, option, free, -1)
+            engine._occupy(one, left, free, 1)
+        if other < 0:
+            return False
+        engine._occupy(other, int(self._option[other]), free, -1)
+        self._move(other, to, to_cost)
+        self._move(job, option, cost)
+        return True
+
+    def _move(self, job: int, option: int, cost: float) -> None:
+        """To `option`; what the job used before is free already."""
+        slots = self._engine._slots
+        before = int(self._option[job])
+        if before >= 0:
+            self._chain[before // slots].remove(job)
+        if option >= 0:
+            self._chain[option // slots].append(job)
+        self._engine._occupy(job, option, self._free, 1)
+        self._option[job] = option
+        self._current[job] = cost

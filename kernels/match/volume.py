@@ -1,0 +1,98 @@
+"""Volume method: prices that raise the lower bound D(prices), and the bound they reach.
+
+    D(p) = sum_i min(reject_i, min_o (cost_io + p . use_io)) - p . capacity
+
+A step moves from the best prices so far along the averaged excess use of the relaxed plans, in
+units of capacity, so that no unit of measure matters. Source: Barahona and Anbil, The volume
+algorithm, Mathematical Programming 87 (2000).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.match.columns import F64, I64
+from kernels.match.prices import PriceTables
+from kernels.match.problem import Problem
+from kernels.match.reference import Engine
+
+_AVERAGE = 0.3  # weight of the newest relaxed plan; a third of it in the second half
+_STEP = 0.3  # share of the distance to the target that a step tries to close, to begin with
+_STEP_MIN, _STEP_MAX = 1e-4, 2.0
+_GROW, _SHRINK = 1.1, 0.66
+_FAILURES = 8  # steps without progress before it shrinks
+_TARGET = 0.15  # no step aims further above the bound than this share of the costs
+_CAPACITY_MIN = 1e-3  # share of the largest capacity that stands in for a slot without any
+_CHECK_EVERY = 40  # iterations between two looks at the primal
+
+
+class Ascent(NamedTuple):
+    """The best prices [M, T, k], the bound there, and the iterations spent."""
+
+    prices: F64
+    bound: float
+    iterations: int
+
+
+def ascend(
+    problem: Problem,
+    engine: Engine,
+    tables: PriceTables,
+    start: F64,
+    primal_at: Callable[[F64], float],
+    gap_target: float,
+    iterations: int,
+) -> Ascent:
+    """`primal_at(prices)`: cost of the best plan known after a repair at these prices."""
+    capacity = problem.capacity.astype(np.float64)
+    unit = _units(capacity)
+    best = np.maximum(start, 0.0)
+    answers = engine.sweep(tables.at(best))
+    bound, average = _bound(answers.least, best, capacity), answers.used.astype(np.float64)
+    scale = float(np.abs(answers.least).sum())
+    primal = primal_at(best)
+    step, failures, done = _STEP, 0, 0
+    for done in range(1, iterations + 1):
+        excess = (average - capacity) / unit
+        excess[(excess < 0) & (best <= 0)] = 0.0
+        norm = float((excess * excess).sum())
+        if norm == 0.0 or primal - bound <= gap_target * scale:
+            break
+        length = step * min(primal - bound, _TARGET * scale) / norm
+        prices = np.maximum(best + length * excess / unit, 0.0)
+        answers = engine.sweep(tables.at(prices))
+        reached = _bound(answers.least, prices, capacity)
+        if reached > bound:
+            ahead = float((excess * (answers.used - capacity) / unit).sum()) > 0
+            best, bound, failures = prices, reached, 0
+            scale = float(np.abs(answers.least).sum())
+            step = min(step * _GROW, _STEP_MAX) if ahead else step
+        else:
+            failures += 1
+            if failures == _FAILURES:
+                step, failures = max(step * _SHRINK, _STEP_MIN), 0
+        weight = _AVERAGE if 2 * done <= iterations else _AVERAGE / 3
+        average = weight * answers.used + (1 - weight) * average
+        if done % _CHECK_EVERY == 0:
+            primal = primal_at(best)
+    return Ascent(best, bound, done)
+
+
+def _bound(least: F64, prices: F64, capacity: F64) -> float:
+    return float(least.sum() - (prices * capacity).sum())
+
+
+def _units(capacity: F64) -> F64:
+    """Capacity, or a thousandth of the largest where it is less: no division by nothing."""
+    largest = capacity.max(axis=(0, 1), keepdims=True)
+    unit: F64 = np.maximum(capacity, _CAPACITY_MIN * largest)
+    return np.where(unit > 0, unit, 1.0)
+
+
+def restrict(prices: F64, active: I64, shape: tuple[int, ...]) -> F64:
+    """Prices of the active resources as a start; zeros where a start of another shape is given."""
+    if prices.shape[:2] != shape[:2] or prices.ndim != 3:
+        return np.zeros(shape)
+    chosen = prices[:, :, active]
+    return np.where(np.isfinite(chosen), chosen, 0.0)
