@@ -2,7 +2,7 @@
 
 import typer
 
-from streams.cli import dlq, produce, registry, tail, topics, worker
+from streams.cli import dlq, doctor, produce, registry, tail, topics, worker
 from streams.cli.errors import Commands
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ registry.register(app)
 produce.register(app)
 tail.register(app)
 dlq.register(app)
+doctor.register(app)
 
 
 def main() -> None:
