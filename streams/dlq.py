@@ -188,4 +188,4 @@ def original_text(letter: Letter) -> str:
             return original.decode()
         except UnicodeDecodeError:
             pass
-    return original.hex(" ", 2)
+    return original.hex(" ")
