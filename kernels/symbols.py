@@ -32,7 +32,10 @@ class Symbols:
     def encode(self, column: pa.DictionaryArray) -> Codes:
         """Codes of a dictionary column."""
         texts = column.dictionary.to_pylist()
-        codes = np.fromiter(map(self.code, texts), np.int32, len(texts))
+        known = self._codes.get
+        codes = np.array([known(text, -1) for text in texts], np.int32)
+        for place in np.nonzero(codes < 0)[0].tolist():
+            codes[place] = self.code(texts[place])
         return codes[column.indices.to_numpy(zero_copy_only=False)] if texts else _NO_CODES
 
     def array(self, codes: Codes) -> pa.DictionaryArray:

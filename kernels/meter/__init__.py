@@ -44,7 +44,7 @@ from schemas.usage import USAGE
 RETENTION_MS = 49 * MS_PER_HOUR
 
 # Rows between two clean-outs at least: below this the dead rows are not worth the copy.
-_COMPACT_ROWS = 65_536
+_CLEAN_ROWS = 65_536
 
 # meter, ends in ms -> (rating in W, register modulus) that hold at each end; 0 = unbounded, none
 Facts = Callable[[str, Sequence[int]], Sequence[tuple[int, int]]]
@@ -115,8 +115,8 @@ class Slots:
         applied = Applied(self._usage(changed), refused, *counts[: Outcome.CONFLICT])
         taken = applied.accepted + applied.duplicate + applied.superseded
         assert readings.num_rows == taken + len(refused), "a row vanished"
-        if len(self._ledger) > self._compact_at:
-            self._fill(self._snapshot())
+        if len(self._ledger) > self._clean_at:
+            self._clean()
         return applied
 
     def dump(self) -> bytes:
@@ -142,7 +142,13 @@ class Slots:
         self._ledger = self._new(
             snapshot.rows, self._symbols.names, self.retention_ms, watermark_ms
         )
-        self._compact_at = max(_COMPACT_ROWS, 2 * len(self._ledger))
+        self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
+
+    def _clean(self) -> None:
+        """Drop the readings of closed slots, once they are half of all; no result depends on it."""
+        self._clean_at = 2 * len(self._ledger)
+        if 2 * len(self._ledger.rows()) < len(self._ledger):
+            self._fill(self._snapshot())
 
     def _rows(self, readings: pa.RecordBatch, facts: Facts | None) -> Rows:
         rows = np.zeros(readings.num_rows, READING)

@@ -30,7 +30,7 @@ from schemas.units import INT64_MAX, MS_PER_HOUR
 from schemas.usage import ROLLUPS, ROLLUPS_PARTIAL
 
 # Rows between two clean-outs at least: below this the dead rows are not worth the copy.
-_COMPACT_ROWS = 65_536
+_CLEAN_ROWS = 65_536
 
 Rows = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
@@ -118,9 +118,8 @@ class Windows:
             duplicate,
             superseded,
         )
-        if len(self._ledger) > self._compact_at:
-            _, names, live = self._snapshot()
-            self._fill(names, live, self._ledger.watermark_ms)
+        if len(self._ledger) > self._clean_at:
+            self._clean()
         return applied
 
     def dump(self) -> bytes:
@@ -144,7 +143,14 @@ class Windows:
         self._symbols = Symbols(names)
         open_ms = self.lateness_ms + self.window_ms
         self._ledger = self._new(rows, self._symbols.names, open_ms, watermark_ms)
-        self._compact_at = max(_COMPACT_ROWS, 2 * len(self._ledger))
+        self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
+
+    def _clean(self) -> None:
+        """Drop the readings of closed windows, once they are half; no result depends on it."""
+        self._clean_at = 2 * len(self._ledger)
+        if 2 * len(self._ledger.rows()) < len(self._ledger):
+            _, names, rows = self._snapshot()
+            self._fill(names, rows, self._ledger.watermark_ms)
 
     def _rows(self, readings: pa.RecordBatch) -> Rows:
         """The batch as samples, each with its window, its levels and what is wrong with it."""
