@@ -30,6 +30,7 @@ class Event(NamedTuple):
     value: bytes
     timestamp_ms: int
     headers: Headers = ()
+    rows: int = 1
 
 
 class Feed(Protocol):
@@ -90,7 +91,7 @@ def in_event_time(*streams: Iterable[Event]) -> Iterator[Event]:
 def _event(topic: str, partition: int, rows: list[Row], received_ms: int) -> Event:
     value = b"\n".join(map(orjson.dumps, rows))
     headers = _NDJSON_HEADERS if len(rows) > 1 else _JSON_HEADERS
-    return Event(topic, partition, None, value, received_ms, headers)
+    return Event(topic, partition, None, value, received_ms, headers, len(rows))
 
 
 def _telemetry_partition(site_id: str) -> int:

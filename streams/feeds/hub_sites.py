@@ -4,7 +4,7 @@ Energies are whole micro-kWh before they are written, so that a site's facility 
 its racks' and what its cooling and its distribution took.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import cos, pi
 
 import numpy as np
@@ -109,30 +109,23 @@ class MeteredSite:
             np.round(self.outdoor_cel, 1).tolist(),
             strict=True,
         )
+        ups = _reading(f"{self.id}-ups", "distribution.energy", "delta", "Wh")
+        weather = _reading(f"{self.id}-weather", "outdoor.temperature", "gauge", "Cel")
+        feed_energy = _reading(f"{self.id}-feed", FACILITY_ENERGY, "delta", "kWh")
+        feed_power = _reading(f"{self.id}-feed", "facility.power", "gauge", "kW")
         start_ms = self.start_ms
         yield start_ms, [self._counter_row(start_ms, self.counter_start)], []
         for energy, inlet, busy, feed, rest, count, outdoor in columns:
             end_ms = start_ms + INTERVAL_MS
             span = {"start_ms": start_ms, "end_ms": end_ms}
-            gateway: list[Row] = []
-            for rack, (amount, cel, percent) in enumerate(zip(energy, inlet, busy, strict=True)):
-                energy_row, inlet_row, busy_row = racks[rack]
-                # as devices do: some write numbers, some decimal strings
-                kwh = _decimal_kwh(amount) if rack % 2 else amount / _UNIT
-                gateway.append(energy_row | span | {"quantity": kwh})
-                gateway.append(inlet_row | span | {"quantity": cel})
-                gateway.append(busy_row | span | {"quantity": percent})
+            gateway = list(_rack_readings(racks, span, zip(energy, inlet, busy, strict=True)))
             gateway.append(self._counter_row(end_ms, count))
-            ups = _reading(f"{self.id}-ups", "distribution.energy", "delta", "Wh")
             gateway.append(ups | span | {"quantity": rest / 1000})
-            weather = _reading(f"{self.id}-weather", "outdoor.temperature", "gauge", "Cel")
             gateway.append(weather | span | {"quantity": outdoor})
-            feed_row = _reading(f"{self.id}-feed", FACILITY_ENERGY, "delta", "kWh")
-            power_row = _reading(f"{self.id}-feed", "facility.power", "gauge", "kW")
             power_kw = round(feed / _UNIT * _STEPS_PER_HOUR, 3)
             alone = [
-                feed_row | span | {"quantity": _decimal_kwh(feed)},
-                power_row | span | {"quantity": power_kw},
+                feed_energy | span | {"quantity": _decimal_kwh(feed)},
+                feed_power | span | {"quantity": power_kw},
             ]
             yield end_ms, gateway, alone
             start_ms = end_ms
@@ -195,6 +188,20 @@ def submeters(hub: Hub) -> str:
 
 def rack_id(rack: int) -> str:
     return f"r{rack + 1:02d}"
+
+
+def _rack_readings(
+    racks: list[tuple[Row, Row, Row]],
+    span: dict[str, int],
+    measured: Iterable[tuple[int, float, float]],
+) -> Iterator[Row]:
+    for rack, (amount, inlet_cel, busy_percent) in enumerate(measured):
+        energy, inlet, busy = racks[rack]
+        # as devices do: some write numbers, some decimal strings
+        kwh = _decimal_kwh(amount) if rack % 2 else amount / _UNIT
+        yield energy | span | {"quantity": kwh}
+        yield inlet | span | {"quantity": inlet_cel}
+        yield busy | span | {"quantity": busy_percent}
 
 
 def _reading(meter_id: str, register: str, kind: str, unit: str) -> Row:
