@@ -2,7 +2,7 @@
 
 import typer
 
-from streams.cli import dlq, doctor, produce, registry, tail, topics, worker
+from streams.cli import broker, dlq, doctor, produce, registry, tail, topics, worker
 from streams.cli.errors import Commands
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ Exit codes: 0 done; 1 the check or run failed; 2 a wrong command, setting or inp
 step on standard error; 130 interrupted.
 """,
 )
+broker.register(app)
 topics.register(app)
 worker.register(app)
 registry.register(app)

@@ -6,13 +6,14 @@ from aiokafka import TopicPartition
 
 from schemas import TOPICS, DecodeError
 from schemas.codec import decode, header_map
-from streams.agent import STAGES, stages_of
+from streams.agent import STAGES
 from streams.client import admin, consumer, partitions_of
 from streams.doctor.check import Check, fail, ok, warn
 from streams.ingest.bridge import ingest_counts
 from streams.journal import Counts, saved_counts
+from streams.lag import watch
 from streams.settings import Settings
-from streams.topics import end_offsets, group_offsets, wanted
+from streams.topics import end_offsets, wanted
 
 _LAST_MS = 2_000  # a last record that does not come in this time was compacted away
 _CLOCK_MS = 5_000  # records this far in the future: two clocks disagree
@@ -107,31 +108,12 @@ def clock(newest_ms: int, now_ms: int) -> list[Check]:
 
 async def lags(settings: Settings) -> list[Check]:
     """Per agent: messages not yet read and saved, and whether a worker is there."""
-    checks = []
-    for agent, sources in sources_of_agents().items():
-        behind = await lag(settings, agent, sources)
-        members = await members_of(settings, agent)
-        checks.append(lag_check(agent, behind, members))
-    return checks
-
-
-def sources_of_agents() -> dict[str, list[str]]:
-    """Agent -> the topics it reads, the bridge first."""
-    sources = {"ingest": ["telemetry.in", "market.in"]}
-    for stage in STAGES.values():
-        sources.setdefault(stage.agent, [s.source.name for s in stages_of(stage.agent)])
-    return sources
-
-
-async def lag(settings: Settings, agent: str, sources: list[str]) -> int:
-    """Messages of its sources beyond what the agent's group has committed."""
-    ends = await end_offsets(settings, [settings.topic(name) for name in sources])
-    done = await group_offsets(settings, settings.topic(f"gridloom.{agent}"))
-    return sum(
-        max(0, end - max(0, done.get(TopicPartition(name, partition), (0, ""))[0]))
-        for name, by in ends.items()
-        for partition, end in by.items()
-    )
+    async with watch(settings) as watching:
+        found = (await watching.now()).lags
+    return [
+        lag_check(agent, lag.behind, await members_of(settings, agent))
+        for agent, lag in found.items()
+    ]
 
 
 async def members_of(settings: Settings, agent: str) -> int:
