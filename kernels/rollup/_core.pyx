@@ -17,7 +17,8 @@ import numpy as np
 cimport numpy as cnp
 
 from kernels.rollup._layout cimport Row, Sample, Window
-from kernels.rollup._sketch cimport bucket_p95, count_in, emptied, grown, varint
+from kernels.rollup._tables cimport emptied, grown, mixed
+from kernels.rollup._window cimport add, bucket_p95, empty_row, remove, varint
 
 from kernels.rollup import layout
 
@@ -39,17 +40,6 @@ cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 
 assert sizeof(Sample) == layout.SAMPLE.itemsize, "Sample is not layout.SAMPLE"
 assert sizeof(Row) == layout.WINDOW.itemsize, "Row is not layout.WINDOW"
-
-
-cdef inline uint64_t mixed(int32_t one, int32_t other, int32_t third, int64_t ms) noexcept nogil:
-    cdef uint64_t h = <uint64_t>ms * <uint64_t>0x9E3779B97F4A7C15
-    h ^= (<uint64_t><unsigned int>one << 32) | <uint64_t><unsigned int>other
-    h ^= h >> 32
-    h *= <uint64_t>0xD6E8FEB86659FD93
-    h ^= <uint64_t><unsigned int>third
-    h ^= h >> 32
-    h *= <uint64_t>0xD6E8FEB86659FD93
-    return h ^ (h >> 32)
 
 
 cdef class Ledger:
@@ -192,21 +182,6 @@ cdef class Ledger:
             at = (at + 1) & self.index_mask
         return at
 
-    cdef inline Row _row(self, const Sample* row, uint8_t level) noexcept nogil:
-        """An empty window of the level that the reading is in."""
-        cdef Row new
-        new.start_ms = row.window_ms
-        new.revision = new.count = new.sum = new.min = new.max = new.energy_mj = 0
-        new.site = row.site
-        new.rack = row.rack
-        new.hub = row.hub
-        new.register_ = row.register_
-        new.p95_bucket = 0
-        new.level = level
-        new.unit = row.unit
-        new.spare = 0
-        return new
-
     cdef int _take(self, const Sample* row, int64_t received_ms) except -1:
         cdef int32_t head, at, mate
         cdef const Sample* known
@@ -264,7 +239,7 @@ cdef class Ledger:
         for level in range(LEVELS):
             if not row.levels >> level & 1 or self.window_count == 0:
                 continue
-            key = self._row(row, level)
+            key = empty_row(row, level)
             place = self.index[self._find_window(&key)] - 1
             if place == NONE:
                 continue
@@ -313,11 +288,12 @@ cdef class Ledger:
                 for level in range(LEVELS):
                     place = self.places[LEVELS * (winner - self.samples) + level]
                     if place != NONE:
-                        self._remove(&self.windows[place], winner)
+                        if remove(&self.windows[place], winner):
+                            self.narrowed = True
             for level in range(LEVELS):
                 place = self.places[LEVELS * new + level]
                 if place != NONE:
-                    self._add(&self.windows[place], row)
+                    add(&self.windows[place], row)
         return 0
 
     cdef int _touch_slot(self, int32_t new, int32_t mate) except -1:
@@ -343,7 +319,7 @@ cdef class Ledger:
 
     cdef int32_t _window_of(self, const Sample* row, uint8_t level) except -2:
         """The window of the level that the reading is in, made if need be."""
-        cdef Row key = self._row(row, level)
+        cdef Row key = empty_row(row, level)
         cdef uint64_t at
         cdef Window* window
         self._reserve_windows()
@@ -363,28 +339,6 @@ cdef class Ledger:
         if self.windows[place].touched_by != self.batch:
             self.windows[place].touched_by = self.batch
             self.changed.append(place)
-        return 0
-
-    cdef int _add(self, Window* window, const Sample* row) except -1:
-        cdef Row* total = &window.row
-        if total.count == 0 or row.sample < total.min:
-            total.min = row.sample
-        if total.count == 0 or row.sample > total.max:
-            total.max = row.sample
-        total.count += 1
-        total.sum += row.sample
-        total.energy_mj += row.energy_mj
-        count_in(window, row.bucket, 1)
-        return 0
-
-    cdef int _remove(self, Window* window, const Sample* row) except -1:
-        cdef Row* total = &window.row
-        total.count -= 1
-        total.sum -= row.sample
-        total.energy_mj -= row.energy_mj
-        count_in(window, row.bucket, -1)
-        if row.sample == total.min or row.sample == total.max:
-            window.narrowed = self.narrowed = True
         return 0
 
     cdef int _widen(self) except -1:

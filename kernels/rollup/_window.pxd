@@ -1,25 +1,51 @@
-# A window's sketch as a sorted list of (bucket, count), and the memory of the tables around it.
+# One window of the compiled twin: its sums, and its sketch as a sorted list of (bucket, count).
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove
 
-from kernels.rollup._layout cimport Bucket, Window
+from kernels.rollup._layout cimport Bucket, Row, Sample, Window
+from kernels.rollup._tables cimport grown
 
 
-cdef inline void* grown(void* block, size_t count, size_t size) except NULL:
-    cdef void* bigger = realloc(block, count * size)
-    if bigger == NULL:
-        raise MemoryError("no memory for the open windows; shard the readings topic")
-    return bigger
+cdef inline Row empty_row(const Sample* row, uint8_t level) noexcept nogil:
+    """An empty window of the level that the reading is in."""
+    cdef Row new
+    new.start_ms = row.window_ms
+    new.revision = new.count = new.sum = new.min = new.max = new.energy_mj = 0
+    new.site = row.site
+    new.rack = row.rack
+    new.hub = row.hub
+    new.register_ = row.register_
+    new.p95_bucket = 0
+    new.level = level
+    new.unit = row.unit
+    new.spare = 0
+    return new
 
 
-cdef inline int32_t* emptied(int32_t* table, size_t size) except NULL:
-    free(table)
-    table = <int32_t*>calloc(size, sizeof(int32_t))
-    if table == NULL:
-        raise MemoryError("no memory for the open windows; shard the readings topic")
-    return table
+cdef inline int add(Window* window, const Sample* row) except -1:
+    cdef Row* total = &window.row
+    if total.count == 0 or row.sample < total.min:
+        total.min = row.sample
+    if total.count == 0 or row.sample > total.max:
+        total.max = row.sample
+    total.count += 1
+    total.sum += row.sample
+    total.energy_mj += row.energy_mj
+    count_in(window, row.bucket, 1)
+    return 0
+
+
+cdef inline bint remove(Window* window, const Sample* row) except -1:
+    """Take the sample out; must the window's extremes be looked for again?"""
+    cdef Row* total = &window.row
+    total.count -= 1
+    total.sum -= row.sample
+    total.energy_mj -= row.energy_mj
+    count_in(window, row.bucket, -1)
+    if row.sample == total.min or row.sample == total.max:
+        window.narrowed = True
+    return window.narrowed
 
 
 cdef inline int varint(bytearray out, uint64_t number) except -1:
