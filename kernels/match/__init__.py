@@ -9,16 +9,20 @@ or deadline forbid are no options. README.md has the model in formulas, the meth
 """
 
 import os
+from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kernels.match.certificate import Certificate, certify
-from kernels.match.checks import Checked, check
+from kernels.match.checks import Admitted, admit
 from kernels.match.columns import (
     ANY,
     CLASSES,
     F64,
     I32,
+    I64,
     PRECISIONS,
     RESOURCES,
     BadInput,
@@ -30,6 +34,7 @@ from kernels.match.columns import (
     Series,
     Sites,
     Status,
+    Texts,
     Warm,
 )
 from kernels.match.prices import PriceTables
@@ -83,29 +88,18 @@ def match(
             f"{sites.capacity.shape[:2]} beside prices {series.price_per_mwh.shape}",
             "give sites and series the same sites and slots",
         )
-    checked = check(jobs, sites, series, network)
-    compiled = compile_problem(jobs, sites, series, network, policy, checked)
-    found = _Found(jobs, compiled)
-    if len(compiled.problem.row):
-        found.solve(policy, warm)
-    proof = certify(
-        jobs,
-        sites,
-        series,
-        network,
-        policy,
-        checked.jobs,
-        checked.sites,
-        found.site,
-        found.slot,
-        found.prices,
-    )
+    admitted = admit(jobs, sites, series, network)
+    columns = (admitted.jobs, admitted.sites, admitted.series, network, policy)
+    found = _Found(compile_problem(*columns))
+    if len(found.problem.row):
+        found.solve(admitted.jobs, policy, warm)
+    proof = certify(*columns, found.site, found.slot, found.prices)
     if proof.violations:
         raise GridloomError(
             f"the match broke its own proof: {'; '.join(proof.violations)}",
             "report the columns of this tick",
         )
-    return found.plan(jobs, policy, checked, proof)
+    return _plan(jobs, admitted, found, proof, policy)
 
 
 def _engine(problem: Problem) -> Engine:
@@ -118,30 +112,28 @@ def _engine(problem: Problem) -> Engine:
 
 
 class _Found:
-    """What a solve found, by row of Jobs."""
+    """What a solve found, by row of the admitted jobs."""
 
-    def __init__(self, jobs: Jobs, compiled: Compiled) -> None:
-        rows = len(jobs.job_id)
-        count, horizon, _ = compiled.problem.capacity.shape
-        self._compiled = compiled
-        self._problem = compiled.problem
-        self._jobs = jobs
+    def __init__(self, compiled: Compiled) -> None:
+        rows = len(compiled.reason)
+        self.problem = compiled.problem
+        self.runs = compiled.slots
         self.site: I32 = np.full(rows, ANY, np.int32)
         self.slot: I32 = np.full(rows, ANY, np.int32)
         self.cost = np.zeros(rows)
-        self.prices: F64 = np.zeros((count, horizon, len(RESOURCES)))
-        self.reason = compiled.reason.copy()
+        self.prices: F64 = np.zeros((*self.problem.capacity.shape[:2], len(RESOURCES)))
+        self.reason = compiled.reason
         self.reason_site: I32 = np.full(rows, ANY, np.int32)
-        self.reason_resource = compiled.too_large.copy()
+        self.reason_resource = compiled.too_large
         self.iterations = 0
 
-    def solve(self, policy: Policy, warm: Warm | None) -> None:
-        problem = self._problem
+    def solve(self, jobs: Jobs, policy: Policy, warm: Warm | None) -> None:
+        problem = self.problem
         engine, tables = _engine(problem), PriceTables(problem)
         plans = Plans(problem, engine, tables)
         start = np.zeros(problem.capacity.shape)
         if warm is not None:
-            plans.keep(self._wanted(warm))
+            plans.keep(_wanted(problem, jobs.job_id, warm))
             if warm.prices is not None:
                 start = restrict(warm.prices, problem.active, problem.capacity.shape)
         ascent = ascend(
@@ -152,25 +144,9 @@ class _Found:
         self.prices[:, :, problem.active] = ascent.prices
         self._place(plans.option, engine, tables, ascent.prices)
 
-    def _wanted(self, warm: Warm) -> I32:
-        """The warm plan's options, jobs matched by id."""
-        problem = self._problem
-        count, horizon, _ = problem.capacity.shape
-        wanted = np.full(len(problem.row), ANY, np.int32)
-        if len(warm.job_id):
-            order = np.argsort(warm.job_id, kind="stable")
-            ids = self._jobs.job_id[problem.row]
-            at = order[np.searchsorted(warm.job_id, ids, sorter=order).clip(0, len(order) - 1)]
-            site, slot = warm.site[at], warm.slot[at]
-            known = (warm.job_id[at] == ids) & (site >= 0) & (site < count)
-            known &= (slot >= 0) & (slot < horizon)
-            wanted[known] = (site * horizon + slot)[known]
-        return wanted
-
     def _place(self, option: I32, engine: Engine, tables: PriceTables, prices: F64) -> None:
-        problem, row = self._problem, self._problem.row
-        placed = option >= 0
-        horizon = problem.capacity.shape[1]
+        problem, row = self.problem, self.problem.row
+        placed, horizon = option >= 0, self.problem.capacity.shape[1]
         self.site[row] = np.where(placed, option // horizon, ANY)
         self.slot[row] = np.where(placed, option % horizon, ANY)
         cost = engine.costs(tables.costs, np.ascontiguousarray(option[:, None]))[:, 0]
@@ -179,32 +155,60 @@ class _Found:
         self.reason[row], self.reason_site[row] = why.reason, why.site
         self.reason_resource[row] = why.resource
 
-    def plan(self, jobs: Jobs, policy: Policy, checked: Checked, proof: Certificate) -> Plan:
-        placed = self.site >= 0
-        gap = proof.primal - proof.dual
-        status = Status.GAP_MET if gap <= policy.gap_target * proof.scale else Status.BUDGET
-        if ((self.reason == Reason.REJECTED_CAPACITY) & (jobs.affinity != ANY)).any():
-            status |= Status.INFEASIBLE_PINNED
-        if checked.errors:
-            status |= Status.BAD_INPUT
-        runs = self._compiled.slots[np.arange(len(placed)), self.site] if placed.any() else 0
-        return Plan(
-            job_id=jobs.job_id,
-            site=self.site,
-            slot=self.slot,
-            slots=np.where(placed, runs, 0).astype(np.int32),
-            cost_micro=np.rint(self.cost * 1e6).astype(np.int64),
-            reason=self.reason,
-            reason_site=self.reason_site,
-            reason_resource=self.reason_resource,
-            prices=self.prices,
-            used=proof.used,
-            primal=proof.primal,
-            dual=proof.dual,
-            gap_rel=gap / proof.scale if proof.scale > 0 else 0.0,
-            rejects=int((~placed & (self.reason != Reason.BAD_INPUT)).sum()),
-            moves=int((placed & (jobs.current_site >= 0) & (self.site != jobs.current_site)).sum()),
-            status=status,
-            iterations=self.iterations,
-            errors=checked.errors,
-        )
+
+def _wanted(problem: Problem, job_id: Texts, warm: Warm) -> I32:
+    """The warm plan's options [n], jobs matched by id."""
+    count, horizon, _ = problem.capacity.shape
+    wanted = np.full(len(problem.row), ANY, np.int32)
+    if len(warm.job_id):
+        order = np.argsort(warm.job_id, kind="stable")
+        ids = job_id[problem.row]
+        at = order[np.searchsorted(warm.job_id, ids, sorter=order).clip(0, len(order) - 1)]
+        site, slot = warm.site[at], warm.slot[at]
+        known = (warm.job_id[at] == ids) & (site >= 0) & (site < count)
+        known &= (slot >= 0) & (slot < horizon)
+        wanted[known] = (site * horizon + slot)[known]
+    return wanted
+
+
+def _plan(
+    jobs: Jobs, admitted: Admitted, found: _Found, proof: Certificate, policy: Policy
+) -> Plan:
+    """The plan in the order of the jobs given, bad rows included."""
+    placed, current = found.site >= 0, admitted.jobs.current_site
+    slots = np.zeros(len(placed), np.int32)
+    slots[placed] = found.runs[placed, found.site[placed]]
+    gap = proof.primal - proof.dual
+    status = Status.GAP_MET if gap <= policy.gap_target * proof.scale else Status.BUDGET
+    pinned = (found.reason == Reason.REJECTED_CAPACITY) & (admitted.jobs.affinity != ANY)
+    if pinned.any():
+        status |= Status.INFEASIBLE_PINNED
+    if admitted.errors:
+        status |= Status.BAD_INPUT
+    spread = partial(_spread, len(jobs.job_id), admitted.row)
+    return Plan(
+        job_id=jobs.job_id,
+        site=spread(found.site, ANY),
+        slot=spread(found.slot, ANY),
+        slots=spread(slots, 0),
+        cost_micro=spread(np.rint(found.cost * 1e6).astype(np.int64), 0),
+        reason=spread(found.reason, Reason.BAD_INPUT),
+        reason_site=spread(found.reason_site, ANY),
+        reason_resource=spread(found.reason_resource, ANY),
+        prices=found.prices,
+        used=proof.used,
+        primal=proof.primal,
+        dual=proof.dual,
+        gap_rel=gap / proof.scale if proof.scale > 0 else 0.0,
+        rejects=int((~placed).sum()),
+        moves=int((placed & (current >= 0) & (found.site != current)).sum()),
+        status=status,
+        iterations=found.iterations,
+        errors=admitted.errors,
+    )
+
+
+def _spread(rows: int, row: I64, column: npt.NDArray[Any], absent: int) -> npt.NDArray[Any]:
+    whole = np.full(rows, absent, column.dtype)
+    whole[row] = column
+    return whole

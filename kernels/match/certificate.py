@@ -57,33 +57,28 @@ def certify(
     series: Series,
     network: Network,
     policy: Policy,
-    job_rows: Bool,
-    site_rows: Bool,
     site: I32,
     slot: I32,
     prices: F64,
 ) -> Certificate:
-    """Plan (site, slot) [N] at prices [M, T, K], over the rows that count.
-
-    Rows that do not count: jobs are left out, sites are down.
-    """
-    rows = np.flatnonzero(job_rows)
+    """Plan (site, slot) [N] at prices [M, T, K] for columns without a bad row."""
+    rows = len(jobs.job_id)
     horizon = series.price_per_mwh.shape[1]
     runs = _runs(jobs, sites, series)
     moving = _moving_cost(jobs, sites, network)
-    allowed = _allowed(jobs, sites, network, sites.up & site_rows, runs, moving)
-    watt = _watt_cost(sites, series, policy, site_rows)
+    allowed = _allowed(jobs, sites, network, runs, moving)
+    watt = _watt_cost(sites, series, policy)
     within = np.clip(runs, 1, horizon)
-    lengths = np.unique(within[rows]) if len(rows) and runs.size else np.ones(1, np.int64)
+    lengths = np.unique(within) if runs.size else np.ones(1, np.int64)
     windows = _windows(lengths, watt, prices, sites.capacity)
-    reject = _outweighing(jobs, rows)
+    reject = _outweighing(jobs)
     least = reject.copy()
     chosen = reject.copy()
     size = np.abs(reject)
     violations: list[str] = []
     step = max(1, _CHUNK // max(1, runs.shape[1] * horizon))
-    for at in range(0, len(rows) if runs.size else 0, step):
-        part = rows[at : at + step]
+    for at in range(0, rows if runs.size else 0, step):
+        part = np.arange(at, min(at + step, rows))
         span = np.searchsorted(lengths, within[part])
         cost, open_ = _options(
             jobs, sites, watt, runs[part], moving[part], allowed[part], part, span, windows
@@ -98,61 +93,57 @@ def certify(
         least[part] = np.minimum(reject[part], np.where(open_, priced, np.inf).min(axis=(1, 2)))
         size[part] += np.where(open_, magnitude, 0.0).max(axis=(1, 2))
         _choose(part, site, slot, cost, open_, chosen, violations)
-    used = _used(jobs, sites, within, rows, site, slot, horizon)
+    used = _used(jobs, sites, within, site, slot, horizon)
     for m, t, k in np.argwhere(used > sites.capacity)[:8].tolist():
-        if site_rows[m]:
-            violations.append(f"site {m}, slot {t}: {RESOURCES[k]} {used[m, t, k]} is too much")
-    usable = np.where(site_rows[:, None, None], sites.capacity, 0)
-    held = (prices * usable).ravel()
+        violations.append(f"site {m}, slot {t}: {RESOURCES[k]} {used[m, t, k]} is too much")
+    held = (prices * sites.capacity).ravel()
     operations = 2 * horizon + 4 * len(RESOURCES) + 16
-    margin = 2 * operations * _EPSILON * (fsum(size[rows]) + fsum(held))
-    lift = np.where(site[rows] < 0, reject[rows] - jobs.reject_cost[rows], 0.0)
+    margin = 2 * operations * _EPSILON * (fsum(size) + fsum(held))
+    lift = np.where(site < 0, reject - jobs.reject_cost, 0.0)
     if not (prices >= 0).all():
         violations.append("a price is below zero")
     return Certificate(
-        primal=fsum(chosen[rows]),
-        dual=fsum([fsum(least[rows]), -fsum(held), -margin]),
-        scale=fsum(np.abs(chosen[rows] - lift)),
+        primal=fsum(chosen),
+        dual=fsum([fsum(least), -fsum(held), -margin]),
+        scale=fsum(np.abs(chosen - lift)),
         used=used,
         violations=tuple(violations),
     )
 
 
 def _runs(jobs: Jobs, sites: Sites, series: Series) -> I64:
-    rate = sites.rate_ppm[:, np.clip(jobs.job_class, 0, 2), np.clip(jobs.precision, 0, 3)].T
+    rate = sites.rate_ppm[:, jobs.job_class, jobs.precision].T
     done_a_slot = rate * series.slot_ms  # [N, M] in ms x ppm
-    work = np.clip(jobs.duration_ms, 1, None)[:, None] * PPM
+    work = jobs.duration_ms[:, None] * PPM
     return np.where(rate > 0, (work + done_a_slot - 1) // np.maximum(done_a_slot, 1), 0)
 
 
 def _moving_cost(jobs: Jobs, sites: Sites, network: Network) -> F64:
     cost = np.zeros((len(jobs.job_id), len(sites.site_id)))
-    hub = np.clip(sites.hub, 0, len(network.rtt_ms) - 1)
+    hub = sites.hub
     for m in range(len(sites.site_id)):
         fetched = (jobs.data_site >= 0) & (jobs.data_site != m) & (jobs.data_gb > 0)
-        per_gb = network.price_per_gb[hub[np.clip(jobs.data_site, 0, len(hub) - 1)], hub[m]]
+        per_gb = network.price_per_gb[hub[jobs.data_site], hub[m]]
         cost[fetched, m] = jobs.data_gb[fetched] * per_gb[fetched]
         cost[:, m] += jobs.migration_cost * ((jobs.current_site >= 0) & (jobs.current_site != m))
     return cost
 
 
-def _allowed(jobs: Jobs, sites: Sites, network: Network, up: Bool, runs: I64, moving: F64) -> Bool:
-    allowed = (runs > 0) & np.isfinite(moving) & up[None, :]
-    hubs = len(network.rtt_ms)
-    for m, hub in enumerate(np.clip(sites.hub, 0, hubs - 1).tolist()):
-        rtt = network.rtt_ms[np.clip(jobs.origin_hub, 0, hubs - 1), hub]
+def _allowed(jobs: Jobs, sites: Sites, network: Network, runs: I64, moving: F64) -> Bool:
+    allowed: Bool = (runs > 0) & np.isfinite(moving) & sites.up[None, :]
+    for m, hub in enumerate(sites.hub.tolist()):
+        rtt = network.rtt_ms[jobs.origin_hub, hub]
         allowed[:, m] &= (jobs.origin_hub < 0) | (np.isfinite(rtt) & (rtt <= jobs.max_rtt_ms))
-        allowed[:, m] &= (jobs.residency & (1 << min(hub, 62))) != 0
-        allowed[:, m] &= (sites.classes[m] & (1 << np.clip(jobs.job_class, 0, 2))) != 0
+        allowed[:, m] &= (jobs.residency & (1 << hub)) != 0
+        allowed[:, m] &= (sites.classes[m] & (1 << jobs.job_class)) != 0
         allowed[:, m] &= (jobs.affinity == -1) | (jobs.affinity == m)
     return allowed
 
 
-def _watt_cost(sites: Sites, series: Series, policy: Policy, site_rows: Bool) -> F64:
+def _watt_cost(sites: Sites, series: Series, policy: Policy) -> F64:
     per_mwh = series.price_per_mwh + 1000.0 * policy.carbon_price_per_kg * series.ci_kg_per_kwh
     hours = series.slot_ms / 3_600_000
-    cost = per_mwh * (sites.pue_ppm[:, None] / PPM) * hours / 1e6
-    return np.where(site_rows[:, None], cost, 0.0)
+    return per_mwh * (sites.pue_ppm[:, None] / PPM) * hours / 1e6
 
 
 def _windows(lengths: I64, watt: F64, prices: F64, capacity: I64) -> _Windows:
@@ -220,11 +211,9 @@ def _choose(
         violations.append(f"job {job} may not start at site {site[job]} in slot {slot[job]}")
 
 
-def _used(
-    jobs: Jobs, sites: Sites, within: I64, rows: I64, site: I32, slot: I32, horizon: int
-) -> I64:
+def _used(jobs: Jobs, sites: Sites, within: I64, site: I32, slot: I32, horizon: int) -> I64:
     used = np.zeros((len(sites.site_id), horizon, len(RESOURCES)), np.int64)
-    placed = rows[site[rows] >= 0]
+    placed = np.flatnonzero(site >= 0)
     at, start = site[placed], slot[placed]
     need = np.empty((len(placed), len(RESOURCES)), np.int64)
     for k in range(len(RESOURCES)):
@@ -237,12 +226,12 @@ def _used(
     return used
 
 
-def _outweighing(jobs: Jobs, rows: I64) -> F64:
+def _outweighing(jobs: Jobs) -> F64:
     """Reject cost [N], one job of a priority above all jobs of the priorities below it."""
     cost = np.zeros(len(jobs.job_id))
     below = 0.0
     for priority in range(4):
-        of_class = rows[jobs.priority[rows] == priority]
+        of_class = jobs.priority == priority
         cost[of_class] = jobs.reject_cost[of_class] + below
         below += fsum(cost[of_class])
     return cost

@@ -1,10 +1,11 @@
-"""Checks: rows of jobs and sites that cannot be used, each with its column and value.
+"""Checks: what is admitted to the match, and what is wrong with the rows that are not.
 
-A bad job is left out alone; a bad site is down. Limits keep every integer product below 2^63:
-demand x PUE <= 2^39 x 1e7, and the use of a million jobs at once.
+A bad job is left out alone; a bad site is down and empty. Limits keep every integer product below
+2^63: demand x PUE <= 2^39 x 1e7, and the use of a million jobs at once.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from kernels.match.columns import (
     ANY,
     CLASSES,
+    I64,
     PPM,
     PRECISIONS,
     RESOURCES,
@@ -35,12 +37,14 @@ DATA_MAX_GB = 1e12
 HUB_MAX = 62  # residency is a bit mask of int64
 
 
-class Checked(NamedTuple):
-    """Rows that can be used, and the fields that spoil the others."""
+class Admitted(NamedTuple):
+    """Columns without a bad field, jobs in order of their id, and the fields that were bad."""
 
-    jobs: Bool  # [N]
-    sites: Bool  # [M]
-    errors: tuple[BadInput, ...]
+    row: I64  # [n] row of the jobs given
+    jobs: Jobs  # [n]
+    sites: Sites  # [M]
+    series: Series
+    errors: tuple[BadInput, ...]  # in order of table, row and column
 
 
 class _Rule(NamedTuple):
@@ -50,14 +54,32 @@ class _Rule(NamedTuple):
     wanted: str
 
 
-def check(jobs: Jobs, sites: Sites, series: Series, network: Network) -> Checked:
-    """Errors in order of table, row and column."""
+def admit(jobs: Jobs, sites: Sites, series: Series, network: Network) -> Admitted:
+    """Sort out bad rows; whatever they held, no other row's result changes."""
     job_rules = list(_job_rules(jobs, sites, network))
     site_rules = list(_site_rules(sites, series, network))
     errors = [*_errors("jobs", job_rules), *_errors("sites", site_rules)]
-    return Checked(
-        _good(job_rules, len(jobs.job_id)), _good(site_rules, len(sites.site_id)), tuple(errors)
+    good = np.flatnonzero(_good(job_rules, len(jobs.job_id)))
+    row = good[np.argsort(jobs.job_id[good], kind="stable")]
+    usable = _good(site_rules, len(sites.site_id))
+    return Admitted(row, jobs.take(row), *_usable(sites, series, usable), tuple(errors))
+
+
+def _usable(sites: Sites, series: Series, good: Bool) -> tuple[Sites, Series]:
+    """Sites and series with neutral values where a site is bad."""
+    by_slot = good[:, None]
+    clean = replace(
+        sites,
+        hub=np.where(good, sites.hub, 0),
+        capacity=np.where(good[:, None, None], sites.capacity, 0),
+        pue_ppm=np.where(good, sites.pue_ppm, PPM),
+        classes=np.where(good, sites.classes, 0),
+        rate_ppm=np.where(good[:, None, None], sites.rate_ppm, 0),
+        up=sites.up & good,
     )
+    price = np.where(by_slot, series.price_per_mwh, 0.0)
+    carbon = np.where(by_slot, series.ci_kg_per_kwh, 0.0)
+    return clean, Series(series.slot_ms, price, carbon)
 
 
 def _job_rules(jobs: Jobs, sites: Sites, network: Network) -> Iterator[_Rule]:
@@ -92,10 +114,11 @@ def _site_rules(sites: Sites, series: Series, network: Network) -> Iterator[_Rul
 
 
 def _within(column: str, values: npt.NDArray[Any], low: float, high: float) -> _Rule:
-    outside = ~((values >= low) & (values <= high))  # NaN is outside
-    spoilt = outside.reshape(len(values), -1)
+    if not values.size:
+        return _Rule(column, np.zeros(len(values), np.bool_), np.zeros(len(values)), "")
     flat = values.reshape(len(values), -1)
-    first = flat[np.arange(len(values)), spoilt.argmax(axis=1)] if flat.size else flat[:, :0].sum(1)
+    spoilt = ~((flat >= low) & (flat <= high))  # NaN is outside
+    first = flat[np.arange(len(flat)), spoilt.argmax(axis=1)]
     return _Rule(column, np.logical_or.reduce(spoilt, axis=1), first, f"{low} to {high}")
 
 

@@ -63,6 +63,10 @@ class Jobs:
         asked = _shaped("demand", demand, np.int64, (len(ids), len(RESOURCES)))
         return cls(job_id=ids, demand=asked, **made)
 
+    def take(self, rows: I64) -> "Jobs":
+        """The jobs of these rows."""
+        return Jobs(**{name: getattr(self, name)[rows] for name in Jobs.__dataclass_fields__})
+
 
 _JOB_DEFAULTS: dict[str, Any] = {
     "job_class": 0,
@@ -143,7 +147,10 @@ class Series:
         price = np.ascontiguousarray(price_per_mwh, np.float64)
         if price.ndim != 2 or price.shape[1] < 1 or slot_ms < 1:
             raise FieldError(
-                "shape", "price_per_mwh", f"{price.shape} for slots of {slot_ms} ms", "send [M, T]"
+                "shape",
+                "price_per_mwh",
+                f"price_per_mwh of shape {price.shape} for slots of {slot_ms} ms",
+                "send [M, T] and slots longer than nothing",
             )
         return cls(slot_ms, price, _shaped("ci_kg_per_kwh", ci_kg_per_kwh, np.float64, price.shape))
 
@@ -160,7 +167,9 @@ class Network:
         """Price: [H, H] or one number for all; raises FieldError on a shape."""
         rtt = np.ascontiguousarray(rtt_ms, np.float64)
         if rtt.ndim != 2 or rtt.shape[0] != rtt.shape[1]:
-            raise FieldError("shape", "rtt_ms", f"{rtt.shape} is not square", "send [H, H]")
+            raise FieldError(
+                "shape", "rtt_ms", f"rtt_ms of shape {rtt.shape} is not square", "send [H, H]"
+            )
         return cls(rtt, _shaped("price_per_gb", price_per_gb, np.float64, rtt.shape))
 
 
@@ -265,9 +274,14 @@ def _shaped(name: str, given: npt.ArrayLike, kind: Any, shape: tuple[int, ...]) 
     try:
         column = np.asarray(given)
         if kind is np.int64 and column.dtype.kind == "f" and (column != np.floor(column)).any():
-            raise FieldError("wrong_type", name, "holds fractions", "send whole numbers")
-        return np.ascontiguousarray(np.broadcast_to(column.astype(kind), shape))
+            raise FieldError("wrong_type", name, f"{name} holds fractions", "send whole numbers")
+        if not column.size and 0 in shape:
+            return np.zeros(shape, kind)
+        return np.array(np.broadcast_to(column.astype(kind), shape))
     except ValueError:
         raise FieldError(
-            "shape", name, f"{np.shape(given)} does not fit {shape}", "send one row for each"
+            "shape",
+            name,
+            f"{name} of shape {np.shape(given)} does not fit {shape}",
+            "send a row for each, or one number",
         ) from None
