@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from schemas import MARKET_IN, TELEMETRY_IN
 from streams.agent import STAGES
@@ -65,7 +66,10 @@ class LagWatch:
         self, agent: str, tps: list[TopicPartition], ends: dict[TopicPartition, int]
     ) -> Lag:
         group = self._settings.topic(f"gridloom.{agent}")
-        committed = await self._admin.list_consumer_group_offsets(group)
+        try:
+            committed = await self._admin.list_consumer_group_offsets(group)
+        except GroupCoordinatorNotAvailableError:
+            committed = {}  # the first group of a new cluster: nobody has committed yet
         lag = Lag()
         for tp in tps:
             done = max(0, committed[tp].offset) if tp in committed else 0

@@ -2,7 +2,18 @@
 
 import typer
 
-from streams.cli import broker, dlq, doctor, produce, registry, tail, topics, worker
+from streams.cli import (
+    broker,
+    demo,
+    dlq,
+    doctor,
+    produce,
+    registry,
+    replay,
+    tail,
+    topics,
+    worker,
+)
 from streams.cli.errors import Commands
 
 app = typer.Typer(
@@ -21,14 +32,19 @@ Exit codes: 0 done; 1 the check or run failed; 2 a wrong command, setting or inp
 step on standard error; 130 interrupted.
 """,
 )
-broker.register(app)
-topics.register(app)
-worker.register(app)
-registry.register(app)
-produce.register(app)
-tail.register(app)
-dlq.register(app)
-doctor.register(app)
+for command in (
+    demo,
+    broker,
+    topics,
+    worker,
+    registry,
+    produce,
+    replay,
+    tail,
+    dlq,
+    doctor,
+):
+    command.register(app)
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """`gridloom worker`: run agents."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -25,6 +27,7 @@ def worker(
 
     if parent:
         workers.die_with(parent)
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout is the parent's, for its data
     from streams.cli.connection import connected_settings
 
     known = connected_settings()
