@@ -69,9 +69,9 @@ class EightHubs:
                 site.goes_dark(*self._outage)
 
     @classmethod
-    def open(cls, data: Path | None = None) -> "EightHubs":
-        """The scenario as the demo plays it; it reads no data."""
-        return cls()
+    def open(cls, data: Path, *, seed: int = 2025, hours: int = 24) -> "EightHubs":
+        """The scenario in the form of the other feeds; it reads no data."""
+        return cls(seed, hours=hours)
 
     @property
     def readings(self) -> int:
