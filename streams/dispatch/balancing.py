@@ -85,11 +85,9 @@ def _requests(
     return limit, energy, deadlines
 
 
-def solve(
-    market: Market, domain: Domain, inputs: Inputs, compute_mw: F64, warm: Dispatch | None = None
-) -> Dispatch:
+def solve(market: Market, domain: Domain, inputs: Inputs, compute_mw: F64) -> Dispatch:
     """The certified plan with this compute load on top, [R, T] in MW."""
-    return balance(network_of(market, domain, inputs, compute_mw), warm=warm)
+    return balance(network_of(market, domain, inputs, compute_mw))
 
 
 def network_of(market: Market, domain: Domain, inputs: Inputs, compute_mw: F64) -> Network:
@@ -115,6 +113,7 @@ def network_of(market: Market, domain: Domain, inputs: Inputs, compute_mw: F64) 
         storage_discharge_mw=_padded(storages, "discharge_max_mw"),
         storage_eta_c=_padded(storages, "eta_charge", 1.0),
         storage_eta_d=_padded(storages, "eta_discharge", 1.0),
+        storage_retain=1.0,
         storage_soc0_mwh=_soc(market, storages),
         storage_soc_min_mwh=_padded(storages, "soc_min_mwh"),
         storage_soc_max_mwh=_padded(storages, "soc_max_mwh"),

@@ -12,15 +12,226 @@ from kernels.balance import Dispatch
 from kernels.match import ANY, RESOURCES, Reason
 from schemas.registry import Domain
 from schemas.units import MJ_PER_MWH
-from streams.dispatch.balancing import Balanced
-from streams.dispatch.matching import MENDABLE, Matched
+from streams.dispatch.balancing import F64, Inputs
+from streams.dispatch.matching import Matched, running_of
 from streams.dispatch.state import Market
 
 Rows = list[dict[str, Any]]
 
 _MICRO = 1_000_000
 _PPM = 1_000_000
+_MG_PER_KG = 1_000_000
+_MS_PER_HOUR = 3_600_000
 
 
-def proof(result: Any, objective: float, lower_bound: float) -> dict[str, float]:
-    return {"objective": objective, "lower_bound": lower_bound, "gap_rel": float(result.gap_rel)}
+class Tick:
+    """One tick of one domain: its times, and what every row of it carries."""
+
+    def __init__(self, domain: Domain, tick_ms: int) -> None:
+        self.domain, self.tick_ms, self.step_ms = domain, tick_ms, domain.tick_ms
+        self.hours = domain.tick_ms / _MS_PER_HOUR
+
+    def head(self) -> dict[str, Any]:
+        return {"tick_ms": self.tick_ms, "domain": self.domain.id}
+
+    def step(self, s: int) -> dict[str, Any]:
+        start_ms = self.tick_ms + s * self.step_ms
+        return {**self.head(), "start_ms": start_ms, "end_ms": start_ms + self.step_ms}
+
+    def energy_mj(self, power_mw: F64) -> Any:
+        """Mean power of a step in MW to mJ; never below zero."""
+        mj = np.rint(np.maximum(power_mw, 0.0) * self.hours * MJ_PER_MWH)
+        return mj.astype(np.int64)
+
+
+def dispatch_rows(tick: Tick, inputs: Inputs, plan: Dispatch, compute_mw: F64) -> Rows:
+    """A row a region and step of the plan."""
+    available = tick.energy_mj(inputs.series("ren_avail_mw"))
+    used = np.minimum(tick.energy_mj(plan.ren_used_mw), available)
+    into, out = _link_flows(inputs, plan)
+    energies = {
+        "load_mj": tick.energy_mj(inputs.series("load_mw")),
+        "compute_mj": tick.energy_mj(compute_mw),
+        "ren_avail_mj": available,
+        "ren_used_mj": used,
+        "curtailed_mj": available - used,
+        "supply_mj": tick.energy_mj(plan.supply_mw.sum(axis=1)),
+        "import_mj": tick.energy_mj(plan.import_mw),
+        "export_mj": tick.energy_mj(plan.export_mw),
+        "charge_mj": tick.energy_mj(plan.charge_mw.sum(axis=1)),
+        "discharge_mj": tick.energy_mj(plan.discharge_mw.sum(axis=1)),
+        "soc_mj": np.rint(plan.soc_mwh.sum(axis=1) * MJ_PER_MWH).astype(np.int64),
+        "flex_mj": tick.energy_mj(plan.flex_mw),
+        "shed_mj": tick.energy_mj(plan.shed_mw),
+        "link_in_mj": tick.energy_mj(into),
+        "link_out_mj": tick.energy_mj(out),
+    }
+    emissions_g = np.rint(plan.emissions_kg * 1000).astype(np.int64)
+    proof = proof_of(plan.objective, plan.lower_bound, plan.gap_rel)
+    return [
+        {
+            **tick.step(s),
+            "region": region,
+            "step_index": s,
+            **{name: int(table[r, s]) for name, table in energies.items()},
+            "emissions_g": int(emissions_g[r, s]),
+            **proof,
+            "method": plan.method,
+            "status": status_text(plan, r),
+        }
+        for r, region in enumerate(inputs.regions)
+        for s in range(tick.domain.steps)
+    ]
+
+
+def status_text(plan: Dispatch, r: int) -> str:
+    """The flags of a region, joined by |."""
+    flags = [str(flag.name) for flag in plan.status[r]]
+    return "|".join(flags) or "OK"
+
+
+def proof_of(objective: float, lower_bound: float, gap_rel: float) -> dict[str, float]:
+    return {
+        "objective": float(objective),
+        "lower_bound": float(lower_bound),
+        "gap_rel": float(gap_rel),
+    }
+
+
+def _link_flows(inputs: Inputs, plan: Dispatch) -> tuple[F64, F64]:
+    """What arrived in and was sent from each region, [R, T] in MW."""
+    into, out = np.zeros_like(plan.import_mw), np.zeros_like(plan.import_mw)
+    index = {region: i for i, region in enumerate(inputs.regions)}
+    for n, link in enumerate(inputs.links):
+        out[index[link["region"]]] += plan.flow_mw[n]
+        into[index[link["to_region"]]] += plan.flow_mw[n] * (1 - link.get("loss", 0.0))
+    return into, out
+
+
+def price_rows(tick: Tick, inputs: Inputs, plan: Dispatch, matched: Matched) -> Rows:
+    """The energy price of every region and step, and what one more unit at a full site is worth."""
+    energy = [
+        {
+            **tick.step(s),
+            "product": "energy",
+            "id": region,
+            "price_micro": round(float(plan.bus_price[r, s]) * _MICRO),
+        }
+        for r, region in enumerate(inputs.regions)
+        for s in range(tick.domain.steps)
+    ]
+    units = [
+        {
+            **tick.step(int(t)),
+            "product": RESOURCES[k].rsplit("_", 1)[0],
+            "id": matched.sites[m]["id"],
+            "price_micro": round(float(matched.plan.prices[m, t, k]) * 1000 * _MICRO),
+        }
+        for m, t, k in np.argwhere(matched.plan.prices > 0)
+    ]
+    return energy + units
+
+
+def placement_rows(tick: Tick, matched: Matched) -> Rows:
+    """A row a job: placed (starts now), planned (starts later) or rejected, with the reason."""
+    plan = matched.plan
+    proof = proof_of(plan.primal, plan.dual, plan.gap_rel)
+    rows = []
+    for i, job in enumerate(matched.jobs):
+        row = {
+            **tick.head(),
+            "job_id": job["id"],
+            "account_id": job["account_id"],
+            "state": "rejected",
+            "reason": Reason(plan.reason[i]).name,
+            "detail": _detail(matched, i),
+            "cost_micro": int(plan.cost_micro[i]),
+            **proof,
+        }
+        if plan.site[i] != ANY:
+            runs = running_of(matched, i, tick.tick_ms, tick.step_ms)
+            row |= {
+                "state": "placed" if plan.slot[i] == 0 else "planned",
+                "site_id": runs.site_id,
+                "start_ms": runs.start_ms,
+                "end_ms": runs.end_ms,
+            }
+        rows.append(row)
+    return rows
+
+
+def _detail(matched: Matched, i: int) -> str:
+    """The binding constraint, or the field and value of a bad row."""
+    plan = matched.plan
+    bad = [e for e in plan.errors if e.table == "jobs" and e.row == i]
+    if bad:
+        return "; ".join(f"{e.column}={e.value}: {e.message}" for e in bad)
+    parts = []
+    if plan.reason_resource[i] != ANY:
+        parts.append(RESOURCES[plan.reason_resource[i]])
+    if plan.reason_site[i] != ANY:
+        parts.append(f"at {matched.sites[plan.reason_site[i]]['id']}")
+    return " ".join(parts)
+
+
+def signal_rows(tick: Tick, inputs: Inputs, plan: Dispatch, compute_mw: F64) -> Rows:
+    """The green signal of every region and step."""
+    load = inputs.series("load_mw") + compute_mw
+    surplus = tick.energy_mj(inputs.series("ren_avail_mw") - load)
+    available = tick.energy_mj(inputs.series("ren_avail_mw"))
+    used = np.minimum(tick.energy_mj(plan.ren_used_mw), available)
+    share = np.minimum(_ratio_ppm(plan.ren_used_mw, load), _PPM)
+    flex_max = tick.energy_mj(inputs.flex_mw)
+    flex = tick.energy_mj(plan.flex_mw)
+    return [
+        {
+            **tick.step(s),
+            "region": region,
+            "green_surplus_mj": int(surplus[r, s]),
+            "curtailed_mj": int(available[r, s] - used[r, s]),
+            "ren_share_ppm": int(share[r, s]),
+            "cfe_ppm": int(share[r, s]),
+            "price_micro": round(float(plan.bus_price[r, s]) * _MICRO),
+            "ci_average_mg_per_kwh": round(float(plan.ci_average[r, s]) * _MG_PER_KG),
+            "ci_marginal_mg_per_kwh": round(float(plan.ci_marginal[r, s]) * _MG_PER_KG),
+            "flex_min_mj": int(flex[r, s]),
+            "flex_max_mj": int(flex_max[r, s]),
+            "flex_deadline_ms": inputs.flex_deadline_ms.get(region),
+            "gap_rel": float(plan.gap_rel),
+            "status": status_text(plan, r),
+            "stale_inputs": inputs.stale[r],
+        }
+        for r, region in enumerate(inputs.regions)
+        for s in range(tick.domain.steps)
+    ]
+
+
+def _ratio_ppm(part: F64, whole: F64) -> Any:
+    ratio = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    return np.rint(ratio * _PPM).astype(np.int64)
+
+
+def alert_rows(tick: Tick, market: Market, raised: dict[str, str]) -> Rows:
+    """Alerts that begin or end with this tick; `raised` is kind/id -> detail as of now."""
+    rows = []
+    for name, detail in sorted(raised.items()):
+        if name not in market.alerts:
+            market.alerts[name] = tick.tick_ms
+            rows.append(_alert(tick, name, tick.tick_ms, None, detail))
+    for name in sorted(market.alerts.keys() - raised.keys()):
+        rows.append(_alert(tick, name, market.alerts.pop(name), tick.tick_ms, "is over"))
+    return rows
+
+
+def _alert(
+    tick: Tick, name: str, raised_ms: int, cleared_ms: int | None, detail: str
+) -> dict[str, Any]:
+    kind, _, thing = name.partition("/")
+    return {
+        **tick.head(),
+        "kind": kind,
+        "id": thing,
+        "raised_ms": raised_ms,
+        "cleared_ms": cleared_ms,
+        "detail": detail,
+    }

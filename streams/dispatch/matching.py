@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from kernels.match import (
     CLASSES,
-    FACILITY_SIDE,
-    PPM,
     PRECISIONS,
     RESOURCES,
     Jobs,
@@ -25,6 +23,7 @@ from kernels.match import (
     Sites,
     match,
 )
+from kernels.match.columns import FACILITY_SIDE, PPM
 from schemas.registry import Domain
 from streams.dispatch.state import Market, Row, Running
 

@@ -1,0 +1,48 @@
+"""The programme solved by HiGHS's dual simplex: a vertex, so bounds hold exactly. Deterministic."""
+
+import highspy
+import numpy as np
+
+from kernels.balance.columns import F64
+from kernels.balance.layout import Programme
+from schemas.errors import GridloomError
+
+_TOLERANCE = 1e-9
+
+
+def solve(lp: Programme) -> tuple[F64, F64]:
+    """(x, row duals) of an optimal vertex. One thread, fixed seed, no clock."""
+    solver = highspy.Highs()
+    for option, value in (
+        ("log_to_console", False),
+        ("output_flag", False),
+        ("threads", 1),
+        ("random_seed", 0),
+        ("solver", "simplex"),
+        ("primal_feasibility_tolerance", _TOLERANCE),
+        ("dual_feasibility_tolerance", _TOLERANCE),
+    ):
+        solver.setOptionValue(option, value)
+    solver.passModel(_model(lp))
+    solver.run()
+    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        status = solver.modelStatusToString(solver.getModelStatus())
+        raise GridloomError(f"the balance was not solved: {status}", "report the tick's inputs")
+    solution = solver.getSolution()
+    x = np.clip(np.array(solution.col_value), lp.lower, lp.upper)
+    return x, np.array(solution.row_dual)
+
+
+def _model(lp: Programme) -> "highspy.HighsLp":
+    order = np.lexsort((lp.row, lp.column))
+    model = highspy.HighsLp()
+    model.num_col_, model.num_row_ = len(lp.cost), len(lp.rhs)
+    model.col_cost_, model.col_lower_, model.col_upper_ = lp.cost, lp.lower, lp.upper
+    model.row_lower_ = model.row_upper_ = lp.rhs
+    matrix = model.a_matrix_
+    matrix.format_ = highspy.MatrixFormat.kColwise
+    matrix.num_col_, matrix.num_row_ = len(lp.cost), len(lp.rhs)
+    matrix.start_ = np.searchsorted(lp.column[order], np.arange(len(lp.cost) + 1)).astype(np.int32)
+    matrix.index_ = lp.row[order].astype(np.int32)
+    matrix.value_ = lp.coefficient[order]
+    return model

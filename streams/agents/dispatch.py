@@ -1,0 +1,36 @@
+"""Dispatch: market -> one certified decision a tick. Balance, match at its prices, balance again.
+
+The state of a domain is what its market rows say; a tick row closes what was known at its time.
+Step 0 of the plan is carried out: storages move, placed jobs hold their resources.
+"""
+
+from schemas import ALERTS, DISPATCH, MARKET, PLACEMENTS, PRICES, SIGNALS
+from schemas.market import TICK
+from schemas.registry import Domain
+from streams.agent import Batch, Emit, Output, Refused, agent
+from streams.dispatch.state import Market
+from streams.dispatch.tick import decide
+
+OUTPUTS = (DISPATCH, PLACEMENTS, PRICES, SIGNALS, ALERTS)
+
+
+@agent("dispatch", source=MARKET, outputs=OUTPUTS, state=Market)
+def step(market: Market, batch: Batch) -> Emit:
+    """Take in the rows in order; at each tick emit the decisions of its horizon."""
+    emit = Emit()
+    for place, row in enumerate(batch.rows.to_pylist()):
+        domain = batch.registry.find(Domain, row["domain"], 2**63 - 1)
+        if domain is None:
+            message = f"domain {row['domain']!r} is not registered. register it"
+            emit.refused.append(Refused(place, "unknown_domain", "domain", message))
+        elif market.known(row) or (row["kind"] != TICK and not market.take(row)):
+            emit.duplicate += 1
+        else:
+            emit.accepted += 1
+            if row["kind"] == TICK:
+                emit.outputs += [
+                    Output(topic, topic.rows(rows))
+                    for topic, rows in decide(market, domain, row["start_ms"]).items()
+                    if rows
+                ]
+    return emit

@@ -1,0 +1,130 @@
+"""One tick: what is known becomes decisions, and the state of the domain moves on."""
+
+from typing import Any
+
+import numpy as np
+
+from kernels.balance import Dispatch
+from kernels.match import ANY, Reason
+from schemas import ALERTS, DISPATCH, PLACEMENTS, PRICES, SIGNALS, Topic
+from schemas.registry import Domain
+from streams.dispatch import decisions
+from streams.dispatch.balancing import F64, Inputs, inputs_of, solve
+from streams.dispatch.matching import (
+    MENDABLE,
+    WAITING_MAX_MS,
+    Headroom,
+    Matched,
+    compute_mw,
+    match_tick,
+    running_of,
+)
+from streams.dispatch.state import Market, Running
+
+_SHED_MW = 1e-6  # less is rounding
+
+
+def decide(market: Market, domain: Domain, tick_ms: int) -> dict[Topic, list[dict[str, Any]]]:
+    """Balance without new jobs, match at its prices, balance with the matched load."""
+    market.forget(tick_ms)
+    tick = decisions.Tick(domain, tick_ms)
+    inputs = inputs_of(market, domain, tick_ms)
+    if not inputs.regions:
+        market.last_tick_ms = tick_ms
+        return {}
+    base_mw = _compute(market.running, inputs, tick)
+    before = solve(market, domain, inputs, base_mw)
+    matched = match_tick(market, domain, tick_ms, headroom_of(inputs, before))
+    started, planned = _starts(matched, tick)
+    load_mw = _compute([*market.running, *started, *planned], inputs, tick)
+    plan = solve(market, domain, inputs, load_mw) if started or planned else before
+    rows = {
+        DISPATCH: decisions.dispatch_rows(tick, inputs, plan, load_mw),
+        PLACEMENTS: decisions.placement_rows(tick, matched),
+        PRICES: decisions.price_rows(tick, inputs, plan, matched),
+        SIGNALS: decisions.signal_rows(tick, inputs, plan, load_mw),
+        ALERTS: decisions.alert_rows(tick, market, _raised(market, inputs, plan, tick_ms)),
+    }
+    _carry_out(market, inputs, plan, matched, started, tick)
+    return rows
+
+
+def headroom_of(inputs: Inputs, plan: Dispatch) -> Headroom:
+    """What the grid could still give to compute, region by region, and at what price."""
+    load_mw, green_mw = inputs.series("load_mw"), inputs.series("ren_avail_mw")
+    units_mw = np.array([[sum(u["cap_mw"] for u in units)] for units in inputs.supplies])
+    reach_mw = green_mw + inputs.series("import_max_mw") + units_mw
+    return Headroom(
+        inputs.regions,
+        np.maximum(reach_mw - load_mw, 0.0),
+        np.maximum(green_mw - load_mw, 0.0),
+        plan.bus_price,
+        plan.ci_marginal,
+    )
+
+
+def _compute(running: list[Running], inputs: Inputs, tick: decisions.Tick) -> F64:
+    return compute_mw(running, inputs.regions, tick.tick_ms, tick.domain.steps, tick.step_ms)
+
+
+def _starts(matched: Matched, tick: decisions.Tick) -> tuple[list[Running], list[Running]]:
+    """Jobs that start now, and jobs planned for a later step."""
+    placed = np.flatnonzero(matched.plan.site != ANY)
+    runs = [(i, running_of(matched, int(i), tick.tick_ms, tick.step_ms)) for i in placed]
+    started = [run for i, run in runs if matched.plan.slot[i] == 0]
+    return started, [run for i, run in runs if matched.plan.slot[i] > 0]
+
+
+def _raised(market: Market, inputs: Inputs, plan: Dispatch, tick_ms: int) -> dict[str, str]:
+    """kind/id -> detail of what is wrong now."""
+    raised = {
+        f"OUTAGE/{site['id']}": "site is down"
+        for site in market.of("offer")
+        if market.is_down(site["id"], tick_ms)
+    }
+    for r, region in enumerate(inputs.regions):
+        if inputs.stale[r]:
+            raised[f"STALE_INPUTS/{region}"] = "its newest state ended before the tick"
+        if plan.shed_mw[r, 0] > _SHED_MW:
+            raised[f"SHED/{region}"] = f"{plan.shed_mw[r, 0]:.3f} MW not served"
+    for error in plan.errors:
+        raised[f"BAD_INPUT/{error.region}"] = f"{error.column}={error.value}: {error.message}"
+    return raised
+
+
+def _carry_out(
+    market: Market,
+    inputs: Inputs,
+    plan: Dispatch,
+    matched: Matched,
+    started: list[Running],
+    tick: decisions.Tick,
+) -> None:
+    """Step 0 happens: storage, flexible load, starting jobs; final rejections leave the queue."""
+    for r, storages in enumerate(inputs.storages):
+        for k, storage in enumerate(storages):
+            market.soc_mwh[storage["id"]] = float(plan.soc_mwh[r, k, 0])
+    for r, region in enumerate(inputs.regions):
+        _serve(market, region, float(plan.flex_mw[r, 0]) * tick.hours, tick)
+    for run in started:
+        market.running.append(run)
+        market.placed.add(run.job_id)
+        del market.jobs[run.job_id]
+    for i, job in enumerate(matched.jobs):
+        reason = Reason(matched.plan.reason[i])
+        waited_ms = tick.tick_ms - job.get("start_ms", tick.tick_ms)
+        final = reason != Reason.PLACED and reason not in MENDABLE
+        if final or (reason in MENDABLE and waited_ms > WAITING_MAX_MS):
+            market.placed.add(job["id"])
+            del market.jobs[job["id"]]
+    market.last_tick_ms = tick.tick_ms
+
+
+def _serve(market: Market, region: str, energy_mwh: float, tick: decisions.Tick) -> None:
+    """Take the served energy off the region's open requests, earliest deadline first."""
+    requests = [q for q in market.of("request") if q["region"] == region]
+    for request in sorted(requests, key=lambda q: (q["end_ms"], q["id"])):
+        if request["start_ms"] <= tick.tick_ms < request["end_ms"]:
+            served = min(energy_mwh, request["energy_mwh"])
+            request["energy_mwh"] -= served
+            energy_mwh -= served
