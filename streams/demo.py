@@ -92,7 +92,8 @@ class Workers:
 
 @contextmanager
 def workers(settings: Settings) -> Iterator[Workers]:
-    """Every agent, stopped at the end; the logs go too unless something went wrong."""
+    """Every agent, stopped at the end; the logs of a failure stay until the next demo."""
+    _forget_logs()
     logs = state_home() / f"demo-{os.getpid()}"
     running = Workers(settings, logs)
     try:
@@ -106,6 +107,13 @@ def workers(settings: Settings) -> Iterator[Workers]:
         raise
     running.stop()
     shutil.rmtree(logs, ignore_errors=True)
+
+
+def _forget_logs() -> None:
+    """Remove the logs of demos that have ended."""
+    for folder in state_home().glob("demo-*"):
+        if not Path("/proc", folder.name.removeprefix("demo-")).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def state_home() -> Path:

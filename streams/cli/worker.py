@@ -1,10 +1,16 @@
 """`gridloom worker`: run agents."""
 
 import os
+import signal
 import sys
+import threading
+import time
 from typing import Annotated
 
 import typer
+
+_POLL_S = 0.5
+_GRACE_S = 10.0  # to save and leave after the parent has ended
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +33,7 @@ def worker(
 
     if parent:
         workers.die_with(parent)
+        threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout is the parent's, for its data
     from streams.cli.connection import connected_settings
 
@@ -42,3 +49,11 @@ def worker(
             f"no agent {', '.join(unknown)}", f"choose from {', '.join(workers.agent_names())}"
         )
     raise typer.Exit(workers.run_agents(chosen or workers.agent_names(), known))
+
+
+def _end_without(parent: int) -> None:
+    """End for certain when the parent is gone: its broker may be too, and an end waits for it."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
+    time.sleep(_GRACE_S)
+    os.kill(os.getpid(), signal.SIGKILL)
