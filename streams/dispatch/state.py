@@ -13,6 +13,8 @@ from schemas.market import TICK
 
 Row = dict[str, Any]
 
+MEMORY_MS = 7 * 86_400_000  # a job sent again so long after its decision is a duplicate
+
 
 class Running(msgspec.Struct, array_like=True):
     """A placed job that holds its resources until end_ms."""
@@ -36,12 +38,12 @@ class Market(msgspec.Struct):
     soc_mwh: dict[str, float] = {}  # storage id -> as of the last tick's plan
     jobs: dict[str, Row] = {}  # waiting for a place
     running: list[Running] = []
-    placed: set[str] = set()  # job ids that were placed, until they end
+    decided: dict[str, int] = {}  # job ids placed or rejected for good -> when
     alerts: dict[str, int] = {}  # kind/id -> raised_ms
     last_tick_ms: int = -1
 
     def dump(self) -> bytes:
-        return msgspec.msgpack.encode(self, order="sorted")
+        return msgspec.msgpack.encode(self)
 
     @classmethod
     def load(cls, dumped: bytes) -> Self:
@@ -64,7 +66,7 @@ class Market(msgspec.Struct):
         if kind == "region":
             self.regions.setdefault(row["region"], {})[row["start_ms"]] = thing
         elif kind == "job":
-            if row["id"] in self.jobs or row["id"] in self.placed:
+            if row["id"] in self.jobs or row["id"] in self.decided:
                 return False
             self.jobs[row["id"]] = thing
         else:
@@ -102,3 +104,5 @@ class Market(msgspec.Struct):
             for thing_id in [i for i, t in things.items() if t["end_ms"] <= before_ms]:
                 del things[thing_id]
         self.running = [job for job in self.running if job.end_ms > before_ms]
+        for job_id in [i for i, at in self.decided.items() if at < before_ms - MEMORY_MS]:
+            del self.decided[job_id]

@@ -108,14 +108,14 @@ def _carry_out(
         _serve(market, region, float(plan.flex_mw[r, 0]) * tick.hours, tick)
     for run in started:
         market.running.append(run)
-        market.placed.add(run.job_id)
+        market.decided[run.job_id] = tick.tick_ms
         del market.jobs[run.job_id]
     for i, job in enumerate(matched.jobs):
         reason = Reason(matched.plan.reason[i])
         waited_ms = tick.tick_ms - job.get("start_ms", tick.tick_ms)
         final = reason != Reason.PLACED and reason not in MENDABLE
         if final or (reason in MENDABLE and waited_ms > WAITING_MAX_MS):
-            market.placed.add(job["id"])
+            market.decided[job["id"]] = tick.tick_ms
             del market.jobs[job["id"]]
     market.last_tick_ms = tick.tick_ms
 
