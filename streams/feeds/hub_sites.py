@@ -163,7 +163,7 @@ class MeteredSite:
     def _counter_start(self, rng: np.random.Generator) -> int:
         """Micro-kWh on the chiller's counter; the first site's rolls over within the day."""
         start = int(rng.integers(0, 800_000 * _UNIT))
-        return (_COUNTER_MODULUS_KWH - 500) * _UNIT if self.place == 0 else start
+        return (_COUNTER_MODULUS_KWH - 100) * _UNIT if self.place == 0 else start
 
 
 def accounts() -> Iterator[AnyEntry]:

@@ -79,6 +79,14 @@ async def _register(feed: Feed, settings: Settings, client: AIOKafkaProducer) ->
     await client.flush()
 
 
+def wait_s(event_ms: int, speed: float, passed_s: float) -> float:
+    """Seconds until an event that is event_ms after the first is due; 0 = now, or late.
+
+    speed 0: every event is due at once.
+    """
+    return max(0.0, event_ms / 1000 / speed - passed_s) if speed else 0.0
+
+
 class _Playback:
     """One run over a feed's events."""
 
@@ -100,11 +108,10 @@ class _Playback:
         for event in feed.events():
             if first_ms < 0:
                 first_ms = event.timestamp_ms
-            if self._speed:
-                due_s = began_s + (event.timestamp_ms - first_ms) / 1000 / self._speed
-                if due_s > loop.time():
-                    self._show()
-                    await asyncio.sleep(due_s - loop.time())
+            ahead_s = wait_s(event.timestamp_ms - first_ms, self._speed, loop.time() - began_s)
+            if ahead_s > 0:
+                self._show()
+                await asyncio.sleep(ahead_s)
             await self._send(event)
         await self._durable()
         self._show()
