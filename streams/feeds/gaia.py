@@ -25,7 +25,7 @@ TRACES = {"azure": "general", "pai": "intelligent", "mustang": "super"}
 WATTS_PER_CORE = 6
 
 _HEADROOM = 1.5  # cores offered / mean cores in use
-_SLACK_HOURS = 6.0
+_SLACK_MIN_HOURS, _SLACK_HOURS = 3.0, 6.0
 
 
 class Gaia:
@@ -107,7 +107,10 @@ class Gaia:
             }
 
     def _jobs(self) -> Iterator[Row]:
-        """Deadline: arrival + length + an hour + up to the length or six hours, the longer."""
+        """Deadline: arrival + length + 3 h + up to the length or 6 h, the longer.
+
+        Three hours, because a job waits for the next tick and its end is rounded to slots.
+        """
         rng = Random(f"gaia/{self.trace}/{self.seed}")
         shares = [hub.origin_share for hub in HUBS]
         rows = zip(
@@ -115,7 +118,7 @@ class Gaia:
         )
         for number, (arrival_h, length_h, cores) in enumerate(rows):
             released_ms = self.start_ms + int(arrival_h * HOUR_MS)
-            slack_h = 1 + rng.random() * max(length_h, _SLACK_HOURS)
+            slack_h = _SLACK_MIN_HOURS + rng.random() * max(length_h, _SLACK_HOURS)
             duration_ms = round(length_h * HOUR_MS)
             yield {
                 "kind": "job",
