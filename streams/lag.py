@@ -17,11 +17,18 @@ INGEST = "ingest"
 
 
 def sources_of_agents() -> dict[str, list[str]]:
-    """Agent -> the topics it reads; the bridge, then the agents that are registered."""
+    """Agent -> the topics it reads, in the order in which rows pass through them."""
     sources = {INGEST: [TELEMETRY_IN.name, MARKET_IN.name]}
     for stage in STAGES.values():
         sources.setdefault(stage.agent, []).append(stage.source.name)
-    return sources
+    return {agent: sources[agent] for agent in sorted(sources, key=lambda a: (_depth(a), a))}
+
+
+def _depth(agent: str) -> int:
+    """How many agents stand before it at most."""
+    sources = [stage.source for stage in STAGES.values() if stage.agent == agent]
+    before = {writer for topic in sources for writer in topic.written_by} - {agent}
+    return 1 + max(map(_depth, before), default=0)
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from streams.agent import STAGES
 from streams.client import partitions_of, read_all
 from streams.ingest.bridge import ingest_counts
 from streams.journal import saved_counts
+from streams.lag import sources_of_agents
 from streams.rows import Row, read_rows
 from streams.settings import Settings
 from streams.settle import bill
@@ -35,7 +36,10 @@ ENERGIES = (
     "discharge_mj",
     "import_mj",
     "export_mj",
+    "flex_mj",
     "shed_mj",
+    "link_in_mj",
+    "link_out_mj",
 )
 
 
@@ -131,7 +135,7 @@ class Report:
 
     energy_mj: dict[str, dict[str, int]]
     ticks: int
-    worst_gap_rel: float | None
+    worst_gap_rel: dict[str, float | None]  # balance, match
     placements: Placed
     bill: Bill | None
     identity: dict[str, dict[str, int]]  # agent.topic -> terms
@@ -159,11 +163,13 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """One JSON object; integers whole."""
-        gap = self.worst_gap_rel
         return {
             "energy_mj": self.energy_mj,
             "ticks": self.ticks,
-            "worst_gap_rel": gap if gap is None or math.isfinite(gap) else None,
+            "worst_gap_rel": {
+                name: gap if gap is None or math.isfinite(gap) else None
+                for name, gap in self.worst_gap_rel.items()
+            },
             "placements": self.placements.states,
             "rejected": self.placements.rejected,
             "bill": _bill_json(self.bill) if self.bill else None,
@@ -201,7 +207,7 @@ async def close_report(settings: Settings) -> Report:
     return Report(
         energy_mj=energy_by_region(carried),
         ticks=len({(row["domain"], row["tick_ms"]) for row in carried}),
-        worst_gap_rel=worst_gap([*carried, *decided]),
+        worst_gap_rel={"balance": worst_gap(carried), "match": worst_gap(decided)},
         placements=placed(decided),
         bill=await _bill(settings),
         identity=identity,
@@ -213,7 +219,8 @@ async def close_report(settings: Settings) -> Report:
 async def identities(settings: Settings) -> dict[str, dict[str, int]]:
     """agent.topic -> consumed and its terms, for every stage that has consumed rows."""
     counted = {f"ingest.{name}": c for name, c in (await ingest_counts(settings)).items()}
-    for stage in STAGES.values():
+    order = list(sources_of_agents())
+    for stage in sorted(STAGES.values(), key=lambda stage: order.index(stage.agent)):
         counted[stage.name] = await saved_counts(settings, stage)
     always = "ingest.telemetry.in"
     return {n: c.as_dict() for n, c in counted.items() if c.consumed or n == always}

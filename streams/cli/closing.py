@@ -1,5 +1,7 @@
 """The closing report for people: MWh and currency, from the exact integers of streams.report."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,17 +13,22 @@ if TYPE_CHECKING:
     from streams.report import Bill, Report
 
 _MICRO = 1_000_000
-_ENERGY_COLUMNS = (
-    ("load", "load_mj"),
-    ("compute", "compute_mj"),
-    ("renewable used", "ren_used_mj"),
-    ("curtailed", "curtailed_mj"),
-    ("charged", "charge_mj"),
-    ("discharged", "discharge_mj"),
-    ("own supply", "supply_mj"),
-    ("import", "import_mj"),
-    ("export", "export_mj"),
-)
+# heading -> columns that are added, columns that are taken off
+_ENERGY_COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "load": (("load_mj",), ()),
+    "compute": (("compute_mj",), ()),
+    "flexible": (("flex_mj",), ()),
+    "ren. used": (("ren_used_mj",), ()),
+    "curtailed": (("curtailed_mj",), ()),
+    "charged": (("charge_mj",), ()),
+    "discharged": (("discharge_mj",), ()),
+    "supply": (("supply_mj",), ()),
+    "links in-out": (("link_in_mj",), ("link_out_mj",)),
+    "import": (("import_mj",), ()),
+    "export": (("export_mj",), ()),
+    "shed": (("shed_mj",), ()),
+}
+_ALWAYS = ("load", "compute", "ren. used", "curtailed", "charged", "discharged", "import")
 
 
 def show_report(report: "Report") -> None:
@@ -44,19 +51,69 @@ def decimals(amount: int, unit: int, digits: int) -> str:
     return f"{sign}{scaled // scale:,}.{scaled % scale:0{digits}d}"
 
 
+def summed(regions: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Column -> mJ over all regions."""
+    total: Counter[str] = Counter()
+    for by in regions:
+        total.update(by)
+    return dict(total)
+
+
+def _net(by: dict[str, int], plus: tuple[str, ...], minus: tuple[str, ...]) -> int:
+    return sum(by.get(name, 0) for name in plus) - sum(by.get(name, 0) for name in minus)
+
+
 def _heading(text: str) -> None:
     out().print(f"\n{text}", style="bold", markup=False)
 
 
 def _energy(report: "Report") -> None:
     _heading(f"Energy by hub, MWh, {report.ticks} ticks carried out")
+    regions = report.energy_mj | {"all": summed(report.energy_mj.values())}
+    table = {
+        heading: [_net(by, *parts) for by in regions.values()]
+        for heading, parts in _ENERGY_COLUMNS.items()
+    }
+    shown = [heading for heading, cells in table.items() if heading in _ALWAYS or any(cells)]
     rows = [
-        [region, *(decimals(by[column], MJ_PER_MWH, 1) for _, column in _ENERGY_COLUMNS)]
-        for region, by in report.energy_mj.items()
+        [region, *(decimals(table[heading][row], MJ_PER_MWH, 1) for heading in shown)]
+        for row, region in enumerate(regions)
     ]
-    sums = [sum(by[column] for by in report.energy_mj.values()) for _, column in _ENERGY_COLUMNS]
-    rows.append(["all", *(decimals(total, MJ_PER_MWH, 1) for total in sums)])
-    print_table("", ("hub", *(name for name, _ in _ENERGY_COLUMNS)), rows)
+    print_table("", ("hub", *shown), rows)
+    gaps = [f"{name} {gap:.2g}" for name, gap in report.worst_gap_rel.items() if gap is not None]
+    if gaps:
+        typer.echo(f"worst certified gap of a tick, as a share of its cost: {', '.join(gaps)}")
+
+
+def summed(regions: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Column -> mJ over all regions."""
+    total: Counter[str] = Counter()
+    for by in regions:
+        total.update(by)
+    return dict(total)
+
+
+def _net(by: dict[str, int], plus: tuple[str, ...], minus: tuple[str, ...]) -> int:
+    return sum(by.get(name, 0) for name in plus) - sum(by.get(name, 0) for name in minus)
+
+
+def _heading(text: str) -> None:
+    out().print(f"\n{text}", style="bold", markup=False)
+
+
+def _energy(report: "Report") -> None:
+    _heading(f"Energy by hub, MWh, {report.ticks} ticks carried out")
+    regions = report.energy_mj | {"all": summed(report.energy_mj.values())}
+    table = {
+        heading: [_net(by, *parts) for by in regions.values()]
+        for heading, parts in _ENERGY_COLUMNS.items()
+    }
+    shown = [heading for heading, cells in table.items() if heading in _ALWAYS or any(cells)]
+    rows = [
+        [region, *(decimals(table[heading][row], MJ_PER_MWH, 1) for heading in shown)]
+        for row, region in enumerate(regions)
+    ]
+    print_table("", ("hub", *shown), rows)
     if report.worst_gap_rel is not None:
         typer.echo(f"worst certified gap of a tick: {report.worst_gap_rel:.2g} of its cost")
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _PIPE_WIDTH = 4_000  # no terminal, no wrapping: a line a row
 
@@ -38,12 +39,18 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     listed = [list(row) for row in rows]
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        cells = [row[index] for row in listed]
-        numeric = all(isinstance(c, int | float) for c in cells if c not in ("", None))
-        table.add_column(column, justify="right" if numeric and cells else "left")
+        if all(_numeric(row[index]) for row in listed):
+            table.add_column(column, justify="right", no_wrap=True)
+        else:
+            table.add_column(column)
     for row in listed:
-        table.add_row(*(str("" if cell is None else cell) for cell in row))
-    out().print(table, markup=False) if not listed else out().print(table)
+        table.add_row(*(Text(str("" if cell is None else cell)) for cell in row))
+    out().print(table)
+
+
+def _numeric(cell: Any) -> bool:
+    """Whether it is a number, written for people or not, or nothing."""
+    return not str("" if cell is None else cell).strip("-+,.eE0123456789")
 
 
 def utc(at_ms: int) -> str:
