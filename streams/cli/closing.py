@@ -85,39 +85,6 @@ def _energy(report: "Report") -> None:
         typer.echo(f"worst certified gap of a tick, as a share of its cost: {', '.join(gaps)}")
 
 
-def summed(regions: Iterable[dict[str, int]]) -> dict[str, int]:
-    """Column -> mJ over all regions."""
-    total: Counter[str] = Counter()
-    for by in regions:
-        total.update(by)
-    return dict(total)
-
-
-def _net(by: dict[str, int], plus: tuple[str, ...], minus: tuple[str, ...]) -> int:
-    return sum(by.get(name, 0) for name in plus) - sum(by.get(name, 0) for name in minus)
-
-
-def _heading(text: str) -> None:
-    out().print(f"\n{text}", style="bold", markup=False)
-
-
-def _energy(report: "Report") -> None:
-    _heading(f"Energy by hub, MWh, {report.ticks} ticks carried out")
-    regions = report.energy_mj | {"all": summed(report.energy_mj.values())}
-    table = {
-        heading: [_net(by, *parts) for by in regions.values()]
-        for heading, parts in _ENERGY_COLUMNS.items()
-    }
-    shown = [heading for heading, cells in table.items() if heading in _ALWAYS or any(cells)]
-    rows = [
-        [region, *(decimals(table[heading][row], MJ_PER_MWH, 1) for heading in shown)]
-        for row, region in enumerate(regions)
-    ]
-    print_table("", ("hub", *shown), rows)
-    if report.worst_gap_rel is not None:
-        typer.echo(f"worst certified gap of a tick: {report.worst_gap_rel:.2g} of its cost")
-
-
 def _placements(report: "Report") -> None:
     _heading("Jobs")
     states = ", ".join(f"{name} {jobs}" for name, jobs in report.placements.states.items())
