@@ -25,6 +25,15 @@ cdef double GAIN_MIN = 2.0 ** -30
 cdef long long PPM = 1000000
 
 
+def _open_range(open_):
+    """First open start and one past the last, [n, M] each; 0 and 0 where all are closed."""
+    slots = open_.shape[2]
+    any_open = open_.any(axis=2)
+    first = np.where(any_open, open_.argmax(axis=2), 0)
+    last = np.where(any_open, slots - open_[:, :, ::-1].argmax(axis=2), 0)
+    return first.astype(np.int32), last.astype(np.int32)
+
+
 cdef class Engine:
     """The loops over one problem."""
 
@@ -35,6 +44,7 @@ cdef class Engine:
     cdef const double[:, ::1] fixed
     cdef const unsigned char[:, :, ::1] open
     cdef const int[:, ::1] span
+    cdef const int[:, ::1] first, last  # [n, M] open starts lie in [first, last)
     cdef const long long[::1] lengths
     cdef const double[::1] reject
     # of one local search
@@ -55,6 +65,7 @@ cdef class Engine:
         self.fixed = problem.fixed
         self.open = problem.open
         self.span = problem.span
+        self.first, self.last = _open_range(problem.open)
         self.lengths = problem.lengths
         self.reject = problem.reject
 
@@ -76,20 +87,21 @@ cdef class Engine:
         Py_ssize_t site,
         double* priced,
     ) noexcept nogil:
-        """Prices of all starts at one site, inf where closed."""
+        """Prices of the starts in [first, last) at one site, inf where closed."""
         cdef Py_ssize_t k, s, d = self.span[job, site]
+        cdef Py_ssize_t first = self.first[job, site], last = self.last[job, site]
         cdef double amount, fixed = self.fixed[job, site]
         cdef const double* rate
         cdef const unsigned char* open_ = &self.open[job, site, 0]
-        for s in range(self.slots):
+        for s in range(first, last):
             priced[s] = fixed
         for k in range(self.kinds):
             amount = self.amount[job, k]
             if amount != 0.0:  # adding 0 changes no bit
                 rate = &table[d, k, site, 0]
-                for s in range(self.slots):
+                for s in range(first, last):
                     priced[s] += amount * rate[s]
-        for s in range(self.slots):
+        for s in range(first, last):
             if not open_[s]:
                 priced[s] = INFINITE
 
@@ -108,8 +120,8 @@ cdef class Engine:
                 best, next_, at = INFINITE, INFINITE, REJECTED
                 for site in range(self.sites):
                     self.price_site(table, job, site, &row[0])
-                    here, end = row[0], 0
-                    for s in range(1, self.slots):
+                    here, end = INFINITE, 0
+                    for s in range(self.first[job, site], self.last[job, site]):
                         if row[s] < here:
                             here, end = row[s], s
                     if here < best:
@@ -207,7 +219,7 @@ cdef class Engine:
                 best, at = INFINITE, REJECTED
                 for site in range(self.sites):
                     self.price_site(table, job, site, &row[0])
-                    for s in range(self.slots):
+                    for s in range(self.first[job, site], self.last[job, site]):
                         if row[s] < best and row[s] <= self.reject[job]:
                             if self.fits(job, site * self.slots + s, free):
                                 best, at = row[s], <int>(site * self.slots + s)
@@ -250,7 +262,7 @@ cdef class Engine:
                 held = 0
                 for site in range(self.sites):
                     self.price_site(table, job, site, &row[0])
-                    for s in range(self.slots):
+                    for s in range(self.first[job, site], self.last[job, site]):
                         v = row[s]
                         if v == INFINITE or (held == count and not v < best[count - 1]):
                             continue

@@ -38,7 +38,7 @@ class Certificate(NamedTuple):
 
     primal: float
     dual: float
-    scale: float  # sum |cost|, rejections without the lift
+    scale: float  # sum |cost|
     used: I64  # [M, T, K]
     violations: tuple[str, ...]  # empty = the plan keeps every constraint
 
@@ -71,10 +71,9 @@ def certify(
     within = np.clip(runs, 1, horizon)
     lengths = np.unique(within) if runs.size else np.ones(1, np.int64)
     windows = _windows(lengths, watt, prices, sites.capacity)
-    reject = _outweighing(jobs)
-    least = reject.copy()
-    chosen = reject.copy()
-    size = np.abs(reject)
+    least = np.full(rows, np.inf)
+    chosen = np.full(rows, np.inf)
+    size = np.zeros(rows)
     violations: list[str] = []
     step = max(1, _CHUNK // max(1, runs.shape[1] * horizon))
     for at in range(0, rows if runs.size else 0, step):
@@ -90,22 +89,23 @@ def certify(
                 worth = _need(jobs, sites, part, k)[:, :, None] * windows.price[:, k][index]
                 priced += worth
                 magnitude += worth
-        least[part] = np.minimum(reject[part], np.where(open_, priced, np.inf).min(axis=(1, 2)))
-        size[part] += np.where(open_, magnitude, 0.0).max(axis=(1, 2))
+        least[part] = np.where(open_, priced, np.inf).min(axis=(1, 2))
+        size[part] = np.where(open_, magnitude, 0.0).max(axis=(1, 2))
         _choose(part, site, slot, cost, open_, chosen, violations)
+    reject = _outweighing(jobs, np.isfinite(least))
+    least, chosen = np.minimum(least, reject), np.where(site >= 0, chosen, reject)
     used = _used(jobs, sites, within, site, slot, horizon)
     for m, t, k in np.argwhere(used > sites.capacity)[:8].tolist():
         violations.append(f"site {m}, slot {t}: {RESOURCES[k]} {used[m, t, k]} is too much")
     held = (prices * sites.capacity).ravel()
     operations = 2 * horizon + 4 * len(RESOURCES) + 16
-    margin = 2 * operations * _EPSILON * (fsum(size) + fsum(held))
-    lift = np.where(site < 0, reject - jobs.reject_cost, 0.0)
+    margin = 2 * operations * _EPSILON * (fsum(size) + fsum(reject) + fsum(held))
     if not (prices >= 0).all():
         violations.append("a price is below zero")
     return Certificate(
         primal=fsum(chosen),
         dual=fsum([fsum(least), -fsum(held), -margin]),
-        scale=fsum(np.abs(chosen - lift)),
+        scale=fsum(np.abs(chosen)),
         used=used,
         violations=tuple(violations),
     )
@@ -226,12 +226,12 @@ def _used(jobs: Jobs, sites: Sites, within: I64, site: I32, slot: I32, horizon: 
     return used
 
 
-def _outweighing(jobs: Jobs) -> F64:
-    """Reject cost [N], one job of a priority above all jobs of the priorities below it."""
-    cost = np.zeros(len(jobs.job_id))
+def _outweighing(jobs: Jobs, has_option: Bool) -> F64:
+    """Reject cost [N]; among jobs with options, one outweighs all of lower priority together."""
+    cost = jobs.reject_cost.copy()
     below = 0.0
     for priority in range(4):
-        of_class = jobs.priority == priority
-        cost[of_class] = jobs.reject_cost[of_class] + below
+        of_class = has_option & (jobs.priority == priority)
+        cost[of_class] += below
         below += fsum(cost[of_class])
     return cost

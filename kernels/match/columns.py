@@ -179,8 +179,8 @@ class Policy:
 
     carbon_price_per_kg: float = 0.0
     gap_target: float = 1e-3  # stop when (primal - dual) / scale is below
-    iterations: int = 240  # of the dual ascent
-    candidates: int = 8  # options of a job that local search looks at
+    iterations: int = 320  # of the dual ascent
+    candidates: int = 16  # options of a job that local search looks at
     passes: int = 4  # of local search over all jobs
     scan: int = 64  # jobs of a site looked at to make room for one
 
@@ -248,7 +248,7 @@ class Plan:
     used: I64  # [M, T, K]
     primal: float  # currency, rejections counted at their lifted cost
     dual: float  # no plan costs less
-    gap_rel: float  # (primal - dual) / scale, scale = sum |cost| without the lift
+    gap_rel: float  # (primal - dual) / scale, scale = sum |cost|
     rejects: int
     moves: int  # jobs that leave their current site for another
     status: Status

@@ -7,7 +7,8 @@ from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem
 from kernels.match.reference import Engine
 
-_IMPROVED = 3  # plans that local search starts from
+_IMPROVED_MAX = 5  # plans that local search starts from,
+_IMPROVED_JOBS = 40_000  # fewer of them, down to one, above so many jobs in all
 
 
 class Plans:
@@ -41,14 +42,15 @@ class Plans:
         regret = answers.second - answers.least
         by_share, by_size = _descending(regret / self._share), _descending(self._share)
         starts = [
+            self.option,
             self._greedy(table, by_share),
             self._greedy(table, by_size),
             self._greedy(table, _descending(regret)),
+            self._greedy(table, _descending(self._p.reject / self._share)),
             self._evict(table, answers.option, by_share, by_size),
         ]
-        starts = sorted(starts, key=self.cost_of)[: _IMPROVED - 1]
-        if np.isfinite(self.cost):
-            starts.append(self.option)
+        count = min(max(_IMPROVED_JOBS // len(self._p.row), 1), _IMPROVED_MAX)
+        starts = sorted(starts, key=self.cost_of)[:count]
         options = self._engine.candidates(table, candidates)
         costs = self._engine.costs(self._tables.costs, options)
         for start in starts:

@@ -233,7 +233,7 @@ def _priced(
         lengths=lengths.astype(np.int64),
         span=np.ascontiguousarray(span.reshape(runs.shape).astype(np.int32)),
         open=np.ascontiguousarray(start[row]),
-        reject=lifted_reject(jobs)[row],
+        reject=lifted_reject(jobs.priority[row], jobs.reject_cost[row]),
     )
 
 
@@ -243,12 +243,12 @@ def _watt_cost(sites: Sites, series: Series, policy: Policy) -> F64:
     return mwh * (series.price_per_mwh + carbon)
 
 
-def lifted_reject(jobs: Jobs) -> F64:
-    """Reject cost [N], lifted so that a job of one priority outweighs all jobs below it."""
-    lifted = np.zeros(len(jobs.job_id))
+def lifted_reject(priority: I64, reject_cost: F64) -> F64:
+    """Reject cost [n], lifted so that a job of one priority outweighs all jobs below it."""
+    lifted = np.zeros(len(priority))
     below = 0.0
-    for priority in range(4):
-        of_class = jobs.priority == priority
-        lifted[of_class] = jobs.reject_cost[of_class] + below
-        below += float(lifted[of_class].sum())
+    for level in range(4):
+        of_level = priority == level
+        lifted[of_level] = reject_cost[of_level] + below
+        below += float(lifted[of_level].sum())
     return lifted

@@ -3,7 +3,7 @@
     D(p) = sum_i min(reject_i, min_o (cost_io + p . use_io)) - p . capacity
 
 A step moves from the best prices so far along the averaged excess use of the relaxed plans, in
-units of capacity, so that no unit of measure matters. Source: Barahona and Anbil, The volume
+units of a resource's largest capacity, so that no unit of measure matters. Source: Barahona and Anbil, The volume
 algorithm, Mathematical Programming 87 (2000).
 """
 
@@ -17,13 +17,12 @@ from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem
 from kernels.match.reference import Engine
 
-_AVERAGE = 0.3  # weight of the newest relaxed plan; a third of it in the second half
+_AVERAGE = 0.1  # weight of the newest relaxed plan; a third of it in the second half
 _STEP = 0.3  # share of the distance to the target that a step tries to close, to begin with
 _STEP_MIN, _STEP_MAX = 1e-4, 2.0
 _GROW, _SHRINK = 1.1, 0.66
-_FAILURES = 8  # steps without progress before it shrinks
+_FAILURES = 4  # steps without progress before it shrinks
 _TARGET = 0.15  # no step aims further above the bound than this share of the costs
-_CAPACITY_MIN = 1e-3  # share of the largest capacity that stands in for a slot without any
 _CHECK_EVERY = 40  # iterations between two looks at the primal
 
 
@@ -84,10 +83,9 @@ def _bound(least: F64, prices: F64, capacity: F64) -> float:
 
 
 def _units(capacity: F64) -> F64:
-    """Capacity, or a thousandth of the largest where it is less: no division by nothing."""
-    largest = capacity.max(axis=(0, 1), keepdims=True)
-    unit: F64 = np.maximum(capacity, _CAPACITY_MIN * largest)
-    return np.where(unit > 0, unit, 1.0)
+    """The largest capacity [1, 1, k] of a resource: a small site must not rule the step's length."""
+    largest: F64 = capacity.max(axis=(0, 1), keepdims=True)
+    return np.where(largest > 0, largest, 1.0)
 
 
 def restrict(prices: F64, active: I64, shape: tuple[int, ...]) -> F64:

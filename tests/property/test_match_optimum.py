@@ -97,7 +97,7 @@ def _need(jobs: Jobs, sites: Sites, job: int, site: int) -> list[int]:
 
 
 def _options(problem: Problem) -> list[tuple[int, int, int, int, float]]:
-    """(job, site, start, slots it runs, cost) of all that is allowed."""
+    """(job, site, start, slots it runs, cost) of all that is allowed and fits an empty site."""
     jobs, sites, series, network, policy = problem
     horizon = series.price_per_mwh.shape[1]
     found = []
@@ -121,6 +121,9 @@ def _options(problem: Problem) -> list[tuple[int, int, int, int, float]]:
         for start in range(max(0, int(jobs.release_slot[i])), horizon):
             if jobs.deadline_slot[i] != -1 and start + runs > jobs.deadline_slot[i]:
                 continue
+            free = sites.capacity[m, start : min(start + runs, horizon)]
+            if (free < _need(jobs, sites, i, m)).any():
+                continue
             energy = 0.0
             for slot in range(start, start + runs):
                 t = min(slot, horizon - 1)
@@ -131,12 +134,15 @@ def _options(problem: Problem) -> list[tuple[int, int, int, int, float]]:
     return found
 
 
-def _lifted(jobs: Jobs) -> list[float]:
-    lifted, below = [0.0] * len(jobs.job_id), 0.0
+def _lifted(problem: Problem) -> list[float]:
+    """Reject costs; of the jobs with options, one outweighs all of lower priority."""
+    jobs = problem[0]
+    with_option = {option[0] for option in _options(problem)}
+    lifted, below = jobs.reject_cost.tolist(), 0.0
     for priority in range(4):
-        rows = [i for i, of in enumerate(jobs.priority.tolist()) if of == priority]
+        rows = [i for i in with_option if jobs.priority[i] == priority]
         for i in rows:
-            lifted[i] = float(jobs.reject_cost[i]) + below
+            lifted[i] += below
         below += sum(lifted[i] for i in rows)
     return lifted
 
@@ -145,7 +151,7 @@ def _optimum(problem: Problem) -> float:
     """HiGHS on the textbook model: x[option] binary, one capacity row a site, slot and resource."""
     jobs, sites, series, _, _ = problem
     n, horizon = len(jobs.job_id), series.price_per_mwh.shape[1]
-    options, reject = _options(problem), _lifted(jobs)
+    options, reject = _options(problem), _lifted(problem)
     highs = highspy.Highs()
     highs.setOptionValue("output_flag", False)
     highs.setOptionValue("threads", 1)
@@ -189,7 +195,7 @@ def _assert_feasible(problem: Problem, plan: Plan) -> None:
 
 
 def _tolerance(problem: Problem) -> float:
-    return 1e-7 * (1.0 + sum(_lifted(problem[0])))
+    return 1e-7 * (1.0 + sum(_lifted(problem)))
 
 
 _SLOWLY = settings(
@@ -216,7 +222,7 @@ def test_the_mean_excess_over_the_optimum_is_small() -> None:
         jobs = replace(problem[0], priority=np.zeros_like(problem[0].priority))
         problem = (jobs, *problem[1:])
         plan, optimum = match(*problem), _optimum(problem)
-        scale = sum(_lifted(jobs))
+        scale = sum(_lifted(problem))
         excess.append((plan.primal - optimum) / max(scale, 1e-9))
     assert np.mean(excess) < 0.01
     assert np.quantile(excess, 0.5) < 1e-6
@@ -302,7 +308,7 @@ def test_a_job_rejected_for_capacity_has_no_room_left_anywhere(seed: int) -> Non
     problem = _random_problem(seed)
     jobs, sites, series, _, _ = problem
     plan = match(*problem)
-    free, reject = sites.capacity - plan.used, _lifted(jobs)
+    free, reject = sites.capacity - plan.used, _lifted(problem)
     horizon = series.price_per_mwh.shape[1]
     options = _options(problem)
     for i in np.flatnonzero(plan.reason == Reason.REJECTED_CAPACITY).tolist():

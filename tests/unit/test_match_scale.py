@@ -1,0 +1,198 @@
+"""The match at size: the certified gap of seeded networks, and all pods of a real cluster."""
+
+import csv
+from math import inf
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kernels.match import (
+    RESOURCES,
+    Jobs,
+    Network,
+    Plan,
+    Policy,
+    Reason,
+    Series,
+    Sites,
+    Status,
+    certify,
+    match,
+)
+
+HOUR_MS = 3_600_000
+KM_PER_MS = 200 / 1.4 / 2  # light in fibre, there and back, over a route 1.4 times the distance
+Problem = tuple[Jobs, Sites, Series, Network, Policy]
+
+
+def _national_network(jobs_count: int, site_count: int, seed: int = 1) -> Problem:
+    """Synthetic: general, intelligent and super jobs near cities; 90 % of three resources asked.
+
+    Every site is a hub; a quarter of the jobs each stand 12, 25 and 60 ms, the others any distance.
+    """
+    random = np.random.default_rng(seed)
+    n, m = jobs_count, site_count
+    kind = random.choice(3, n, p=[0.45, 0.4, 0.15])
+    by_kind = [[2, 4, 8, 16, 32], [8, 12, 16, 64, 96], [64, 128, 256]]
+    cores = np.array([random.choice(by_kind[c]) for c in kind])
+    accel = np.array([(0, random.choice([1, 1, 1, 2, 8]), random.choice([0, 4]))[c] for c in kind])
+    watts = ((6 * cores + 550 * accel) * random.uniform(0.8, 1.2, n)).astype(np.int64)
+    nothing = np.zeros(n, np.int64)
+    demand = np.column_stack([cores * 1000, accel * 1000, watts, nothing, nothing])
+    pue = random.integers(1_080_000, 1_500_000, m)
+    share = random.dirichlet(np.full(m, 3.0))
+    capacity = (demand.sum(axis=0) / 0.9 * share[:, None]).astype(np.int64)
+    capacity[:, 2] = capacity[:, 2] * pue // 1_000_000
+    place = random.uniform(0, 1, (m, 2)) * [2500.0, 1800.0]
+    km = np.sqrt(((place[:, None] - place) ** 2).sum(axis=2))
+    hours = np.ceil(random.lognormal(1.0, 1.0, n)).clip(1, 100).astype(np.int64)
+    origin = random.integers(0, m, n)
+    jobs = Jobs.of(
+        np.arange(n).astype(str),
+        demand,
+        job_class=kind,
+        duration_ms=hours * HOUR_MS,
+        origin_hub=origin,
+        max_rtt_ms=random.choice([12.0, 25.0, 60.0, inf], n),
+        data_gb=random.lognormal(3.0, 1.5, n).clip(0.1, 20_000),
+        data_site=origin,
+        reject_cost=watts * hours * 0.01 + 100.0,
+    )
+    sites = Sites.of(np.arange(m).astype(str), capacity, 1, hub=np.arange(m), pue_ppm=pue)
+    price, ci = random.uniform(250, 850, (m, 1)), random.uniform(0.08, 0.85, (m, 1))
+    network = Network.of(2.0 + km / KM_PER_MS, km * 1e-5)
+    return jobs, sites, Series.of(HOUR_MS, price, ci), network, Policy(carbon_price_per_kg=0.2)
+
+
+@pytest.mark.parametrize(("jobs", "gap"), [(1_000, 0.004), (10_000, 0.002)])
+def test_the_gap_certified_on_eight_sites_is_small(jobs: int, gap: float) -> None:
+    problem = _national_network(jobs, 8)
+    plan = match(*problem)
+    assert 0 <= plan.gap_rel <= gap
+    assert (plan.used <= problem[1].capacity).all()
+
+
+def test_a_hundred_thousand_jobs_are_matched_in_bounded_work() -> None:
+    problem = _national_network(100_000, 8)
+    plan = match(*problem[:4], Policy(carbon_price_per_kg=0.2, iterations=80, passes=1, scan=8))
+    assert plan.gap_rel <= 0.02
+    assert plan.iterations <= 80
+
+
+def test_both_engines_agree_on_a_day_ahead_of_a_few_hundred_jobs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = _national_day(200, 6, 12)
+    policy = Policy(iterations=60, passes=2, scan=16)
+    compiled = match(*problem, policy)
+    monkeypatch.setenv("GRIDLOOM_PURE", "1")
+    plain = match(*problem, policy)
+    assert (compiled.site == plain.site).all()
+    assert (compiled.slot == plain.slot).all()
+    assert (compiled.prices == plain.prices).all()
+    assert (compiled.primal, compiled.dual) == (plain.primal, plain.dual)
+
+
+def test_a_warm_start_after_five_percent_of_churn_keeps_what_was_won() -> None:
+    """A tick of few iterations from the last prices is no worse than a cold one of many."""
+    problem = _national_network(2_000, 8)
+    jobs, rest = problem[0], problem[1:4]
+    before = match(*problem)
+    stay = np.arange(1_900)
+    warm = match(jobs.take(stay), *rest, Policy(0.2, iterations=10, passes=1), before.warm())
+    cold = match(jobs.take(stay), *rest, Policy(0.2, iterations=10, passes=1))
+    assert warm.gap_rel < cold.gap_rel
+    assert warm.gap_rel < 0.01
+
+
+def _national_day(jobs_count: int, site_count: int, slots: int) -> tuple:
+    """The same network over a day: prices by hour, runs of 1 to 6 hours, deadlines for most."""
+    jobs, sites, series, network, _ = _national_network(jobs_count, site_count)
+    random = np.random.default_rng(2)
+    runs = random.integers(1, 7, jobs_count)
+    release = random.integers(0, slots - 1, jobs_count)
+    ends = np.where(random.random(jobs_count) < 0.7, release + runs + 3, -1)
+    columns = {name: getattr(jobs, name) for name in Jobs.__dataclass_fields__}
+    columns |= {"duration_ms": runs * HOUR_MS, "release_slot": release, "deadline_slot": ends}
+    columns |= {"demand": jobs.demand // 4}
+    capacity = np.repeat(sites.capacity, slots, axis=1)
+    swing = random.uniform(0.5, 1.5, (1, slots))
+    return (
+        Jobs.of(**columns),
+        Sites.of(sites.site_id, capacity // 8, slots, hub=sites.hub, pue_ppm=sites.pue_ppm),
+        Series.of(HOUR_MS, series.price_per_mwh * swing, np.repeat(series.ci_kg_per_kwh, slots, 1)),
+        network,
+    )
+
+
+# -- the certificate finds what is wrong -----------------------------------------------------------
+
+
+def _proof(problem: Problem, plan: Plan, **changed: np.ndarray) -> tuple[str, ...]:
+    columns = {"site": plan.site, "slot": plan.slot, "prices": plan.prices, **changed}
+    return certify(*problem, **columns).violations
+
+
+def test_the_certificate_accepts_the_plan_and_nothing_that_breaks_a_constraint() -> None:
+    problem = _national_network(300, 4)
+    plan = match(*problem)
+    assert _proof(problem, plan) == ()
+    crowded = np.where(plan.site >= 0, 0, plan.site)
+    assert any("too much" in violation for violation in _proof(problem, plan, site=crowded))
+    assert any("may not start" in violation for violation in _proof(problem, plan, site=crowded))
+    assert _proof(problem, plan, prices=plan.prices - 1.0) == ("a price is below zero",)
+
+
+# -- a real cluster --------------------------------------------------------------------------------
+
+
+@pytest.mark.data
+def test_every_pod_of_a_real_cluster_is_placed_or_rejected_with_a_reason(data_dir: Path) -> None:
+    """openb: nodes grouped by accelerator model into sites, all 8,152 pods at once.
+
+    The trace has no power figures: 10 W a core and 300 W an accelerator are assumed, no limit set.
+    """
+    sites = _openb_sites(_rows(data_dir / "openb" / "openb_node_list_all_node.csv"))
+    pods = _rows(data_dir / "openb" / "openb_pod_list_default.csv")
+    cores = np.array([int(pod["cpu_milli"]) for pod in pods])
+    accel = np.array([int(pod["num_gpu"]) * int(pod["gpu_milli"]) for pod in pods])
+    nothing = np.zeros(len(pods), np.int64)
+    demand = np.column_stack([cores, accel, (cores * 10 + accel * 300) // 1000, nothing, nothing])
+    jobs = Jobs.of([pod["name"] for pod in pods], demand, reject_cost=1.0 + accel / 1000)
+    count = len(sites.site_id)
+    series = Series.of(HOUR_MS, np.linspace(300.0, 600.0, count)[:, None], 0.5)
+    plan = match(jobs, sites, series)
+    assert len(plan.site) == 8_152
+    assert ((plan.reason == Reason.PLACED) == (plan.site >= 0)).all()
+    rejected = plan.reason[plan.site < 0]
+    assert np.isin(rejected, [Reason.REJECTED_TOO_LARGE, Reason.REJECTED_CAPACITY]).all()
+    assert plan.rejects == len(rejected)
+    assert (plan.used <= sites.capacity).all()
+    for m in range(count):
+        here = plan.site == m
+        assert plan.used[m, 0].tolist() == demand[here].sum(axis=0).tolist()
+    assert plan.dual <= plan.primal
+    assert plan.gap_rel < 0.02
+    assert Status.BAD_INPUT not in plan.status
+
+
+def _openb_sites(nodes: list[dict[str, str]]) -> Sites:
+    """One site a model; memory is no resource of the match."""
+    models = sorted({node["model"] for node in nodes})
+    free = np.zeros((len(models), len(RESOURCES)), np.int64)
+    for node in nodes:
+        free[models.index(node["model"])] += [
+            int(node["cpu_milli"]),
+            int(node["gpu"]) * 1000,
+            0,
+            0,
+            0,
+        ]
+    free[:, 2] = 10**9
+    return Sites.of([model or "cpu" for model in models], free, 1)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines))
