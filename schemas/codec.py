@@ -63,7 +63,7 @@ def refuse_pickle(value: bytes, headers: Mapping[str, str]) -> None:
 
 
 def decode(topic: Topic, value: bytes | None, headers: Mapping[str, str]) -> pa.RecordBatch:
-    """The batch of a message of `topic`; headers as header_map gives them.
+    """The rows of a message of `topic` as one batch; headers as header_map gives them.
 
     Raises DecodeError: empty value, pickle, other content type, other topic or version, other
     columns, or bytes that are not Arrow.
@@ -83,14 +83,15 @@ def decode(topic: Topic, value: bytes | None, headers: Mapping[str, str]) -> pa.
     try:
         with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
             _check_schema(topic, reader.schema)
-            batches = list(reader)
+            batches = [batch for batch in reader if batch.num_rows]
         if not batches:
             return topic.empty
+        for batch in batches:
+            batch.validate(full=True)
         batch = batches[0]
         if len(batches) > 1:
             batch = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-        batch.validate(full=True)
-    except (pa.ArrowInvalid, OSError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         raise DecodeError(f"{topic.name}: not a readable Arrow batch: {error}") from None
     return batch
 

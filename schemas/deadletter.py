@@ -35,7 +35,7 @@ REASONS: dict[str, str] = {
     "unit_unknown": "the unit is not known, or not of the register's dimension",
     "not_finite": "NaN or infinite",
     "negative": "below zero where that has no meaning",
-    "overflow": "does not fit 64 bits in base units",
+    "overflow": "does not fit 64 bits in base units, or is too long a text",
     "interval_reversed": "the interval ends at or before its start",
     "too_old": "ends longer before its receipt than the meter class allows",
     "too_far_ahead": "ends later after its receipt than the meter class allows",

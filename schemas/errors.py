@@ -1,5 +1,17 @@
 """The one hierarchy of errors: each says what is wrong and what to do next."""
 
+_SHOWN_MAX = 100
+
+
+def shown(field: object) -> str:
+    """A field as a message shows it: short, whatever was sent."""
+    if isinstance(field, dict | list):  # may be nested too deep for repr
+        return "an object" if isinstance(field, dict) else "an array"
+    if isinstance(field, int) and field.bit_length() > 300:  # Python does not print very long ones
+        return f"a number of {field.bit_length()} bits"
+    text = repr(field[: _SHOWN_MAX + 1]) if isinstance(field, str | bytes) else repr(field)
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}... (cut)"
+
 
 class GridloomError(Exception):
     """A problem a person can act on: what happened, and the next step."""

@@ -4,21 +4,37 @@ One JSON entry a record of the compacted topic `registry`, its key kind/id/valid
 entry is dated: it holds from valid_from_ms until a later entry of the same kind and id.
 """
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
 import msgspec
+import pyarrow as pa
 
-from schemas.errors import RegistryError
-from schemas.topic import DOMAINS_MAX, INT64, SYMBOL, TEXT, Column, Topic
+from schemas.errors import RegistryError, shown
+from schemas.topic import DOMAINS_MAX, FLOAT64, INT32, INT64, SYMBOL, TEXT, Column, Topic
 
 HOUR_MS = 3_600_000
+PRICE_MAX_MICRO_PER_KWH = 10**11  # 100,000 a kWh: keeps a line's amount in 64 bits (settle)
+
+# Bounds keep every sum and product of the steps in 64 bits, or in the kernels' 128.
+Ms = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_800_000)]  # until the year 10000
+Int64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+PriceMicroPerKwh = Annotated[int, msgspec.Meta(ge=0, le=PRICE_MAX_MICRO_PER_KWH)]
+Hour = Annotated[int, msgspec.Meta(ge=0, le=24)]
+UtcOffsetMs = Annotated[int, msgspec.Meta(ge=-14 * HOUR_MS, le=14 * HOUR_MS)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+
+_ID_MAX = 200  # characters; a contract's id is part of a topic's name, at most 249
+_TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]+")
+_TICK_MAX_MS = 31 * 24 * HOUR_MS
+_STEPS_MAX = 10_000
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What every entry has: an id, and from when it holds (UTC ms)."""
 
     id: str
-    valid_from_ms: int = 0
+    valid_from_ms: Ms = 0
 
     @property
     def kind(self) -> str:
@@ -37,7 +53,7 @@ class Provider(Entry, frozen=True, tag_field="kind", tag="provider"):
 
 
 class Site(Entry, frozen=True, tag_field="kind", tag="site"):
-    """A data centre in a hub; `shard` splits a very large site over partitions."""
+    """A data centre in a hub."""
 
     hub_id: str
     name: str = ""
@@ -53,10 +69,10 @@ class Meter(Entry, frozen=True, tag_field="kind", tag="meter"):
     site_id: str
     account_id: str
     rack_id: str = ""
-    rating_w: int = 0
-    register_modulus: int = 0
-    max_age_ms: int = 48 * HOUR_MS
-    max_ahead_ms: int = 300_000
+    rating_w: Int64 = 0
+    register_modulus: Int64 = 0
+    max_age_ms: Ms = 48 * HOUR_MS
+    max_ahead_ms: Ms = 300_000
 
 
 class Account(Entry, frozen=True, tag_field="kind", tag="account"):
@@ -69,9 +85,9 @@ class Account(Entry, frozen=True, tag_field="kind", tag="account"):
 class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Price from an hour of the local day until another (24 = midnight)."""
 
-    from_hour: int
-    to_hour: int
-    price_micro_per_kwh: int
+    from_hour: Hour
+    to_hour: Hour
+    price_micro_per_kwh: PriceMicroPerKwh
 
 
 class Tariff(Entry, frozen=True, tag_field="kind", tag="tariff"):
@@ -79,7 +95,7 @@ class Tariff(Entry, frozen=True, tag_field="kind", tag="tariff"):
 
     bands: tuple[Band, ...]
     currency: str = "CNY"
-    utc_offset_ms: int = 0
+    utc_offset_ms: UtcOffsetMs = 0
 
     def price_micro_per_kwh(self, at_ms: int) -> int:
         """Price of the band that the moment lies in."""
@@ -104,17 +120,17 @@ class Contract(Entry, frozen=True, tag_field="kind", tag="contract"):
     where: tuple[Condition, ...] = ()
     purpose: str = ""
     format: Literal["json", "arrow"] = "json"
-    valid_to_ms: int | None = None
+    valid_to_ms: Ms | None = None
 
 
 class Domain(Entry, frozen=True, tag_field="kind", tag="domain"):
     """A scheduling domain: its tick, horizon and weights (money in `currency`, carbon per t)."""
 
     partition: int
-    tick_ms: int = HOUR_MS
+    tick_ms: Ms = HOUR_MS
     steps: int = 24
-    voll_per_mwh: float = 20_000.0
-    carbon_price_per_t: float = 0.0
+    voll_per_mwh: NotNegative = 20_000.0
+    carbon_price_per_t: NotNegative = 0.0
     currency: str = "CNY"
 
 
@@ -137,6 +153,15 @@ REGISTRY = Topic(
     read_by=("ingest", "agents"),
 )
 
+# Column type -> what a contract's condition may compare it with.
+_COMPARABLE: dict[pa.DataType, tuple[type, ...]] = {
+    INT64: (int,),
+    INT32: (int,),
+    FLOAT64: (int, float),
+    SYMBOL: (str,),
+    TEXT: (str,),
+}
+
 _DECODER: msgspec.json.Decoder[AnyEntry] = msgspec.json.Decoder(AnyEntry)
 
 
@@ -144,13 +169,14 @@ def parse_entry(value: bytes) -> AnyEntry:
     """One JSON entry, checked. Raises RegistryError that names the field."""
     try:
         entry: AnyEntry = _DECODER.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(
             f"registry entry refused: {error}", f"entry was {value[:200]!r}; correct the field"
         ) from None
-    if not entry.id:
+    if not 0 < len(entry.id) <= _ID_MAX:
         raise RegistryError(
-            f"registry entry refused: id {entry.id!r}", "use a non-empty id without /"
+            f"registry entry refused: id {shown(entry.id)}",
+            f"use an id of 1 to {_ID_MAX} characters",
         )
     if isinstance(entry, Tariff):
         _check_bands(entry)
@@ -169,19 +195,22 @@ def format_entry(entry: AnyEntry) -> bytes:
 def _check_bands(tariff: Tariff) -> None:
     hour = 0
     for band in sorted(tariff.bands, key=lambda b: b.from_hour):
-        if band.from_hour != hour or band.to_hour <= band.from_hour or band.price_micro_per_kwh < 0:
+        if band.from_hour != hour or band.to_hour <= band.from_hour:
             break
         hour = band.to_hour
     if hour != 24:
         raise RegistryError(
-            f"tariff {tariff.id}: bands do not cover hours 0 to 24 once at prices >= 0",
+            f"tariff {tariff.id}: bands do not cover hours 0 to 24 once",
             "give bands with from_hour and to_hour that join",
         )
 
 
 def _check_domain(domain: Domain) -> None:
-    if domain.tick_ms <= 0 or domain.steps <= 0:
-        raise RegistryError(f"domain {domain.id}: tick_ms and steps must be positive")
+    if not 0 < domain.tick_ms <= _TICK_MAX_MS or not 0 < domain.steps <= _STEPS_MAX:
+        raise RegistryError(
+            f"domain {domain.id}: {domain.steps} steps of {domain.tick_ms} ms",
+            f"give 1 to {_STEPS_MAX} steps of at most {_TICK_MAX_MS} ms",
+        )
     if not 0 <= domain.partition < DOMAINS_MAX:
         raise RegistryError(
             f"domain {domain.id}: partition {domain.partition} is not below {DOMAINS_MAX}",
@@ -205,4 +234,32 @@ def _check_contract(contract: Contract) -> None:
         raise RegistryError(
             f"contract {contract.id}: {topic.name} has no column {unknown or '(none given)'}",
             f"choose from {', '.join(topic.by_name)}",
+        )
+    if len(set(contract.columns)) < len(contract.columns):
+        raise RegistryError(f"contract {contract.id}: a column is named twice", "name it once")
+    if not _TOPIC_NAME.fullmatch(contract.id):
+        raise RegistryError(
+            f"contract {contract.id}: its id names a topic",
+            "use letters, digits, dot, dash and underscore",
+        )
+    for condition in contract.where:
+        _check_condition(contract, condition, topic.by_name[condition.column].type)
+
+
+def _check_condition(contract: Contract, condition: Condition, type_: pa.DataType) -> None:
+    """A filter that cannot be applied to its column would stop the topic's delivery to all."""
+    listed = isinstance(condition.value, list)
+    values = condition.value if isinstance(condition.value, list) else [condition.value]
+    fits = _COMPARABLE.get(type_, ())
+    sound = listed == (condition.op == "in") and all(isinstance(v, fits) for v in values)
+    if sound:
+        try:
+            pa.array(values, TEXT if type_ == SYMBOL else type_)
+        except (pa.ArrowInvalid, OverflowError):
+            sound = False
+    if not sound:
+        raise RegistryError(
+            f"contract {contract.id}: {condition.column} {condition.op} "
+            f"{shown(condition.value)} is no condition on a column of {type_}",
+            "compare text with text and numbers with numbers; `in` takes a list, the others do not",
         )

@@ -78,6 +78,9 @@ class Topic:
         unknown = columns.keys() - self.by_name.keys()
         if unknown:
             raise KeyError(f"{self.name} has no column {sorted(unknown)}")
+        for column, array in zip(self.columns, arrays, strict=True):
+            if column.required and array.null_count:
+                raise ValueError(f"{self.name}: column {column.name} is required but has nulls")
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def rows(self, rows: list[dict[str, object]]) -> pa.RecordBatch:

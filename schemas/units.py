@@ -5,21 +5,24 @@ half to even once; an int or a str never passes through a float, a float counts 
 decimal that reads back as itself (`repr`).
 """
 
+import re
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 
-from schemas.errors import FieldError
+from schemas.errors import FieldError, shown
 
 INT64_MAX = 2**63 - 1
 MJ_PER_KWH = 3_600_000_000
 MJ_PER_MWH = 3_600_000_000_000
 MS_PER_HOUR = 3_600_000
 
-# 60 digits hold any product of a finite float's decimal form we accept and a unit factor exactly
-_EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
+# 40 digits from 1e-30 to 1e30, plus an offset, times a factor: never more than 120 digits
+_EXACT = Context(prec=120, rounding=ROUND_HALF_EVEN)
 _DIGITS_MAX = 40
-_EXPONENT_MAX = 40
+_EXPONENT_MAX = 30
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?", re.ASCII)
+_NOT_FINITE = ("nan", "inf", "infinity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,48 +75,59 @@ def to_base(quantity: int | float | str, unit: str) -> int:
         raise FieldError(
             "unit_unknown",
             "unit",
-            f"unit {unit!r} is not known",
+            f"unit {shown(unit)} is not known",
             f"use one of {', '.join(UNITS)}",
         )
     if type(quantity) is int and known.base == unit:
-        return _in_range(quantity, unit)
+        return _in_range(quantity, quantity, unit)
     amount = _decimal(quantity)
     if amount.is_signed() and amount != 0 and not known.signed:
-        raise FieldError("negative", "quantity", f"quantity {quantity} {unit} is below zero")
+        raise FieldError("negative", "quantity", f"quantity {shown(quantity)} {unit} is below zero")
     scaled = _EXACT.multiply(_EXACT.add(amount, known.offset), known.factor)
-    return _in_range(int(scaled.to_integral_value(ROUND_HALF_EVEN)), f"{quantity} {unit}")
+    return _in_range(int(scaled.to_integral_value(ROUND_HALF_EVEN)), quantity, unit)
 
 
 def _decimal(quantity: int | float | str) -> Decimal:
     if isinstance(quantity, bool) or not isinstance(quantity, int | float | str):
         raise FieldError(
-            "wrong_type", "quantity", f"quantity is {quantity!r}, not a number", "send a number"
+            "wrong_type",
+            "quantity",
+            f"quantity is {shown(quantity)}, not a number",
+            "send a number",
         )
-    try:
-        amount = Decimal(repr(quantity) if isinstance(quantity, float) else quantity)
-    except InvalidOperation:
+    written = repr(quantity) if isinstance(quantity, float) else quantity
+    if isinstance(written, str):
+        if written.lstrip("+-").lower() in _NOT_FINITE:
+            raise FieldError(
+                "not_finite", "quantity", f"quantity is {written}", "send a finite one"
+            )
+        if not _NUMBER.fullmatch(written):
+            raise FieldError(
+                "wrong_type", "quantity", f"quantity {shown(quantity)} is not a decimal number"
+            )
+    amount = Decimal(written)
+    if amount == 0:
+        return Decimal(0)
+    if amount.adjusted() > _EXPONENT_MAX:
+        raise FieldError("overflow", "quantity", f"quantity {shown(quantity)} does not fit 64 bits")
+    if amount.adjusted() < -_EXPONENT_MAX:  # nothing of it is left in any base unit
+        return Decimal("-1e-30") if amount.is_signed() else Decimal(0)
+    if len(amount.as_tuple().digits) > _DIGITS_MAX:
         raise FieldError(
-            "wrong_type", "quantity", f"quantity {quantity!r} is not a decimal number"
-        ) from None
-    if not amount.is_finite():
-        raise FieldError("not_finite", "quantity", f"quantity is {quantity}", "send a finite one")
-    _, digits, exponent = amount.as_tuple()
-    if len(digits) > _DIGITS_MAX or abs(int(exponent)) > _EXPONENT_MAX:
-        if amount == 0:
-            return Decimal(0)
-        reason = "overflow" if amount.adjusted() > 0 else "wrong_type"
-        raise FieldError(reason, "quantity", f"quantity {quantity!r} has too many digits")
+            "wrong_type",
+            "quantity",
+            f"quantity {shown(quantity)} has more than {_DIGITS_MAX} digits",
+        )
     return amount
 
 
-def _in_range(base_quantity: int, shown: str) -> int:
+def _in_range(base_quantity: int, quantity: int | float | str, unit: str) -> int:
+    if 0 <= base_quantity <= INT64_MAX:
+        return base_quantity
+    named = f"quantity {shown(quantity)} {unit}"
     if base_quantity < 0:
-        raise FieldError("negative", "quantity", f"quantity {shown} is below zero in base units")
-    if base_quantity > INT64_MAX:
-        raise FieldError(
-            "overflow", "quantity", f"quantity {shown} does not fit 64 bits", "split the interval"
-        )
-    return base_quantity
+        raise FieldError("negative", "quantity", f"{named} is below zero in base units")
+    raise FieldError("overflow", "quantity", f"{named} does not fit 64 bits", "split the interval")
 
 
 def energy_mj(power_mw: float, hours: Fraction) -> int:

@@ -93,7 +93,7 @@ Step = Callable[..., Emit]
 class Stage:
     """One registered step: which agent it is of, what it reads, what it may write, its state.
 
-    new_state(partition) makes the empty state of a source partition.
+    state() makes the empty state of a source partition.
     """
 
     agent: str

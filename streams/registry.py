@@ -46,6 +46,10 @@ class RegistryView:
     _registry: Registry
     offset: int
 
+    def newest(self, offset: int) -> "RegistryView":
+        """This view, or the one as of `offset` where that is later."""
+        return self if offset <= self.offset else RegistryView(self._registry, offset)
+
     def find(self, kind: type[E], entry_id: str, at_ms: int) -> E | None:
         """The entry of that kind and id that holds at `at_ms`, or None."""
         tag = str(kind.__struct_config__.tag)

@@ -11,17 +11,18 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from schemas.registry import Account, Tariff
-from schemas.units import MJ_PER_KWH, half_even
+from schemas.registry import PRICE_MAX_MICRO_PER_KWH, Account, Tariff
+from schemas.units import INT64_MAX, MJ_PER_KWH, half_even
 from streams.agent import Emit, Refused
 from streams.registry import RegistryView
 
 PERIOD_MS = 3_600_000
 GRACE_MS = 3_600_000  # an incomplete period is billed so long after its end
 RETENTION_MS = 50 * 3_600_000  # the accepted window of late readings (48 h), the grace, a margin
+# Twice this is the most that a period comes to (see _fits): its amount, at any price that the
+# registry admits, then still fits 64 bits.
+ENERGY_MAX_MJ = INT64_MAX * MJ_PER_KWH // PRICE_MAX_MICRO_PER_KWH // 2
 RUN = "P"
 _WHOLE_PPM = 1_000_000
 
@@ -63,14 +64,16 @@ class Ledger(msgspec.Struct):
         pending = {key for key, period in periods if period.line_revision == 0}
         return cls(dict(periods), pending, set(), watermark_ms, registry_offset)
 
-    def advance(self, rows: pa.RecordBatch, registry: RegistryView) -> None:
-        """Move the watermark; on a newer registry rate anew what a changed tariff touches."""
-        if rows.num_rows:
-            self.watermark_ms = max(self.watermark_ms, pc.max(rows["received_ms"]).as_py())
+    def advance(self, registry: RegistryView) -> RegistryView:
+        """The newest registry that any batch knew, which prices all; rates anew on a newer one.
+
+        Batches of several inputs interleave: one that knows less must not bring an old price back.
+        """
         if registry.offset > self.registry_offset:
             if registry.changed_since(self.registry_offset):
                 self._rate_anew(registry)
             self.registry_offset = registry.offset
+        return registry.newest(self.registry_offset)
 
     def _rate_anew(self, registry: RegistryView) -> None:
         for key, period in self.periods.items():
@@ -83,8 +86,16 @@ class Ledger(msgspec.Struct):
                 self.changed.add(key)
 
     def take(self, place: int, row: dict[str, Any], registry: RegistryView, emit: Emit) -> None:
-        """Take in one energy row at `place` of the batch; says in `emit` what became of it."""
+        """Take in one row at `place` of the batch; says in `emit` what became of it."""
+        self.watermark_ms = max(self.watermark_ms, row["received_ms"])
+        if row["unit"] != "mJ":
+            emit.accepted += 1  # only energy is priced
+            return
         start_ms = (row["end_ms"] - 1) // PERIOD_MS * PERIOD_MS
+        if self._closed(start_ms):  # row by row: batch borders do not matter
+            message = f"period {start_ms} is closed. send it through a settlement correction"
+            emit.refused.append(Refused(place, "late_revision", "end_ms", message))
+            return
         key = (row["account_id"], row["meter_id"], row["register"], start_ms)
         if price_of(key, registry) is None:
             message = (
@@ -101,11 +112,14 @@ class Ledger(msgspec.Struct):
             else:
                 emit.superseded += 1
             return
+        if not _fits(period, row):
+            message = (
+                f"meter {key[1]!r} passes {ENERGY_MAX_MJ} mJ in the hour from {start_ms}. "
+                "correct the reading"
+            )
+            emit.refused.append(Refused(place, "overflow", "quantity", message))
+            return
         if period is None:
-            if start_ms + PERIOD_MS < self.watermark_ms - RETENTION_MS:
-                message = f"period {start_ms} is closed. send it through a settlement correction"
-                emit.refused.append(Refused(place, "late_revision", "end_ms", message))
-                return
             period = self.periods[key] = Period()
         estimated = row["quality"] == "ESTIMATE"
         period.slots[row["end_ms"]] = (
@@ -166,12 +180,27 @@ class Ledger(msgspec.Struct):
         }
 
     def _forget(self) -> None:
-        before = self.watermark_ms - RETENTION_MS
-        if before <= 0:
-            return
-        for key in [k for k in self.periods if k[3] + PERIOD_MS < before]:
+        for key in [k for k in self.periods if self._closed(k[3])]:
             del self.periods[key]
             self.pending.discard(key)
+
+    def _closed(self, start_ms: int) -> bool:
+        return start_ms + PERIOD_MS < self.watermark_ms - RETENTION_MS
+
+
+def _fits(period: Period | None, row: dict[str, Any]) -> bool:
+    """Whether the period's energy with this row stays within bounds.
+
+    Small rows are not added up: an hour has at most PERIOD_MS slots, so together they come to
+    ENERGY_MAX_MJ at most, whatever the large ones come to.
+    """
+    quantity_mj: int = row["quantity"]
+    if quantity_mj <= ENERGY_MAX_MJ // PERIOD_MS:
+        return True
+    others = period.slots.items() if period else ()
+    return (
+        quantity_mj + sum(s[2] for end_ms, s in others if end_ms != row["end_ms"]) <= ENERGY_MAX_MJ
+    )
 
 
 def _expected(period: Period) -> int:

@@ -1,7 +1,5 @@
 """Settle: usage -> settlement. Time-of-use lines in integer money, corrected by new revisions."""
 
-import pyarrow.compute as pc
-
 from schemas import SETTLEMENT, USAGE
 from streams.agent import Batch, Emit, Output, agent
 from streams.settle import Ledger
@@ -15,13 +13,10 @@ def step(ledger: Ledger, batch: Batch) -> Emit:
     micro-units of the tariff's currency, quantity x price rounded half even once a line.
     """
     emit = Emit()
-    energy = pc.equal(pc.cast(batch.rows["unit"], "string"), "mJ")
-    emit.accepted = batch.rows.num_rows - (pc.sum(energy).as_py() or 0)
-    places = pc.indices_nonzero(energy).to_pylist()
-    ledger.advance(batch.rows, batch.registry)
-    for place, row in zip(places, batch.rows.filter(energy).to_pylist(), strict=True):
-        ledger.take(place, row, batch.registry, emit)
-    lines = ledger.lines(batch.registry)
+    registry = ledger.advance(batch.registry)
+    for place, row in enumerate(batch.rows.to_pylist()):
+        ledger.take(place, row, registry, emit)
+    lines = ledger.lines(registry)
     if lines:
         emit.outputs.append(Output(SETTLEMENT, SETTLEMENT.rows(lines)))
     return emit

@@ -3,6 +3,7 @@
 from typing import Any
 
 from schemas import FieldError
+from schemas.errors import shown
 from schemas.market import JOB_CLASSES, MARKET_IN, MARKET_KINDS, PRECISIONS
 from schemas.registry import Domain
 from schemas.topic import FLOAT64, INT64, Column
@@ -13,7 +14,6 @@ from streams.registry import RegistryView
 DEFAULT_SOURCE = "market.in"
 _SIGNED = ("import_price_per_mwh", "export_price_per_mwh", "cost_per_mwh", "terminal_value_per_mwh")
 _LISTED = {"class": JOB_CLASSES, "precision": PRECISIONS}
-_INTERVAL_KINDS = ("region", "outage", "request")
 
 
 def admit(event: Event, registry: RegistryView) -> tuple[Domain, dict[str, Any]]:
@@ -26,13 +26,13 @@ def admit(event: Event, registry: RegistryView) -> tuple[Domain, dict[str, Any]]
         raise FieldError(
             "unknown_domain",
             "domain",
-            f"scheduling domain {domain_id!r} is not registered",
+            f"scheduling domain {shown(domain_id)} is not registered",
             "register it (`gridloom registry apply`), then `gridloom dlq --replay`",
         )
     check.text(fields, "id")
     for name in MARKET_KINDS[kind]:
         check.required(fields, name)
-    if kind in _INTERVAL_KINDS:
+    if fields.get("start_ms") is not None and fields.get("end_ms") is not None:
         check.interval(fields)
     row = {
         column.name: _field(fields, column)
@@ -45,6 +45,8 @@ def admit(event: Event, registry: RegistryView) -> tuple[Domain, dict[str, Any]]
 
 def _field(fields: dict[str, Any], column: Column) -> Any:
     name = column.name
+    if column.unit == "ms" and column.type == INT64:
+        return check.milliseconds(fields, name)
     if column.type == INT64:
         return check.integer(fields, name)
     if column.type == FLOAT64:

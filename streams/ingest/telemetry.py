@@ -3,6 +3,7 @@
 from typing import Any
 
 from schemas import FieldError
+from schemas.errors import shown
 from schemas.registry import Meter, Site
 from schemas.telemetry import KINDS, QUALITIES
 from schemas.units import BASE_UNITS, UNITS, to_base
@@ -33,7 +34,7 @@ def admit(event: Event, received_ms: int, registry: RegistryView) -> dict[str, A
         raise FieldError(
             "unknown_meter",
             "meter_id",
-            f"meter {meter_id!r} or its site is not registered at {start_ms}",
+            f"meter {shown(meter_id)} or its site is not registered at {start_ms}",
             "register it (`gridloom registry apply`), then `gridloom dlq --replay`",
         )
     _check_age(end_ms, received_ms, meter)
