@@ -3,8 +3,8 @@
     D(p) = sum_i min(reject_i, min_o (cost_io + p . use_io)) - p . capacity
 
 A step moves from the best prices so far along the averaged excess use of the relaxed plans, in
-units of a resource's largest capacity, so that no unit of measure matters. Source: Barahona and Anbil, The volume
-algorithm, Mathematical Programming 87 (2000).
+units of a resource's largest capacity, so that no unit of measure matters. Source: Barahona and
+Anbil, The volume algorithm, Mathematical Programming 87 (2000).
 """
 
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def _bound(least: F64, prices: F64, capacity: F64) -> float:
 
 
 def _units(capacity: F64) -> F64:
-    """The largest capacity [1, 1, k] of a resource: a small site must not rule the step's length."""
+    """The largest capacity of each resource, [1, 1, k]: a small site must not rule the step."""
     largest: F64 = capacity.max(axis=(0, 1), keepdims=True)
     return np.where(largest > 0, largest, 1.0)
 

@@ -18,7 +18,19 @@ from streams.cli.replay import parse_options
 from streams.cli.tail import holds, parse_from, parse_where
 from streams.settings import settings
 
-COMMANDS = "demo broker topics worker registry contract produce replay tail dlq doctor".split()
+COMMANDS = [
+    "demo",
+    "broker",
+    "topics",
+    "worker",
+    "registry",
+    "contract",
+    "produce",
+    "replay",
+    "tail",
+    "dlq",
+    "doctor",
+]
 
 
 @pytest.fixture
