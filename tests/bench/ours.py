@@ -1,0 +1,169 @@
+"""gridloom in the pipeline suite: the ingest bridge and the rollup worker, as in production."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from subprocess import Popen
+
+import orjson
+
+import streams.agents  # noqa: F401  (registers the stages)
+from schemas import REGISTRY, ROLLUPS, TELEMETRY_IN
+from schemas.codec import decode, header_map
+from schemas.errors import GridloomError
+from schemas.registry import Account, AnyEntry, Band, Meter, Site, Tariff, format_entry
+from schemas.units import MJ_PER_KWH, MS_PER_HOUR
+from streams.agent import stages_of
+from streams.client import producer, read_all
+from streams.settings import Settings
+from streams.topics import end_offsets, group_offsets
+from streams.worker import group_of, spawn, stop_children
+from tests.bench.cluster import create_pipeline, last_written_ms
+from tests.bench.readings import (
+    CLOSING_SITE,
+    MJ_PER_QUANTUM,
+    PARTITIONS,
+    RACKS,
+    READING_MS,
+    SITES,
+    Input,
+    Window,
+    Windows,
+    WrongResultError,
+)
+
+_ROLLUP = "rollup"
+_INGEST = "ingest"
+_START_S, _RUN_S = 60.0, 600.0
+_POLL_S = 0.5
+_ACCOUNT = "bench"
+_KWH_PER_MW = READING_MS / MS_PER_HOUR / 1e6  # of mean power in mW over one reading
+
+
+async def prepare(settings: Settings) -> None:
+    """Topics and registry, before the input is written. Results and saves get the broker's date."""
+    journals = [stage.journal_topic for stage in stages_of(_ROLLUP)]
+    await create_pipeline(settings, [ROLLUPS.name, *journals])
+    async with producer(settings) as client:
+        for entry in _entries():
+            await client.send(
+                settings.topic(REGISTRY.name), format_entry(entry), key=entry.key.encode()
+            )
+
+
+def _entries() -> list[AnyEntry]:
+    racks = [*RACKS, *(f"{CLOSING_SITE}/rack-{number:04d}" for number in range(PARTITIONS))]
+    return [
+        Tariff(id="flat", bands=(Band(0, 24, 500_000),)),
+        Account(id=_ACCOUNT, tariff_id="flat"),
+        *(Site(id=site, hub_id="hub-0") for site in [*SITES, CLOSING_SITE]),
+        *(
+            Meter(id=rack, site_id=site, rack_id=name, account_id=_ACCOUNT)
+            for rack in racks
+            for site, name in [rack.split("/")]
+        ),
+    ]
+
+
+def run(settings: Settings, given: Input, folder: Path) -> float:
+    """Seconds from the bridge's first assignment to the last result or save, its windows checked.
+
+    The rollup worker is up and owns its partitions before the bridge starts.
+    """
+    with ExitStack() as stack:
+        rollup_log = _start(_ROLLUP, settings, folder, stack)
+        stages = len(stages_of(_ROLLUP))
+        rollup_log.wait_for(lambda: len(rollup_log.times("loaded")) >= stages)
+        ingest_log = _start(_INGEST, settings, folder, stack)
+        ingest_log.wait_for(lambda: bool(ingest_log.times("assigned")))
+        started_ms = ingest_log.times("assigned")[0]
+        deadline = time.monotonic() + _RUN_S
+        while not asyncio.run(_finished(settings)):
+            rollup_log.check_alive()
+            ingest_log.check_alive()
+            if time.monotonic() > deadline:
+                raise GridloomError("gridloom did not finish in time", f"see {folder}")
+            time.sleep(_POLL_S)
+    written = [ROLLUPS.name, *(stage.journal_topic for stage in stages_of(_ROLLUP))]
+    ended_ms = asyncio.run(last_written_ms(settings, [settings.topic(name) for name in written]))
+    given.check("gridloom", asyncio.run(_results(settings, given)))
+    return (ended_ms - started_ms) / 1000
+
+
+class _Log:
+    """What a worker logged, and whether it still runs."""
+
+    def __init__(self, agent: str, path: Path, process: "Popen[bytes]") -> None:
+        self._agent, self._path, self._process = agent, path, process
+
+    def times(self, event: str) -> list[float]:
+        """When it logged this event, UTC ms."""
+        lines = [orjson.loads(x) for x in self._path.read_bytes().splitlines() if x[:1] == b"{"]
+        return [
+            datetime.fromisoformat(line["timestamp"]).timestamp() * 1000
+            for line in lines
+            if line.get("event") == event
+        ]
+
+    def wait_for(self, met: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _START_S
+        while not met():
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise GridloomError(f"the {self._agent} process did not start", self._tail())
+            time.sleep(0.1)
+
+    def check_alive(self) -> None:
+        if self._process.poll() is not None:
+            raise GridloomError(f"the {self._agent} process ended", self._tail())
+
+    def _tail(self) -> str:
+        return self._path.read_text(errors="replace")[-1000:]
+
+
+def _start(agent: str, settings: Settings, folder: Path, stack: ExitStack) -> _Log:
+    path = folder / f"{agent}.log"
+    stderr = stack.enter_context(path.open("wb"))
+    process = spawn(agent, settings, stderr=stderr)
+    stack.callback(stop_children, [process])
+    return _Log(agent, path, process)
+
+
+async def _finished(settings: Settings) -> bool:
+    """Every input row is read by the bridge, and every batch it made is saved by rollup."""
+    sources = {_INGEST: [TELEMETRY_IN.name]}
+    sources[_ROLLUP] = [stage.source.name for stage in stages_of(_ROLLUP)]
+    for agent, names in sources.items():
+        read = await group_offsets(settings, group_of(settings, agent))
+        ends = await end_offsets(settings, [settings.topic(name) for name in names])
+        done = {(tp.topic, tp.partition): offset for tp, (offset, _) in read.items()}
+        for topic, partitions in ends.items():
+            if any(end > done.get((topic, p), 0) for p, end in partitions.items()):
+                return False
+    return True
+
+
+async def _results(settings: Settings, given: Input) -> Windows:
+    """The latest revision of each rack window, in kWh; their energy must be exact in mJ."""
+    newest: dict[tuple[str, int], dict[str, int]] = {}
+    names = ["id", "start_ms", "revision", "count", "energy_mj", "max"]
+    async for record in read_all(settings, settings.topic(ROLLUPS.name)):
+        batch = decode(ROLLUPS, record.value, header_map(record.headers))
+        racks = [level == "rack" for level in batch.column("level").to_pylist()]
+        for row in batch.select(names).filter(racks).to_pylist():
+            key = row["id"], row["start_ms"]
+            if key not in newest or row["revision"] >= newest[key]["revision"]:
+                newest[key] = row
+    metered_mj = sum(row["energy_mj"] for row in newest.values())
+    sent_mj = MJ_PER_QUANTUM * sum(reading.quanta for reading in given.readings())
+    if metered_mj != sent_mj:
+        raise WrongResultError(f"gridloom has {metered_mj} mJ in its windows, {sent_mj} were sent")
+    return {key: _window(row) for key, row in newest.items()}
+
+
+def _window(row: dict[str, int]) -> Window:
+    total_kwh = row["energy_mj"] / MJ_PER_KWH
+    return Window(row["count"], total_kwh, total_kwh / row["count"], row["max"] * _KWH_PER_MW)

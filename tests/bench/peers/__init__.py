@@ -1,0 +1,44 @@
+"""Peers: the pipeline suite's job in other libraries, one a file, each run as a process.
+
+The job: readings of a Kafka topic to tumbling windows by rack (count, sum, mean and max of the
+quantity), one JSON result a window to another topic:
+{"rack": .., "start_ms": .., "count": .., "sum": .., "mean": .., "max": ..}.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import orjson
+
+_STARTED = "started_ms"
+
+
+@dataclass
+class Job:
+    """What a peer is told: where to read and write, how much, and a folder for its state."""
+
+    brokers: str
+    source: str
+    results: str
+    messages: int
+    partitions: int
+    window_ms: int
+    folder: str
+    begun: bool = False
+
+    @classmethod
+    def from_argv(cls) -> Self:
+        return cls(**orjson.loads(sys.argv[1]))
+
+    def begin(self) -> None:
+        """To be called on every event: the first call is the start of the measured time."""
+        if not self.begun:
+            self.begun = True
+            Path(self.folder, _STARTED).write_text(str(time.time() * 1000))
+
+    def started_ms(self) -> float:
+        """When the peer had its first event in hand."""
+        return float(Path(self.folder, _STARTED).read_text())
