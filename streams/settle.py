@@ -2,9 +2,10 @@
 
 A period is one account, meter, register and hour. Its line is written when its slots cover the
 hour, or when the watermark has passed its end by the grace; every later change writes the line
-again with a higher revision (charge class correction). The amount of the highest revision is what
-is owed: quantity x price, rounded once. Which revision numbers were written on the way depends on
-how the input was cut into batches; the highest one and its values do not.
+again with a higher revision. The amount of the highest revision is what is owed: quantity x price,
+rounded once. A line is a correction once a reading replaced an earlier one or its price changed.
+Which revision numbers were written on the way depends on how the input was cut into batches; the
+highest one and its values do not.
 """
 
 from collections.abc import Iterable
@@ -154,8 +155,8 @@ class Ledger(msgspec.Struct):
         tariff, price = priced
         quantity_mj = sum(slot[2] for slot in period.slots.values())
         line_id = f"{RUN}/{account_id}/{meter_id}/{register}/{start_ms}"
-        corrected = period.line_revision
         period.line_revision = sum(s[1] for s in period.slots.values()) + period.ratings
+        corrected = period.line_revision > len(period.slots)
         period.tariff_id, period.price_micro_per_kwh = tariff.id, price
         return {
             "line_id": line_id,
@@ -176,7 +177,7 @@ class Ledger(msgspec.Struct):
             "tariff_id": tariff.id,
             "share_ppm": _WHOLE_PPM,
             "charge_class": "correction" if corrected else "usage",
-            "corrects_line": f"{line_id}#{corrected}" if corrected else None,
+            "corrects_line": line_id if corrected else None,
         }
 
     def _forget(self) -> None:
