@@ -5,7 +5,12 @@ import gridloom
 batch = gridloom.decode(gridloom.TOPICS["usage"], value, gridloom.header_map(headers))
 """
 
-from kernels.match import Jobs, Network, Plan, Policy, Series, Sites, certify, match
+from importlib.metadata import version
+
+from kernels.balance import Dispatch, balance, lower_bound
+from kernels.balance import Network as PowerNetwork
+from kernels.match import Jobs, Plan, Policy, Series, Sites, certify, match
+from kernels.match import Network as Paths
 from kernels.meter import Slots
 from kernels.rollup import Merge, Windows
 from schemas import TOPICS, Column, GridloomError, Topic, partition_of
@@ -18,6 +23,8 @@ from streams.feeds import Feed, open_feed
 from streams.feeds.player import play
 from streams.settings import Settings, settings
 
+__version__ = version("gridloom")
+
 __all__ = [
     "STAGES",
     "TOPICS",
@@ -26,15 +33,17 @@ __all__ = [
     "Broker",
     "Column",
     "Delivery",
+    "Dispatch",
     "Emit",
     "Feed",
     "GridloomError",
     "Jobs",
     "Merge",
-    "Network",
     "Output",
+    "Paths",
     "Plan",
     "Policy",
+    "PowerNetwork",
     "Refused",
     "Series",
     "Settings",
@@ -43,12 +52,14 @@ __all__ = [
     "Topic",
     "Windows",
     "agent",
+    "balance",
     "certify",
     "decode",
     "encode",
     "energy_mj",
     "format_entry",
     "header_map",
+    "lower_bound",
     "match",
     "open_feed",
     "parse_entry",

@@ -65,6 +65,8 @@ log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2
 num.io.threads=2
 background.threads=2
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
 """
 
 
@@ -135,12 +137,8 @@ class Broker:
     def stop(self) -> None:
         """Stop it cleanly; an ephemeral one's folder goes with it."""
         status = self.status()
-        if self._guard is not None and self._guard.stdin is not None:
-            if self._guard.poll() is None:
-                self._guard.stdin.write("stop\n")
-                self._guard.stdin.close()
-            self._guard.wait()
-            self._guard = None
+        if self._guard is not None:
+            self._end_guard()
         elif status.running:
             os.kill(status.pid, signal.SIGTERM)
             if not _ended(status.pid, _STOP_S):
@@ -155,10 +153,12 @@ class Broker:
         if status.running:
             os.kill(status.pid, signal.SIGKILL)
             _ended(status.pid, _STOP_S)
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.stdin.write("stop\n")
-            self._guard.stdin.close()
-            self._guard.wait()
+        self._end_guard()
+
+    def _end_guard(self) -> None:
+        """A clean stop of the broker if it still runs, and the end of its guard."""
+        if self._guard is not None:
+            self._guard.communicate("stop\n")
             self._guard = None
 
     def status(self) -> BrokerStatus:

@@ -17,7 +17,8 @@ _STOP_S = 15.0
 def main() -> None:
     folder, *command = sys.argv[1:]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # only the pipe decides
+        # Only the pipe decides. Not SIG_IGN: the broker would inherit it and never end cleanly.
+        signal.signal(number, lambda *_: None)
     log = (Path(folder) / "kafka.log").open("ab")
     broker = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     sys.stdout.write(f"{broker.pid}\n")
