@@ -1,0 +1,83 @@
+"""What streams/transport.py relies on in other people's code: fails when it changes."""
+
+import inspect
+from importlib.metadata import version
+
+import pytest
+from faust.transport import consumer as base
+from faust.transport.drivers import aiokafka as driver
+
+from streams.transport import ExactConsumer, ExactConsumerThread, ExactTransport
+
+CONSUMER_PRIVATES = (
+    "_getmany",
+    "_get_active_partitions",
+    "_to_message",
+    "_is_changelog_tp",
+    "_new_offset",
+    "_new_consumer_thread",
+)
+CONSUMER_BOOKS = (
+    "_active_partitions",
+    "_buffered_partitions",
+    "_read_offset",
+    "_committed_offset",
+    "_acked",
+    "_acked_index",
+)
+
+
+def test_the_versions_are_the_ones_that_were_proved() -> None:
+    assert version("faust-streaming") == "0.15.3"
+    assert version("mode-streaming") == "0.7.1"
+    assert version("aiokafka").startswith("0.14.")
+
+
+@pytest.mark.parametrize("name", CONSUMER_PRIVATES)
+def test_a_private_method_it_calls_or_overrides_exists(name: str) -> None:
+    assert callable(getattr(driver.Consumer, name))
+
+
+@pytest.mark.parametrize("name", CONSUMER_BOOKS)
+def test_a_book_it_reads_is_still_kept_by_the_consumer(name: str) -> None:
+    source = inspect.getsource(base.Consumer)
+    assert f"self.{name}" in source
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (driver.Consumer, "getmany"),
+        (driver.Consumer, "seek"),
+        (driver.Consumer, "seek_wait"),
+        (driver.Consumer, "perform_seek"),
+        (driver.Consumer, "stop_flow"),
+        (driver.Consumer, "resume_flow"),
+        (driver.Consumer, "on_partitions_revoked"),
+        (driver.Consumer, "on_partitions_assigned"),
+        (driver.Consumer, "_new_offset"),
+        (driver.AIOKafkaConsumerThread, "_fetch_records"),
+    ],
+)
+def test_an_override_has_the_arguments_of_what_it_overrides(owner: type, name: str) -> None:
+    ours = ExactConsumer if owner is driver.Consumer else ExactConsumerThread
+    assert name in vars(ours), f"{name} is no longer overridden"
+    theirs = list(inspect.signature(getattr(owner, name)).parameters)
+    assert list(inspect.signature(getattr(ours, name)).parameters) == theirs
+
+
+def test_the_drain_loop_still_treats_no_read_offset_as_deliver() -> None:
+    source = inspect.getsource(base.Consumer._drain_messages)
+    assert "if r_offset is None or offset >= r_offset" in source
+
+
+def test_streams_are_resumed_by_seek_then_flow_as_the_books_expect() -> None:
+    from faust.tables.recovery import Recovery
+
+    source = inspect.getsource(Recovery._resume_streams)
+    assert source.index("perform_seek") < source.index("consumer.resume_flow()")
+
+
+def test_the_transport_makes_the_exact_consumer() -> None:
+    assert ExactTransport.Consumer is ExactConsumer
+    assert issubclass(ExactTransport, driver.Transport)
