@@ -1,0 +1,137 @@
+"""The runtime on a real Kafka: poison, bytes that cannot be read, journals and their versions."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+import streams.agents  # noqa: F401  (registers the stages)
+from schemas import DEAD_LETTER, READINGS
+from schemas.codec import ARROW, encode, event_headers
+from streams import journal
+from streams.agent import STAGES, Stage
+from streams.client import producer
+from streams.journal import Counts, Cut, JournalError
+from streams.rows import read_rows
+from streams.settings import Settings
+from streams.topics import create_topics
+from tests.contract.poisoned import POISON_MJ, Sum
+
+pytestmark = pytest.mark.kafka
+
+STAGE: Stage = STAGES.pop("poisoned.readings")  # not one of the house's: only of this test
+
+
+@pytest.fixture
+async def settings(broker: str) -> Settings:
+    made = Settings(brokers=broker, namespace=f"r{uuid.uuid4().hex[:8]}.")
+    STAGES[STAGE.name] = STAGE
+    try:
+        await create_topics(made)
+    finally:
+        del STAGES[STAGE.name]
+    return made
+
+
+def reading(quantity: int) -> dict[str, object]:
+    text = ("meter_id", "register", "kind", "unit", "quality", "site_id", "rack_id", "hub_id")
+    whole = ("start_ms", "end_ms", "revision", "epoch", "source_partition", "source_offset")
+    row: dict[str, object] = dict.fromkeys((*text, "account_id", "source"), "x")
+    row |= dict.fromkeys((*whole, "source_row", "received_ms"), 0)
+    return row | {"quantity": quantity, "registry_offset": -1}
+
+
+@asynccontextmanager
+async def worker(settings: Settings) -> AsyncIterator["subprocess.Popen[bytes]"]:
+    environment = os.environ | {
+        "GRIDLOOM_BROKERS": settings.brokers,
+        "GRIDLOOM_NAMESPACE": settings.namespace,
+    }
+    command = [sys.executable, "-m", "tests.contract.poisoned"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+async def saved(settings: Settings, consumed: int) -> Counts:
+    async with asyncio.timeout(60):
+        while (counts := await journal.saved_counts(settings, STAGE)).consumed < consumed:
+            await asyncio.sleep(0.3)
+    return counts
+
+
+@pytest.mark.timeout(120)
+async def test_a_step_that_raises_goes_to_dead_letters_and_the_stream_goes_on(
+    settings: Settings,
+) -> None:
+    headers = event_headers(READINGS.event_type, "e", "/test", ARROW)
+    batches = [[1, 2, 3], [10, POISON_MJ, 100], [4, 5]]
+    async with producer(settings) as client:
+        for quantities in batches:
+            value = encode(READINGS, READINGS.rows([reading(q) for q in quantities]))
+            await client.send_and_wait(
+                settings.topic("readings"), value, partition=0, headers=headers
+            )
+        await client.send_and_wait(settings.topic("readings"), b"\x80\x04N.", partition=0)
+        value = encode(READINGS, READINGS.rows([reading(6)]))
+        await client.send_and_wait(settings.topic("readings"), value, partition=0, headers=headers)
+    async with worker(settings):
+        counts = await saved(settings, consumed=10)
+    # three rows of the poisoned batch, one message that is no batch
+    assert counts == Counts(consumed=10, accepted=6, dead_lettered=4)
+    cut = (await journal.load(settings, STAGE, {0}, 1))[0]
+    assert isinstance(cut.state, Sum)
+    assert cut.state.energy_mj == 1 + 2 + 3 + 4 + 5 + 6  # nothing of the half-applied step
+    letters = [row async for row in read_rows(settings, DEAD_LETTER.name)]
+    assert [(r["reason"], r["source_offset"]) for r in letters] == [
+        ("step_failed", 1),
+        ("unsupported", 3),
+    ]
+    assert "RuntimeError: poison" in letters[0]["message"]
+    assert letters[0]["original"] == encode(
+        READINGS, READINGS.rows([reading(q) for q in batches[1]])
+    )
+    assert letters[1]["original"] == b"\x80\x04N."
+
+
+async def test_the_newest_cut_wins_over_a_late_record_of_an_older_owner(
+    settings: Settings,
+) -> None:
+    def cut(generation: int, offset: int) -> Cut:
+        return Cut(0, generation, offset, Sum(offset), Counts(offset, offset))
+
+    async with producer(settings) as client:
+        old, new = cut(1, 10), cut(2, 30)
+        await journal.save(settings, client, STAGE, old)
+        new.keys = set(old.keys)
+        await journal.save(settings, client, STAGE, new)
+        zombie = cut(1, 20)  # the first owner wakes up and writes what it had
+        zombie.keys = set(old.keys)
+        await journal.save(settings, client, STAGE, zombie)
+    loaded = (await journal.load(settings, STAGE, {0}, 3))[0]
+    assert loaded.offset == 30
+    assert loaded.state == Sum(30)
+    assert loaded.counts == Counts(30, 30)
+    assert (await journal.load(settings, STAGE, {1}, 3))[1].offset == -1
+
+
+def test_a_journal_of_another_version_or_stage_is_refused() -> None:
+    packed = journal.pack(STAGE, Cut(0, 1, 5, Sum(7)))
+    assert journal.unpack(STAGE, packed, 1).state == Sum(7)
+    with pytest.raises(JournalError, match="version 2"):
+        journal.unpack(STAGE, packed.replace(b'"version":1', b'"version":2'), 1)
+    with pytest.raises(JournalError):
+        journal.unpack(STAGES["meter.readings"], packed, 1)
+
+
+def test_an_identity_that_does_not_hold_stops_the_stage() -> None:
+    with pytest.raises(AssertionError, match="identity"):
+        Counts(consumed=3, accepted=1, duplicate=1).check()
