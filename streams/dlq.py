@@ -21,6 +21,7 @@ from streams.settings import Settings
 from streams.topics import group_offsets
 
 REPLAYED_FROM = "gl_replayed_from"
+_PLACE = ("source_topic", "source_partition", "source_offset", "source_row")
 _ENVELOPE = ("specversion", "id", "source", "type")
 
 
@@ -39,8 +40,11 @@ class Letter:
     @property
     def source(self) -> str:
         """topic/partition/offset/row that it was read from."""
-        names = ("source_topic", "source_partition", "source_offset", "source_row")
-        return "/".join(str(self.fields[name]) for name in names)
+        return "/".join(map(str, self.place))
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        return tuple(self.fields[name] for name in _PLACE)
 
     @property
     def replayable(self) -> bool:
@@ -54,12 +58,18 @@ class Letter:
 
 
 def distinct(letters: Iterable[Letter]) -> list[Letter]:
-    """Each letter once, in the order they were written."""
-    return list({letter.identity: letter for letter in reversed(list(letters))}.values())[::-1]
+    """Each letter once, as first written, in the order of what was refused.
+
+    The order of `dead-letter` itself says nothing: its partitions are read side by side.
+    """
+    first: dict[tuple[Any, ...], Letter] = {}
+    for letter in letters:
+        first.setdefault(letter.identity, letter)
+    return sorted(first.values(), key=lambda letter: (letter.place, letter.fields["agent"]))
 
 
 async def read_letters(settings: Settings, reason: str = "", agent: str = "") -> list[Letter]:
-    """The distinct letters of a reason and an agent ("" = any), in the order of the topic."""
+    """The distinct letters of a reason and an agent ("" = any), in the order of `distinct`."""
     found = [
         letter
         async for letter in _letters(settings)

@@ -29,6 +29,16 @@ def test_a_letter_that_was_written_twice_is_one_letter():
     assert distinct([first, again, other]) == [first, other]
 
 
+def test_letters_are_in_the_order_of_what_was_refused():
+    written = [letter(9, source_row=2), letter(3, source_offset=8), letter(4, source_row=1)]
+
+    assert [found.source for found in distinct(written)] == [
+        "telemetry.in/1/7/1",
+        "telemetry.in/1/7/2",
+        "telemetry.in/1/8/0",
+    ]
+
+
 def test_two_agents_that_refuse_one_row_write_two_letters():
     assert len(distinct([letter(), letter(agent="meter")])) == 2
 
