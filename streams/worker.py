@@ -213,9 +213,13 @@ def spawn(
 
 
 def die_with(parent: int) -> None:
-    """Ask the kernel for SIGTERM when the parent ends, however it ends."""
+    """Ask the kernel for SIGKILL when the parent ends, however it ends.
+
+    Not SIGTERM: the broker may have died with the parent, and a clean end would wait for it. No
+    result depends on a clean end.
+    """
     pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before we asked
         sys.exit(1)
 

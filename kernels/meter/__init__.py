@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernels.growth import Growth, pieces, recode
 from kernels.meter import reference
 from kernels.meter.layout import (
     CONTENT,
@@ -95,6 +96,7 @@ class Slots:
     def __init__(self, retention_ms: int = RETENTION_MS, ledger: NewLedger | None = None) -> None:
         self.retention_ms = retention_ms
         self._new = ledger or _ledger()
+        self.growth = Growth(READING)
         self._fill(Snapshot((retention_ms, NEVER_MS), [], np.empty(0, READING)))
 
     def apply(self, readings: pa.RecordBatch, facts: Facts | None = None) -> Applied:
@@ -106,6 +108,7 @@ class Slots:
         """
         rows = self._rows(readings, facts)
         outcomes, changed, conflicts = self._ledger.apply(rows)
+        self.growth.note(rows, (outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED))
         kept = dict(conflicts)
         refused = [
             self._refusal(int(index), Outcome(outcomes[index]), rows[index], kept.get(int(index)))
@@ -131,10 +134,49 @@ class Slots:
         slots._fill(snapshot)
         return slots
 
+    def __len__(self) -> int:
+        """Readings held."""
+        return len(self._ledger)
+
+    def base(self, rows: int) -> list[bytes]:
+        """The whole state in pieces of so many readings; what comes after it is `added`."""
+        snapshot = self._snapshot()
+        self.growth.restart(True)
+        return [pack(self.VERSION, piece) for piece in pieces(snapshot, rows, TEXTS)]
+
+    def added(self) -> bytes:
+        """What was taken in since the base or the last seal."""
+        rows = self.growth.added()
+        names = self._symbols.compact(rows, TEXTS).names
+        return pack(self.VERSION, Snapshot(self._parameters, names, rows))
+
+    @classmethod
+    def load_chain(
+        cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewLedger | None = None
+    ) -> Self:
+        """The state of a base and of all that was added since, at least one of each."""
+        chain = [unpack(cls.VERSION, 2, READING, dumped) for dumped in (*base, *added)]
+        symbols = Symbols()
+        rows = [recode(piece, TEXTS, symbols) for piece in chain]
+        retention_ms, watermark_ms = chain[-1].parameters
+        slots = cls(retention_ms, ledger)
+        known = np.concatenate(rows[: len(base)])
+        slots._fill(Snapshot((retention_ms, NEVER_MS), symbols.names, known))
+        for more in rows[len(base) :]:
+            slots._ledger.apply(more)  # accepted once in this order: accepted again
+        slots._ledger.watermark_ms = watermark_ms
+        slots._clean_at = max(_CLEAN_ROWS, 2 * len(slots._ledger))
+        slots.growth.restart(True)
+        return slots
+
+    @property
+    def _parameters(self) -> tuple[int, int]:
+        return self.retention_ms, self._ledger.watermark_ms
+
     def _snapshot(self) -> Snapshot:
         rows = self._ledger.rows()
         symbols = self._symbols.compact(rows, TEXTS)
-        return Snapshot((self.retention_ms, self._ledger.watermark_ms), symbols.names, rows)
+        return Snapshot(self._parameters, symbols.names, rows)
 
     def _fill(self, snapshot: Snapshot) -> None:
         _, watermark_ms = snapshot.parameters
@@ -143,6 +185,7 @@ class Slots:
             snapshot.rows, self._symbols.names, self.retention_ms, watermark_ms
         )
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
+        self.growth.restart(False)
 
     def _clean(self) -> None:
         """Drop the readings of closed slots, once they are half of all; no result depends on it."""

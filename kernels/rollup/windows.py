@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernels.growth import Growth, pieces, recode
 from kernels.refusal import Refusal
 from kernels.rollup import reference, sketch
 from kernels.rollup.layout import (
@@ -89,6 +90,7 @@ class Windows:
         self.window_ms = window_ms
         self.lateness_ms = lateness_ms
         self._new = ledger or _ledger()
+        self.growth = Growth(SAMPLE)
         self._fill([], np.empty(0, SAMPLE), NEVER_MS)
 
     def apply(self, readings: pa.RecordBatch, partition: int) -> Applied:
@@ -100,6 +102,7 @@ class Windows:
         rows = self._rows(readings)
         received_ms = readings.column("received_ms").to_numpy(zero_copy_only=False)
         outcomes, changed, sketches = self._ledger.apply(rows, received_ms)
+        self.growth.note(rows, (outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED))
         refused = [
             self._refusal(int(index), Outcome(outcomes[index]), rows[index])
             for index in np.nonzero(outcomes >= Outcome.LATE)[0]
@@ -134,16 +137,55 @@ class Windows:
         windows._fill(names, rows, watermark_ms)
         return windows
 
+    def __len__(self) -> int:
+        """Readings held."""
+        return len(self._ledger)
+
+    def base(self, rows: int) -> list[bytes]:
+        """The whole state in pieces of so many readings; what comes after it is `added`."""
+        snapshot = self._snapshot()
+        self.growth.restart(True)
+        return [pack(self.VERSION, piece) for piece in pieces(snapshot, rows, TEXTS)]
+
+    def added(self) -> bytes:
+        """What was taken in since the base or the last seal."""
+        rows = self.growth.added()
+        names = self._symbols.compact(rows, TEXTS).names
+        return pack(self.VERSION, Snapshot(self._parameters, names, rows))
+
+    @classmethod
+    def load_chain(
+        cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewLedger | None = None
+    ) -> Self:
+        """The state of a base and of all that was added since, at least one of each."""
+        chain = [unpack(cls.VERSION, 3, SAMPLE, dumped) for dumped in (*base, *added)]
+        symbols = Symbols()
+        rows = [recode(piece, TEXTS, symbols) for piece in chain]
+        window_ms, lateness_ms, watermark_ms = chain[-1].parameters
+        windows = cls(window_ms, lateness_ms, ledger)
+        windows._fill(symbols.names, np.concatenate(rows[: len(base)]), NEVER_MS)
+        for more in rows[len(base) :]:
+            # accepted once in this order: accepted again, if no window closes meanwhile
+            windows._ledger.apply(more, np.full(len(more), NEVER_MS))
+        windows._ledger.watermark_ms = watermark_ms
+        windows._clean_at = max(_CLEAN_ROWS, 2 * len(windows._ledger))
+        windows.growth.restart(True)
+        return windows
+
+    @property
+    def _parameters(self) -> tuple[int, int, int]:
+        return self.window_ms, self.lateness_ms, self._ledger.watermark_ms
+
     def _snapshot(self) -> Snapshot:
         rows = self._ledger.rows()
-        names = self._symbols.compact(rows, TEXTS).names
-        return Snapshot((self.window_ms, self.lateness_ms, self._ledger.watermark_ms), names, rows)
+        return Snapshot(self._parameters, self._symbols.compact(rows, TEXTS).names, rows)
 
     def _fill(self, names: list[str], rows: Rows, watermark_ms: int) -> None:
         self._symbols = Symbols(names)
         open_ms = self.lateness_ms + self.window_ms
         self._ledger = self._new(rows, self._symbols.names, open_ms, watermark_ms)
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
+        self.growth.restart(False)
 
     def _clean(self) -> None:
         """Drop the readings of closed windows, once they are half; no result depends on it."""

@@ -191,6 +191,31 @@ def test_a_restart_at_any_cut_gives_the_same_bytes(ledger, rows, data):
         restarted = Slots.load(restarted.dump(), ledger)
 
 
+@TWINS
+@given(st.lists(st.tuples(identities, contents), max_size=40), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_restart_from_a_base_and_what_was_added_gives_the_same_bytes(ledger, rows, data):
+    order = [row(identity, content) for identity, content in rows]
+    running = Slots(retention_ms=3 * STEP_MS, ledger=ledger)
+    chained = Slots(retention_ms=3 * STEP_MS, ledger=ledger)
+    base, sealed = chained.base(rows=2), []
+    for start, stop in pairwise(data.draw(cuts(len(order)))):
+        (one,) = apply_all(running, order[start:stop], [0, stop - start])
+        (other,) = apply_all(chained, order[start:stop], [0, stop - start])
+        assert encode(USAGE, other.changed) == encode(USAGE, one.changed)
+        assert other.refused == one.refused
+        match data.draw(st.sampled_from(["go on", "seal", "base", "restart"])):
+            case "seal":
+                sealed.append(chained.added())
+                chained.growth.seal()
+            case "base":
+                base, sealed = chained.base(rows=3), []
+            case "restart":
+                sealed.append(chained.added())
+                chained = Slots.load_chain(base, sealed, ledger)
+    assert Slots.load_chain(base, [*sealed, chained.added()], ledger).dump() == running.dump()
+
+
 @given(st.lists(st.tuples(identities, contents), max_size=24), st.data())
 @settings(max_examples=150, deadline=None)
 def test_both_twins_give_the_same_bytes_conflicts_and_closing_included(rows, data):

@@ -233,6 +233,31 @@ def test_a_restart_at_any_cut_gives_the_same_bytes(ledger, rows, data):
         restarted = Windows.load(restarted.dump(), ledger)
 
 
+@TWINS
+@given(st.lists(st.tuples(identities, contents), max_size=40), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_restart_from_a_base_and_what_was_added_gives_the_same_bytes(ledger, rows, data):
+    order = [row(identity, content) for identity, content in rows]
+    running, chained = windows_of(ledger, 3_000), windows_of(ledger, 3_000)
+    base, sealed = chained.base(rows=2), []
+    for start, stop in pairwise(data.draw(cuts(len(order)))):
+        (one,) = apply_all(running, order[start:stop], [0, stop - start])
+        (other,) = apply_all(chained, order[start:stop], [0, stop - start])
+        assert encode(ROLLUPS, other.rollups) == encode(ROLLUPS, one.rollups)
+        assert encode(ROLLUPS_PARTIAL, other.partials) == encode(ROLLUPS_PARTIAL, one.partials)
+        assert other.refused == one.refused
+        match data.draw(st.sampled_from(["go on", "seal", "base", "restart"])):
+            case "seal":
+                sealed.append(chained.added())
+                chained.growth.seal()
+            case "base":
+                base, sealed = chained.base(rows=3), []
+            case "restart":
+                sealed.append(chained.added())
+                chained = Windows.load_chain(base, sealed, ledger)
+    assert Windows.load_chain(base, [*sealed, chained.added()], ledger).dump() == running.dump()
+
+
 @given(st.lists(st.tuples(identities, contents), max_size=24), st.data())
 @settings(max_examples=150, deadline=None)
 def test_both_twins_give_the_same_bytes_closing_included(rows, data):

@@ -1,0 +1,63 @@
+"""Growth: a large state as a base and the rows it has taken in since, so that a save is small.
+
+A ledger's state follows from the rows it accepted, in their order. `Growth` notes these rows once
+somebody has taken a base, so that what is new since can be saved without reading the state again;
+nothing is noted for a state that is always saved whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.snapshot import Snapshot
+from kernels.symbols import Symbols
+
+Rows = npt.NDArray[Any]
+
+
+class Growth:
+    """Rows accepted since the base, or since the last seal."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._batches: list[Rows] = []
+        self.rows = 0
+        self.has_base = False
+
+    def note(self, rows: Rows, taken: npt.NDArray[np.bool_]) -> None:
+        """Remember the rows that were taken into the state."""
+        if self.has_base:
+            self._batches.append(rows[taken])
+            self.rows += len(self._batches[-1])
+
+    def added(self) -> Rows:
+        """The rows noted, in the order they were accepted; a copy."""
+        return np.concatenate([np.empty(0, self._dtype), *self._batches])
+
+    def seal(self) -> None:
+        """What was noted is saved for good."""
+        self._batches, self.rows = [], 0
+
+    def restart(self, has_base: bool) -> None:
+        """Another base: what was noted is in it, or its codes hold no longer."""
+        self.seal()
+        self.has_base = has_base
+
+
+def pieces(snapshot: Snapshot, rows: int, texts: Sequence[str]) -> Iterator[Snapshot]:
+    """The snapshot in pieces of so many rows, at least one, each with its own rows' texts alone."""
+    symbols = Symbols(snapshot.names)
+    for first in range(0, max(1, len(snapshot.rows)), rows):
+        part = snapshot.rows[first : first + rows].copy()
+        yield Snapshot(snapshot.parameters, symbols.compact(part, texts).names, part)
+
+
+def recode(snapshot: Snapshot, texts: Sequence[str], symbols: Symbols) -> Rows:
+    """The snapshot's rows, coded by `symbols`, which takes in the texts it does not know."""
+    codes = np.array([symbols.code(name) for name in snapshot.names], np.int32)
+    if len(snapshot.rows):
+        for column in texts:
+            snapshot.rows[column] = codes[snapshot.rows[column]]
+    return snapshot.rows
