@@ -26,11 +26,10 @@ class Growth:
         self.rows = 0
         self.has_base = False
 
-    def note(self, rows: Rows, taken: npt.NDArray[np.bool_]) -> None:
-        """Remember the rows that were taken into the state."""
-        if self.has_base:
-            self._batches.append(rows[taken])
-            self.rows += len(self._batches[-1])
+    def note(self, rows: Rows) -> None:
+        """Remember rows that were taken into the state."""
+        self._batches.append(rows)
+        self.rows += len(rows)
 
     def added(self) -> Rows:
         """The rows noted, in the order they were accepted; a copy."""

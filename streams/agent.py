@@ -5,12 +5,13 @@ metrics and `gridloom topics` all read that register. A step has no clock, no ra
 the same state and the same batch give the same bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import pyarrow as pa
 
+from kernels.growth import Growth
 from schemas import DEAD_LETTER, REASONS, Topic
 from streams.registry import RegistryView
 
@@ -84,6 +85,22 @@ class State(Protocol):
 
     @classmethod
     def load(cls, dumped: bytes) -> Self: ...
+
+
+@runtime_checkable
+class Growing(State, Protocol):
+    """A state that can be saved as a base and the rows that it took in since."""
+
+    growth: Growth
+
+    def __len__(self) -> int: ...
+
+    def base(self, rows: int) -> list[bytes]: ...
+
+    def added(self) -> bytes: ...
+
+    @classmethod
+    def load_chain(cls, base: Sequence[bytes], added: Sequence[bytes]) -> Self: ...
 
 
 Step = Callable[..., Emit]

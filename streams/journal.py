@@ -1,25 +1,41 @@
-"""The journal: state of one source partition and its source offset, saved in one Kafka record.
+"""The journal: the state of one source partition and its source offset, saved as one cut.
 
-Any record alone is a correct cut: the state after the messages 0..offset, what became of their
-rows, and the version of the state's form. A key per owner generation, so that the late record of a
-worker that lost the partition cannot replace a newer cut, not even by compaction; at load the
-highest source offset wins. Older keys are deleted only after a newer record is durable.
+    key                          value
+    p3/7-c41e0d92        cut     header, newline, body: offset, counts, and the state ...
+    p3/7-c41e0d92/0..    part    ... or, once that is too large to be written each time, its newest
+                                 rows alone; the header names the parts that come before them
 
-Record value: one JSON line (the header), then the state's bytes.
+A part is written once and never again, so any cut whose parts are there is a correct state: that
+after the messages 0..offset. At load the one of the highest offset wins.
+
+Every owner writes under keys of its own (generation and a nonce), so that the late record of a
+worker that lost the partition can replace nothing of a newer owner's, not even by compaction. An
+owner copies the parts it was handed, and deletes older keys only after a cut of its own is durable:
+one complete cut is in the log at every moment.
 """
 
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 from aiokafka import AIOKafkaProducer
 
 from schemas.errors import GridloomError
-from streams.agent import Stage, State
+from streams.agent import Growing, Stage, State
 from streams.client import read_all
+from streams.counts import Counts
 from streams.settings import Settings
 
-COUNTS = ("consumed", "accepted", "duplicate", "superseded", "dead_lettered")
+# Rows of one part: about 200 KB. A state of fewer rows is saved whole in the cut itself.
+PART_ROWS = 16_384
+MAX_PART_ROWS = 131_072  # 12 MB before compression
+PARTS = 64  # so many parts of a state's size: neither many names in a cut nor much to write again
+PART_BYTES = 8 << 20  # a state that does not grow by rows is cut into pieces of this size
+
+ReadAll = Callable[[Settings, str, set[int] | None], AsyncIterator[Any]]
 
 
 class JournalError(GridloomError):
@@ -27,26 +43,23 @@ class JournalError(GridloomError):
 
 
 @dataclass(slots=True)
-class Counts:
-    """What became of the rows consumed: the identity that nothing disappears."""
+class Part:
+    """One immutable record of a state; `value` until it is durable under this owner's key."""
 
-    consumed: int = 0
-    accepted: int = 0
-    duplicate: int = 0
-    superseded: int = 0
-    dead_lettered: int = 0
+    key: bytes
+    value: bytes | None
 
-    def check(self) -> None:
-        """Raises AssertionError unless consumed = accepted + duplicate + superseded + dead."""
-        parts = self.accepted + self.duplicate + self.superseded + self.dead_lettered
-        assert self.consumed == parts, f"identity broken: {self}"
 
-    def add(self, other: "Counts") -> None:
-        for name in COUNTS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+@dataclass(slots=True)
+class Chain:
+    """The parts of a state before its newest rows: base, and what was added since."""
 
-    def as_dict(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in COUNTS}
+    base: list[Part] = field(default_factory=list)
+    added: list[Part] = field(default_factory=list)
+
+    def __iter__(self) -> Any:
+        yield from self.base
+        yield from self.added
 
 
 @dataclass(slots=True)
@@ -58,87 +71,162 @@ class Cut:
     offset: int
     state: State
     counts: Counts = field(default_factory=Counts)
-    keys: set[bytes] = field(default_factory=set)  # journal keys of this partition still alive
+    chain: Chain = field(default_factory=Chain)
+    owner: bytes = field(default_factory=lambda: secrets.token_hex(4).encode())
+    keys: set[bytes] = field(default_factory=set)  # of this partition, alive in the log
+    parts: int = 0  # that this owner has begun
+
+    @property
+    def key(self) -> bytes:
+        return b"p%d/%d-%b" % (self.partition, self.generation, self.owner)
+
+    def part(self, value: bytes) -> Part:
+        """A new part under a key that nobody has used."""
+        self.parts += 1
+        return Part(b"%b/%d" % (self.key, self.parts), value)
 
 
-def key_of(partition: int, generation: int) -> bytes:
-    return b"p%d/%d" % (partition, generation)
+def grows(state: State) -> TypeGuard[Growing]:
+    """Whether the state can be saved as a base and what was added."""
+    return isinstance(state, Growing)
 
 
-def pack(stage: Stage, cut: Cut) -> bytes:
-    """The record's value."""
-    header = {
-        "stage": stage.name,
-        "version": stage.state.VERSION,
-        "partition": cut.partition,
-        "offset": cut.offset,
-        "counts": cut.counts.as_dict(),
-    }
-    return orjson.dumps(header) + b"\n" + cut.state.dump()
+class Journal:
+    """The journal of one stage."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stage: Stage,
+        producer: AIOKafkaProducer,
+        read: ReadAll = read_all,
+        part_rows: int = PART_ROWS,
+    ) -> None:
+        self._settings, self._stage, self._producer = settings, stage, producer
+        self._read, self._part_rows = read, part_rows
+        self._topic = settings.topic(stage.journal_topic)
+
+    async def load(self, partitions: set[int], generation: int) -> dict[int, Cut]:
+        """The newest cut of each partition; an empty state at offset -1 where none was saved."""
+        logs: dict[int, dict[bytes, bytes]] = {partition: {} for partition in partitions}
+        async for record in self._read(self._settings, self._topic, partitions):
+            if record.value is None:
+                logs[record.partition].pop(record.key, None)
+            else:
+                logs[record.partition][record.key] = record.value
+        return {
+            partition: self._newest(partition, generation, log) for partition, log in logs.items()
+        }
+
+    def _newest(self, partition: int, generation: int, log: dict[bytes, bytes]) -> Cut:
+        headers = {key: unpack_header(value) for key, value in log.items() if is_cut(key)}
+        for key in sorted(headers, key=lambda key: headers[key]["offset"], reverse=True):
+            names = [name.encode() for name in headers[key]["base"] + headers[key]["added"]]
+            if all(name in log for name in names):
+                return self._cut(partition, generation, headers[key], log[key], log)
+        if headers:
+            raise JournalError(
+                f"{self._topic} partition {partition} has no cut with all of its parts",
+                f"delete topic {self._topic} to rebuild the state by replay",
+            )
+        return Cut(partition, generation, -1, self._stage.state(), keys=set(log))
+
+    def _cut(
+        self,
+        partition: int,
+        generation: int,
+        header: dict[str, Any],
+        value: bytes,
+        log: dict[bytes, bytes],
+    ) -> Cut:
+        stage = self._stage
+        if header["stage"] != stage.name or header["version"] != stage.state.VERSION:
+            raise JournalError(
+                f"journal of {stage.name} holds state of {header['stage']} version "
+                f"{header['version']}, this program reads version {stage.state.VERSION}",
+                f"run the matching version, or delete topic {self._topic} to rebuild by replay",
+            )
+        body = value[value.index(b"\n") + 1 :]
+        base = [log[name.encode()] for name in header["base"]]
+        added = [log[name.encode()] for name in header["added"]]
+        counts = Counts(**header["counts"])
+        cut = Cut(partition, generation, header["offset"], stage.state(), counts, keys=set(log))
+        if header["whole"]:
+            cut.state = stage.state.load(b"".join([*base, body]))
+            return cut
+        assert grows(cut.state)
+        cut.state = type(cut.state).load_chain(base, [*added, body])
+        cut.chain.base = [cut.part(piece) for piece in base]
+        cut.chain.added = [cut.part(piece) for piece in added]
+        return cut
+
+    async def save(self, cut: Cut) -> int:
+        """Make the cut durable, then delete what it replaces; returns the bytes written."""
+        whole, body = self._pieces(cut)
+        header = {
+            "stage": self._stage.name,
+            "version": cut.state.VERSION,
+            "partition": cut.partition,
+            "offset": cut.offset,
+            "counts": cut.counts.as_dict(),
+            "whole": whole,
+            "base": [part.key.decode() for part in cut.chain.base],
+            "added": [part.key.decode() for part in cut.chain.added],
+        }
+        value = orjson.dumps(header) + b"\n" + body
+        new = [part for part in cut.chain if part.value is not None]
+        size = len(value) + sum(len(part.value or b"") for part in new)
+        await self._write(cut, {part.key: part.value for part in new})
+        cut.keys |= {part.key for part in new}
+        await self._write(cut, {cut.key: value})
+        for part in new:
+            part.value = None
+        kept = {cut.key, *(part.key for part in cut.chain)}
+        old, cut.keys = cut.keys - kept, kept
+        await self._write(cut, dict.fromkeys(sorted(old)))
+        return size
+
+    async def _write(self, cut: Cut, records: dict[bytes, bytes | None]) -> None:
+        sends = [
+            await self._producer.send(self._topic, value, key=key, partition=cut.partition)
+            for key, value in records.items()
+        ]
+        await asyncio.gather(*sends)
+
+    def _pieces(self, cut: Cut) -> tuple[bool, bytes]:
+        """The cut's body, and whether it ends the state's own bytes; parts go into the chain."""
+        state = cut.state
+        if not grows(state) or (len(state) <= self._part_rows and not state.growth.has_base):
+            dumped = state.dump()
+            ends = range(0, max(1, len(dumped)), PART_BYTES)
+            *pieces, body = [dumped[at : at + PART_BYTES] for at in ends]
+            cut.chain = Chain(base=[cut.part(piece) for piece in pieces])
+            return True, body
+        rows = min(max(self._part_rows, len(state) // PARTS), MAX_PART_ROWS)
+        if not state.growth.has_base:
+            cut.chain = Chain(base=[cut.part(piece) for piece in state.base(rows)])
+        elif state.growth.rows >= rows:
+            cut.chain.added.append(cut.part(state.added()))
+            state.growth.seal()
+        return False, state.added()
+
+
+def is_cut(key: bytes) -> bool:
+    """Whether a journal's record is a cut; else it is a part of one."""
+    return key.count(b"/") == 1
 
 
 def unpack_header(value: bytes) -> dict[str, Any]:
-    """The header of a record's value."""
+    """The header of a cut."""
     header: dict[str, Any] = orjson.loads(value[: value.index(b"\n")])
     return header
-
-
-def unpack(stage: Stage, value: bytes, generation: int) -> Cut:
-    """The cut of a record's value; refuses the state of another stage or version."""
-    header = unpack_header(value)
-    if header["stage"] != stage.name or header["version"] != stage.state.VERSION:
-        raise JournalError(
-            f"journal of {stage.name} holds state of {header['stage']} version "
-            f"{header['version']}, this program reads version {stage.state.VERSION}",
-            f"run the matching version, or delete topic {stage.journal_topic} to rebuild by replay",
-        )
-    state = stage.state.load(value[value.index(b"\n") + 1 :])
-    counts = Counts(**header["counts"])
-    return Cut(header["partition"], generation, header["offset"], state, counts)
-
-
-async def load(
-    settings: Settings, stage: Stage, partitions: set[int], generation: int
-) -> dict[int, Cut]:
-    """The newest cut of each partition; an empty state at offset -1 where none was saved."""
-    newest: dict[int, tuple[int, bytes]] = {}
-    keys: dict[int, set[bytes]] = {partition: set() for partition in partitions}
-    async for record in read_all(settings, settings.topic(stage.journal_topic), partitions):
-        partition, key, value = record.partition, record.key, record.value
-        if value is None:
-            keys[partition].discard(key)
-            continue
-        keys[partition].add(key)
-        offset = unpack_header(value)["offset"]
-        if offset >= newest.get(partition, (-1, b""))[0]:
-            newest[partition] = offset, value
-    cuts = {}
-    for partition in partitions:
-        if partition in newest:
-            cut = unpack(stage, newest[partition][1], generation)
-        else:
-            cut = Cut(partition, generation, -1, stage.state())
-        cut.keys = keys[partition]
-        cuts[partition] = cut
-    return cuts
-
-
-async def save(settings: Settings, producer: AIOKafkaProducer, stage: Stage, cut: Cut) -> int:
-    """Make the cut durable, then delete older generations' records; returns the bytes saved."""
-    topic, key = settings.topic(stage.journal_topic), key_of(cut.partition, cut.generation)
-    value = pack(stage, cut)
-    await producer.send_and_wait(topic, value, key=key, partition=cut.partition)
-    for old in cut.keys - {key}:
-        await producer.send_and_wait(topic, None, key=old, partition=cut.partition)
-    cut.keys = {key}
-    return len(value)
 
 
 async def saved_counts(settings: Settings, stage: Stage) -> Counts:
     """Counts over all partitions of a stage, as last saved: for reports, not for the agents."""
     newest: dict[int, dict[str, Any]] = {}
     async for record in read_all(settings, settings.topic(stage.journal_topic)):
-        if record.value is None:
+        if record.value is None or not is_cut(record.key):
             continue
         header = unpack_header(record.value)
         known = newest.get(header["partition"])

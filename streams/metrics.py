@@ -6,7 +6,7 @@ counts are in the journals (`gridloom doctor`).
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
-from streams.journal import Counts
+from streams.counts import Counts
 from streams.settings import Settings
 
 ROWS = Counter(
@@ -29,13 +29,21 @@ SAVE_SECONDS = Histogram(
     ["stage"],
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
 )
-JOURNAL_BYTES = Gauge("gridloom_journal_bytes", "Size of the last cut", ["stage", "partition"])
+JOURNAL_BYTES = Gauge("gridloom_journal_bytes", "Bytes of the last save", ["stage", "partition"])
+SAVE_LAG = Gauge(
+    "gridloom_journal_lag_seconds",
+    "Age of the oldest message that the last save covered",
+    ["stage", "partition"],
+)
+LOST = Counter(
+    "gridloom_lost_messages", "Messages removed by retention before they were read", ["stage"]
+)
 RESTORES = Counter("gridloom_restores", "Falls back to the last cut", ["stage"])
 
 
 def count_rows(stage: str, counts: Counts) -> None:
     """Add one batch's counts."""
-    for outcome, rows in counts.as_dict().items():
+    for outcome, rows in counts.terms().items():
         ROWS.labels(stage, outcome).inc(rows)
 
 

@@ -223,7 +223,7 @@ async def identities(settings: Settings) -> dict[str, dict[str, int]]:
     for stage in sorted(STAGES.values(), key=lambda stage: order.index(stage.agent)):
         counted[stage.name] = await saved_counts(settings, stage)
     always = "ingest.telemetry.in"
-    return {n: c.as_dict() for n, c in counted.items() if c.consumed or n == always}
+    return {n: c.terms() for n, c in counted.items() if c.consumed or n == always}
 
 
 async def _bill(settings: Settings) -> Bill | None:

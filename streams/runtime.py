@@ -6,7 +6,6 @@ outputs come again with the same ids; nothing is lost and nothing counted twice.
 """
 
 import asyncio
-import time
 import traceback
 from collections import defaultdict
 from collections.abc import Awaitable
@@ -20,10 +19,12 @@ from faust.types import TP
 
 from schemas import DEAD_LETTER, DecodeError
 from schemas.codec import REGISTRY_OFFSET, decode, header_map
-from streams import journal, metrics
+from streams import metrics
 from streams.agent import Batch, Emit, Output, Stage
+from streams.client import BrokerUnreachableError
+from streams.counts import Counts
 from streams.emit import Record, dead_message, records_of
-from streams.journal import Counts, Cut
+from streams.journal import Cut, Journal
 from streams.log import log
 from streams.registry_reader import RegistryReader
 from streams.settings import Settings
@@ -36,7 +37,10 @@ _RETRY_S = 1.0
 
 @dataclass(slots=True)
 class Work:
-    """One assigned partition: its cut, what is applied but not saved, and what went wrong."""
+    """One assigned partition: its cut, what is applied but not saved, and what went wrong.
+
+    Times are those of the event loop.
+    """
 
     cut: Cut
     saved_offset: int
@@ -58,9 +62,11 @@ class StageRunner:
         settings: Settings,
         producer: AIOKafkaProducer,
         registry: RegistryReader,
+        journal: Journal | None = None,
     ) -> None:
         self.app, self.stage, self.settings = app, stage, settings
         self.producer, self.registry = producer, registry
+        self.journal = journal or Journal(settings, stage, producer)
         self.work: dict[TP, Work] = {}
         self._failures: defaultdict[tuple[TP, int], list[str]] = defaultdict(list)
         self._one = asyncio.Lock()  # a save must see whole steps only
@@ -75,7 +81,8 @@ class StageRunner:
             self.work.clear()
             if not tps:
                 return {}
-            await self._load({tp.partition for tp in tps}, generation)
+            if not await self._load({tp.partition for tp in tps}, generation):
+                return {}
             self._log.info(
                 "loaded",
                 generation=generation,
@@ -85,10 +92,20 @@ class StageRunner:
                 tp: work.cut.offset + 1 for tp, work in self.work.items() if work.cut.offset >= 0
             }
 
-    async def _load(self, partitions: set[int], generation: int) -> None:
-        cuts = await journal.load(self.settings, self.stage, partitions, generation)
+    async def _load(self, partitions: set[int], generation: int) -> bool:
+        """Take these partitions' cuts once they can be read; False when they are no longer ours."""
+        while True:
+            try:
+                cuts = await self.journal.load(partitions, generation)
+                break
+            except (KafkaError, BrokerUnreachableError) as error:
+                self._log.warning("load_failed", error=repr(error))
+                await asyncio.sleep(_RETRY_S)
+                if generation != self.app.consumer_generation_id:
+                    return False
         for partition, cut in cuts.items():
             self.work[self._tp(partition)] = Work(cut, cut.offset)
+        return True
 
     def _tp(self, partition: int) -> TP:
         return TP(self.settings.topic(self.stage.source.name), partition)
@@ -106,8 +123,11 @@ class StageRunner:
             work = self.work.get(message.tp)
             if work is None or work.cut.generation != message.generation_id:
                 return  # of an assignment that is over
+            if message.offset <= work.saved_offset:
+                event.ack()
+                return
             if message.offset <= work.cut.offset:
-                event.ack()  # is in the saved state already
+                work.events.append(event)  # applied already: acknowledged by the save to come
                 return
             if not await self._next_in_line(message, work):
                 return
@@ -124,16 +144,31 @@ class StageRunner:
     async def _next_in_line(self, message: Any, work: Work) -> bool:
         """False for an offset after a hole that is not in the log: it is read again instead."""
         wanted, got = work.cut.offset + 1, message.offset
+        if got != wanted and (first := await self._log_start(message.tp)) > wanted:
+            wanted = min(first, got)
+            self._count_lost(message.tp, work, wanted)
         in_log = (wanted, got) in self.app.consumer.holes[message.tp]
         if got == wanted or in_log or work.gap == (wanted, got):
             if got != wanted:
                 self._log.warning("hole", partition=message.partition, wanted=wanted, got=got)
             work.gap = None
             return True
-        if work.gap is None or time.monotonic() - work.gap_at_s > _RESEEK_S:
-            work.gap, work.gap_at_s = (wanted, got), time.monotonic()
+        if work.gap is None or self._now() - work.gap_at_s > _RESEEK_S:
+            work.gap, work.gap_at_s = (wanted, got), self._now()
             await self.app.consumer.seek(message.tp, wanted)
         return False
+
+    async def _log_start(self, tp: TP) -> int:
+        offsets: dict[TP, int] = await self.app.consumer.earliest_offsets(tp)
+        return offsets.get(tp, 0)
+
+    def _count_lost(self, tp: TP, work: Work, first: int) -> None:
+        """Messages that the topic's retention removed before this stage had read them."""
+        lost = first - work.cut.offset - 1
+        self._log.error("lost", partition=tp.partition, messages=lost, first_kept=first)
+        metrics.LOST.labels(self.stage.name).inc(lost)
+        work.cut.counts.lost_messages += lost
+        work.cut.offset = first - 1
 
     async def _apply(self, event: Any, work: Work) -> None:
         message, cut = event.message, work.cut
@@ -149,26 +184,26 @@ class StageRunner:
             try:
                 emit, counts = self._step(batch, cut)
             except Exception:
-                self._failures[message.tp, message.offset].append(traceback.format_exc())
-                self._log.error(
-                    "step_failed",
-                    partition=message.partition,
-                    offset=message.offset,
-                    attempt=len(tries) + 1,
-                    exc_info=True,
-                )
-                await self._restore(message.tp, work)
+                await self._step_failed(message, work)
                 return
-        records = records_of(self.stage, batch, emit)
+        records = self._records(batch, emit)
         cut.counts.add(counts)
         cut.counts.check()
         cut.offset = message.offset
         self._failures.pop((message.tp, message.offset), None)
         work.sends += [await self._send(record) for record in records]
         if not work.events:
-            work.oldest_s = time.monotonic()
+            work.oldest_s = self._now()
         work.events.append(event)
         self._measure(message, counts, emit)
+
+    async def _step_failed(self, message: Any, work: Work) -> None:
+        """Called with the exception in hand: note it, and drop the half-applied state."""
+        tries = self._failures[message.tp, message.offset]
+        tries.append(traceback.format_exc())
+        place = {"partition": message.partition, "offset": message.offset}
+        self._log.error("step_failed", **place, attempt=len(tries), exc_info=True)
+        await self._restore(message.tp, work)
 
     async def _decode(self, message: Any) -> tuple[Batch, Any]:
         """The batch; or an empty one and its dead letter where the bytes cannot be read."""
@@ -205,6 +240,9 @@ class StageRunner:
         counts.check()
         return emit, counts
 
+    def _records(self, batch: Batch, emit: Emit) -> list[Record]:
+        return records_of(self.stage, batch, emit)
+
     async def _send(self, record: Record) -> Awaitable[Any]:
         future: Awaitable[Any] = await self.producer.send(
             self.settings.topic(record.topic),
@@ -226,10 +264,13 @@ class StageRunner:
 
     # -- saving and falling back --
 
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
     def _due(self, work: Work) -> bool:
-        if not work.events or time.monotonic() < work.next_save_s:
+        if not work.events or self._now() < work.next_save_s:
             return False
-        aged_ms = (time.monotonic() - work.oldest_s) * 1000
+        aged_ms = (self._now() - work.oldest_s) * 1000
         return len(work.events) >= self.settings.save_messages or aged_ms >= self.settings.save_ms
 
     async def save_due(self) -> None:
@@ -238,8 +279,8 @@ class StageRunner:
             for tp, work in list(self.work.items()):
                 if self._due(work):
                     await self._save(tp, work)
-                if work.gap and time.monotonic() - work.gap_at_s > _RESEEK_S and self._owns(work):
-                    work.gap_at_s = time.monotonic()
+                if work.gap and self._now() - work.gap_at_s > _RESEEK_S and self._owns(work):
+                    work.gap_at_s = self._now()
                     await self.app.consumer.seek(tp, work.cut.offset + 1)
 
     async def save_all(self) -> None:
@@ -250,25 +291,30 @@ class StageRunner:
                     await self._save(tp, work)
 
     async def _save(self, tp: TP, work: Work) -> None:
+        """Outputs durable, then the cut, then the source messages are acknowledged."""
         if not self._owns(work):
             return  # whoever owns it now reads it again
-        began = time.monotonic()
+        began_s = self._now()
         try:
             with metrics.SAVE_SECONDS.labels(self.stage.name).time():
                 await asyncio.gather(*work.sends)
-                size = await journal.save(self.settings, self.producer, self.stage, work.cut)
+                size = await self.journal.save(work.cut)
         except KafkaError as error:
             self._log.warning("save_failed", partition=tp.partition, error=repr(error))
             await asyncio.sleep(_RETRY_S)
             await self._restore(tp, work)
             return
-        metrics.JOURNAL_BYTES.labels(self.stage.name, str(tp.partition)).set(size)
+        self._saved(tp, work, size, self._now() - began_s)
         events, work.events, work.sends = work.events, [], []
-        work.saved_offset = work.cut.offset
-        work.next_save_s = time.monotonic() + _SAVE_SHARE * (time.monotonic() - began)
         if self._owns(work):
             for event in events:
                 event.ack()
+
+    def _saved(self, tp: TP, work: Work, size: int, took_s: float) -> None:
+        metrics.JOURNAL_BYTES.labels(self.stage.name, str(tp.partition)).set(size)
+        metrics.SAVE_LAG.labels(self.stage.name, str(tp.partition)).set(self._now() - work.oldest_s)
+        work.saved_offset = work.cut.offset
+        work.next_save_s = self._now() + _SAVE_SHARE * took_s
 
     async def _restore(self, tp: TP, work: Work) -> None:
         """Never a half-applied state: back to the last cut, and read on from there."""
@@ -279,5 +325,5 @@ class StageRunner:
         self.work.pop(tp, None)
         if not self._owns(work):
             return
-        await self._load({tp.partition}, work.cut.generation)
-        await self.app.consumer.seek(tp, self.work[tp].cut.offset + 1)
+        if await self._load({tp.partition}, work.cut.generation):
+            await self.app.consumer.seek(tp, self.work[tp].cut.offset + 1)

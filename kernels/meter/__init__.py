@@ -108,7 +108,10 @@ class Slots:
         """
         rows = self._rows(readings, facts)
         outcomes, changed, conflicts = self._ledger.apply(rows)
-        self.growth.note(rows, (outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED))
+        if self.growth.has_base:
+            self.growth.note(
+                rows[(outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED)]
+            )
         kept = dict(conflicts)
         refused = [
             self._refusal(int(index), Outcome(outcomes[index]), rows[index], kept.get(int(index)))
@@ -154,7 +157,7 @@ class Slots:
     def load_chain(
         cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewLedger | None = None
     ) -> Self:
-        """The state of a base and of all that was added since, at least one of each."""
+        """The state of a base and of what was added since; the last piece is not sealed yet."""
         chain = [unpack(cls.VERSION, 2, READING, dumped) for dumped in (*base, *added)]
         symbols = Symbols()
         rows = [recode(piece, TEXTS, symbols) for piece in chain]
@@ -167,6 +170,7 @@ class Slots:
         slots._ledger.watermark_ms = watermark_ms
         slots._clean_at = max(_CLEAN_ROWS, 2 * len(slots._ledger))
         slots.growth.restart(True)
+        slots.growth.note(rows[-1])  # the last piece may go on to grow
         return slots
 
     @property

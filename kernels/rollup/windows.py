@@ -102,7 +102,10 @@ class Windows:
         rows = self._rows(readings)
         received_ms = readings.column("received_ms").to_numpy(zero_copy_only=False)
         outcomes, changed, sketches = self._ledger.apply(rows, received_ms)
-        self.growth.note(rows, (outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED))
+        if self.growth.has_base:
+            self.growth.note(
+                rows[(outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED)]
+            )
         refused = [
             self._refusal(int(index), Outcome(outcomes[index]), rows[index])
             for index in np.nonzero(outcomes >= Outcome.LATE)[0]
@@ -157,7 +160,7 @@ class Windows:
     def load_chain(
         cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewLedger | None = None
     ) -> Self:
-        """The state of a base and of all that was added since, at least one of each."""
+        """The state of a base and of what was added since; the last piece is not sealed yet."""
         chain = [unpack(cls.VERSION, 3, SAMPLE, dumped) for dumped in (*base, *added)]
         symbols = Symbols()
         rows = [recode(piece, TEXTS, symbols) for piece in chain]
@@ -170,6 +173,7 @@ class Windows:
         windows._ledger.watermark_ms = watermark_ms
         windows._clean_at = max(_CLEAN_ROWS, 2 * len(windows._ledger))
         windows.growth.restart(True)
+        windows.growth.note(rows[-1])  # the last piece may go on to grow
         return windows
 
     @property

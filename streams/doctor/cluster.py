@@ -8,9 +8,10 @@ from schemas import TOPICS, DecodeError
 from schemas.codec import decode, header_map
 from streams.agent import STAGES
 from streams.client import admin, consumer, partitions_of
+from streams.counts import Counts
 from streams.doctor.check import Check, fail, ok, warn
 from streams.ingest.bridge import ingest_counts
-from streams.journal import Counts, saved_counts
+from streams.journal import saved_counts
 from streams.lag import watch
 from streams.settings import Settings
 from streams.topics import end_offsets, wanted
@@ -150,11 +151,17 @@ async def identities(settings: Settings) -> list[Check]:
 
 def identity(stage: str, counts: Counts) -> Check:
     """One stage's terms."""
-    terms = counts.as_dict()
+    terms = counts.terms()
     found = ", ".join(f"{name} {rows}" for name, rows in terms.items())
     consumed = terms.pop("consumed")
     if consumed != sum(terms.values()):
         return fail(
             f"identity {stage}", found, "keep the topics and journals, and report this: rows vanish"
+        )
+    if counts.lost_messages:
+        return fail(
+            f"identity {stage}",
+            f"{found}; {counts.lost_messages} messages were removed before they were read",
+            "raise the source topic's retention; produce again what is known to be missing",
         )
     return ok(f"identity {stage}", found)

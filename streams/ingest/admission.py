@@ -11,9 +11,9 @@ from schemas import DEAD_LETTER, FieldError, Topic, partition_of
 from schemas.market import MARKET, TICK
 from schemas.registry import Domain
 from schemas.telemetry import READINGS, TELEMETRY_IN
+from streams.counts import Counts
 from streams.ingest import market, telemetry
 from streams.ingest.events import Event, Refusal, events_of, refusal
-from streams.journal import Counts
 from streams.registry import RegistryView
 
 UNREGISTERED = ("unknown_meter", "unknown_domain")

@@ -22,11 +22,11 @@ from schemas.registry import Domain
 from streams import metrics
 from streams.client import consumer as started_consumer
 from streams.client import new_consumer, new_producer
+from streams.counts import Counts
 from streams.emit import Record
 from streams.ingest.admission import Admitted, Row, Source, admit, dead_row, tick_row
 from streams.ingest.pack import Packer
 from streams.ingest.ticks import TickClock
-from streams.journal import Counts
 from streams.log import log
 from streams.registry_reader import RegistryReader
 from streams.settings import Settings

@@ -211,8 +211,7 @@ def test_a_restart_from_a_base_and_what_was_added_gives_the_same_bytes(ledger, r
             case "base":
                 base, sealed = chained.base(rows=3), []
             case "restart":
-                sealed.append(chained.added())
-                chained = Slots.load_chain(base, sealed, ledger)
+                chained = Slots.load_chain(base, [*sealed, chained.added()], ledger)
     assert Slots.load_chain(base, [*sealed, chained.added()], ledger).dump() == running.dump()
 
 

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from streams.doctor import machine
 from streams.doctor.cluster import clock, compare_topics, identity, lag_check
-from streams.journal import Counts
+from streams.counts import Counts
 from streams.settings import Settings
 
 
