@@ -6,6 +6,7 @@ links. Power in MW, energy in MWh, prices in currency per MWh, carbon in kg CO2 
 
 from dataclasses import dataclass
 from enum import Flag, auto
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,9 +93,12 @@ class Network:
         rows, steps = len(regions), load.shape[1] if load.ndim == 2 else 0
         widths = {"R": rows, "T": steps, "K": 0, "S": 0, "L": 0}
         for name, (axes, _) in _DEFAULTS.items():
-            given = np.shape(columns.get(name, ()))  # the width of units, storages and links
+            given = np.shape(columns.get(name, 0.0))  # the width of units, storages and links
             if len(given) == len(axes) and axes[-1] in "KSL":
-                widths[axes[-1]] = given[-1]
+                widths[axes[-1]] = max(widths[axes[-1]], given[-1])
+        for name, number in (("dt_h", dt_h), ("carbon_price", carbon_price), ("voll", voll)):
+            if not isfinite(number):
+                raise FieldError("not_finite", name, f"{number} is no number", "send a finite one")
         if dt_h <= 0 or steps < 1 or widths["S"] > STORAGES_MAX:
             raise FieldError(
                 "shape",

@@ -1,5 +1,9 @@
 """The programme solved by HiGHS's dual simplex: a vertex, so bounds hold exactly. Deterministic."""
 
+import ctypes
+import os
+import sys
+
 import highspy
 import numpy as np
 
@@ -10,11 +14,41 @@ from schemas.errors import GridloomError
 _TOLERANCE = 1e-9
 
 
+def _spend_the_banner() -> None:
+    """HiGHS writes a banner to file descriptor 1 when a process makes its first solver.
+
+    No option turns it off (seen in 1.16), and standard output is for results; so the first solver
+    is made here, at import, with the descriptor pointed elsewhere.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    libc = ctypes.CDLL(None)
+    libc.fflush(None)
+    try:
+        kept = os.dup(1)
+    except OSError:  # standard output is closed: nothing to keep clean
+        highspy.Highs()
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        highspy.Highs()
+        libc.fflush(None)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
+_spend_the_banner()
+
+
 def solve(lp: Programme) -> tuple[F64, F64]:
     """(x, row duals) of an optimal vertex. One thread, fixed seed, no clock."""
+    if not len(lp.cost):
+        return np.zeros(0), np.zeros(len(lp.rhs))
     solver = highspy.Highs()
     for option, value in (
-        ("log_to_console", False),
         ("output_flag", False),
         ("threads", 1),
         ("random_seed", 0),

@@ -102,6 +102,7 @@ def _entries(net: Network, at: dict[str, I64]) -> tuple[I64, I64, F64]:
     out = dt / net.storage_eta_d[:, :, None] * per_step
     kept = -net.storage_retain[:, :, None] * per_step[1:]
     arrives = (1 - net.link_loss)[:, None] * per_step
+    live = net.link_from != net.link_to  # a link that was cut stands in no row
     entries: list[tuple[I64, I64, F64 | float]] = [
         (wide_units, at["supply"], 1.0),
         (bus, at["import"], 1.0),
@@ -117,8 +118,8 @@ def _entries(net: Network, at: dict[str, I64]) -> tuple[I64, I64, F64]:
         (store, at["discharge"], out),
         (flex, at["flex"], dt),
         (flex[:, 0], at["unmet"], 1.0),
-        (bus[net.link_from], at["flow"], -1.0),
-        (bus[net.link_to], at["flow"], arrives),
+        (bus[net.link_from[live]], at["flow"][live], -1.0),
+        (bus[net.link_to[live]], at["flow"][live], arrives[live]),
     ]
     parts = [
         (np.ravel(r), np.ravel(c), np.ravel(np.broadcast_to(v, np.shape(c)))) for r, c, v in entries
