@@ -122,9 +122,13 @@ def _moving_cost(jobs: Jobs, sites: Sites, network: Network) -> F64:
     cost = np.zeros((len(jobs.job_id), len(sites.site_id)))
     hub = sites.hub
     for m in range(len(sites.site_id)):
-        fetched = (jobs.data_site >= 0) & (jobs.data_site != m) & (jobs.data_gb > 0)
-        per_gb = network.price_per_gb[hub[jobs.data_site], hub[m]]
-        cost[fetched, m] = jobs.data_gb[fetched] * per_gb[fetched]
+        moved = (jobs.data_gb > 0) & (jobs.data_site != m)
+        from_site = moved & (jobs.data_site >= 0)
+        per_gb = network.price_per_gb[hub[jobs.data_site[from_site]], hub[m]]
+        cost[from_site, m] = jobs.data_gb[from_site] * per_gb
+        from_hub = moved & (jobs.data_site < 0) & (jobs.data_hub >= 0)
+        per_gb = network.price_per_gb[jobs.data_hub[from_hub], hub[m]]
+        cost[from_hub, m] = jobs.data_gb[from_hub] * per_gb
         cost[:, m] += jobs.migration_cost * ((jobs.current_site >= 0) & (jobs.current_site != m))
     return cost
 
@@ -134,7 +138,8 @@ def _allowed(jobs: Jobs, sites: Sites, network: Network, runs: I64, moving: F64)
     for m, hub in enumerate(sites.hub.tolist()):
         rtt = network.rtt_ms[jobs.origin_hub, hub]
         allowed[:, m] &= (jobs.origin_hub < 0) | (np.isfinite(rtt) & (rtt <= jobs.max_rtt_ms))
-        allowed[:, m] &= (jobs.residency & (1 << hub)) != 0
+        held = jobs.residency < 0 if hub > 62 else (jobs.residency & (1 << hub)) != 0
+        allowed[:, m] &= held
         allowed[:, m] &= (sites.classes[m] & (1 << jobs.job_class)) != 0
         allowed[:, m] &= (jobs.affinity == -1) | (jobs.affinity == m)
     return allowed

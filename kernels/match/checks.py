@@ -34,7 +34,6 @@ PUE_MAX_PPM = 10 * PPM
 RATE_MAX_PPM = 1000 * PPM
 MONEY_MAX = 1e15
 DATA_MAX_GB = 1e12
-HUB_MAX = 62  # residency is a bit mask of int64
 
 
 class Admitted(NamedTuple):
@@ -83,7 +82,7 @@ def _usable(sites: Sites, series: Series, good: Bool) -> tuple[Sites, Series]:
 
 
 def _job_rules(jobs: Jobs, sites: Sites, network: Network) -> Iterator[_Rule]:
-    hubs, count = len(network.rtt_ms), len(sites.site_id)
+    places, count = len(network.rtt_ms), len(sites.site_id)
     yield _Rule("job_id", _repeated(jobs.job_id), jobs.job_id, "an id that no row before it has")
     yield _within("job_class", jobs.job_class, 0, len(CLASSES) - 1)
     yield _within("precision", jobs.precision, 0, len(PRECISIONS) - 1)
@@ -92,10 +91,11 @@ def _job_rules(jobs: Jobs, sites: Sites, network: Network) -> Iterator[_Rule]:
     yield _within("duration_ms", jobs.duration_ms, 1, DURATION_MAX_MS)
     yield _within("release_slot", jobs.release_slot, -SLOT_MAX, SLOT_MAX)
     yield _within("deadline_slot", jobs.deadline_slot, -SLOT_MAX, SLOT_MAX)
-    yield _within("origin_hub", jobs.origin_hub, ANY, hubs - 1)
+    yield _within("origin_hub", jobs.origin_hub, ANY, places - 1)
     yield _within("max_rtt_ms", jobs.max_rtt_ms, 0, np.inf)
     yield _within("data_gb", jobs.data_gb, 0, DATA_MAX_GB)
     yield _within("data_site", jobs.data_site, ANY, count - 1)
+    yield _within("data_hub", jobs.data_hub, ANY, places - 1)
     yield _within("current_site", jobs.current_site, ANY, count - 1)
     yield _within("migration_cost", jobs.migration_cost, 0, MONEY_MAX)
     yield _within("reject_cost", jobs.reject_cost, 0, MONEY_MAX)
@@ -103,7 +103,7 @@ def _job_rules(jobs: Jobs, sites: Sites, network: Network) -> Iterator[_Rule]:
 
 
 def _site_rules(sites: Sites, series: Series, network: Network) -> Iterator[_Rule]:
-    yield _within("hub", sites.hub, 0, min(len(network.rtt_ms) - 1, HUB_MAX))
+    yield _within("hub", sites.hub, 0, network.rtt_ms.shape[1] - 1)
     for k, name in enumerate(RESOURCES):
         yield _within(name, sites.capacity[:, :, k], 0, CAPACITY_MAX)
     yield _within("pue_ppm", sites.pue_ppm, PPM, PUE_MAX_PPM)

@@ -1,6 +1,7 @@
 """Columns of the match: what goes in (jobs, sites, series, network, policy) and what comes out.
 
-N jobs, M sites, T slots of `slot_ms`, H hubs, K resources in the order of RESOURCES. Counted
+N jobs, M sites, T slots of `slot_ms`, H hubs, P places, K resources in the order of RESOURCES.
+Places are the hubs, in their order, and behind them where only users and data are. Counted
 quantities are int64 in the unit of their name; money is float64 in the currency of the prices and
 becomes int64 micro-currency once, in Plan.cost_micro.
 """
@@ -41,12 +42,13 @@ class Jobs:
     duration_ms: I64  # [N] run time at rate 1
     release_slot: I64  # [N] first slot it may start in
     deadline_slot: I64  # [N] slot before which it has ended; ANY = none
-    origin_hub: I64  # [N] where its users are; ANY = anywhere
+    origin_hub: I64  # [N] place where its users are; ANY = anywhere
     max_rtt_ms: F64  # [N] round trip from origin_hub at most; inf = any
-    residency: I64  # [N] bit h set = hub h may hold it; ANY = all
+    residency: I64  # [N] bit h set = hub h may hold it (bit 63: all above 62); ANY = all
     affinity: I64  # [N] the site it must run at; ANY = none
     data_gb: F64  # [N] moved from data_site when it runs elsewhere
-    data_site: I64  # [N] site; ANY = nothing to move
+    data_site: I64  # [N] site; ANY = at none
+    data_hub: I64  # [N] place of data that are at no site; ANY = nothing to move
     current_site: I64  # [N] where it is now; ANY = nowhere
     migration_cost: F64  # [N] currency, of leaving current_site
     reject_cost: F64  # [N] currency, of not running it
@@ -80,6 +82,7 @@ _JOB_DEFAULTS: dict[str, Any] = {
     "affinity": ANY,
     "data_gb": 0.0,
     "data_site": ANY,
+    "data_hub": ANY,
     "current_site": ANY,
     "migration_cost": 0.0,
     "reject_cost": 0.0,
@@ -157,18 +160,21 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Round trips and transfer prices between hubs; inf = no path."""
+    """Round trips and transfer prices from places to hubs; inf = no path."""
 
-    rtt_ms: F64  # [H, H]
-    price_per_gb: F64  # [H, H] currency/GB
+    rtt_ms: F64  # [P, H]
+    price_per_gb: F64  # [P, H] currency/GB
 
     @classmethod
     def of(cls, rtt_ms: npt.ArrayLike = ((0.0,),), price_per_gb: npt.ArrayLike = 0.0) -> "Network":
-        """Price: [H, H] or one number for all; raises FieldError on a shape."""
+        """Price: [P, H] or one number for all; raises FieldError on a shape."""
         rtt = np.ascontiguousarray(rtt_ms, np.float64)
-        if rtt.ndim != 2 or rtt.shape[0] != rtt.shape[1]:
+        if rtt.ndim != 2 or rtt.shape[0] < rtt.shape[1]:
             raise FieldError(
-                "shape", "rtt_ms", f"rtt_ms of shape {rtt.shape} is not square", "send [H, H]"
+                "shape",
+                "rtt_ms",
+                f"rtt_ms of shape {rtt.shape} has fewer places than hubs",
+                "send [P, H], the hubs first",
             )
         return cls(rtt, _shaped("price_per_gb", price_per_gb, np.float64, rtt.shape))
 

@@ -98,10 +98,12 @@ def run_slots(jobs: Jobs, sites: Sites, series: Series) -> I64:
 def transfer_cost(jobs: Jobs, sites: Sites, network: Network) -> F64:
     """Currency [N, M] of moving the data to the site and the job off its current one."""
     here = np.arange(len(sites.site_id))[None, :]
-    fetched = (jobs.data_site[:, None] != here) & ((jobs.data_site >= 0) & (jobs.data_gb > 0))[
-        :, None
-    ]
-    per_gb = network.price_per_gb[sites.hub[jobs.data_site]][:, sites.hub] if here.size else 0.0
+    if not here.size:
+        return np.zeros((len(jobs.job_id), 0))
+    place = np.where(jobs.data_site >= 0, sites.hub[jobs.data_site], jobs.data_hub)
+    kept = (place >= 0) & (jobs.data_gb > 0)
+    fetched = (jobs.data_site[:, None] != here) & kept[:, None]
+    per_gb = network.price_per_gb[place][:, sites.hub]
     cost = np.multiply(jobs.data_gb[:, None], per_gb, where=fetched, out=np.zeros(fetched.shape))
     moved = (jobs.current_site[:, None] != here) & (jobs.current_site >= 0)[:, None]
     return cost + np.where(moved, jobs.migration_cost[:, None], 0.0)
@@ -112,7 +114,7 @@ def _site_filters(
 ) -> list[tuple[Reason, Bool]]:
     """What a site must be for a job, [N, M] each, in the order in which they are named."""
     own = (jobs.affinity == ANY)[:, None] | (jobs.affinity[:, None] == np.arange(len(sites.up)))
-    held = (jobs.residency[:, None] >> sites.hub) & 1 == 1
+    held = (jobs.residency[:, None] >> np.minimum(sites.hub, 63)) & 1 == 1
     taken = (sites.classes[None, :] >> jobs.job_class[:, None]) & 1 == 1
     rtt = network.rtt_ms[jobs.origin_hub][:, sites.hub]
     near = (rtt <= jobs.max_rtt_ms[:, None]) & np.isfinite(rtt)
