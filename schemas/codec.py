@@ -20,6 +20,7 @@ CLOUDEVENT = "application/cloudevents"
 REGISTRY_OFFSET = "gl_registry_offset"
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+_END = b"\xff\xff\xff\xff\0\0\0\0"  # what every Arrow writer ends a stream with
 _PICKLE_PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
 Headers = list[tuple[str, bytes]]
@@ -66,7 +67,8 @@ def decode(topic: Topic, value: bytes | None, headers: Mapping[str, str]) -> pa.
     """The rows of a message of `topic` as one batch; headers as header_map gives them.
 
     Raises DecodeError: empty value, pickle, other content type, other topic or version, other
-    columns, or bytes that are not Arrow.
+    columns, bytes that are not Arrow, or a stream that was cut off (between two of its parts it
+    would read as fewer rows).
     """
     if value is None:
         raise DecodeError(f"{topic.name}: empty message", "a batch topic has no tombstones")
@@ -84,6 +86,8 @@ def decode(topic: Topic, value: bytes | None, headers: Mapping[str, str]) -> pa.
         with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
             _check_schema(topic, reader.schema)
             batches = [batch for batch in reader if batch.num_rows]
+        if not value.endswith(_END):
+            raise DecodeError(f"{topic.name}: Arrow stream without its end", "send it whole")
         if not batches:
             return topic.empty
         for batch in batches:
