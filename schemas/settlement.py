@@ -47,7 +47,7 @@ CHECKPOINTS = Topic(
         Column("signature", BINARY, "Ed25519"),
     ),
     key=("topic", "partition", "tree_size"),
-    partitions=4,
+    partitions=1,
     written_by=("audit",),
     read_by=("verify",),
 )
