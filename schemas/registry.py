@@ -193,12 +193,10 @@ def format_entry(entry: AnyEntry) -> bytes:
 
 
 def _check_bands(tariff: Tariff) -> None:
-    hour = 0
+    hours: list[int] = []
     for band in sorted(tariff.bands, key=lambda b: b.from_hour):
-        if band.from_hour != hour or band.to_hour <= band.from_hour:
-            break
-        hour = band.to_hour
-    if hour != 24:
+        hours += range(band.from_hour, band.to_hour) or [-1]  # an empty band covers no hour
+    if hours != list(range(24)):
         raise RegistryError(
             f"tariff {tariff.id}: bands do not cover hours 0 to 24 once",
             "give bands with from_hour and to_hour that join",
