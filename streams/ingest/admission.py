@@ -14,9 +14,11 @@ from schemas.telemetry import READINGS, TELEMETRY_IN
 from streams.counts import Counts
 from streams.ingest import market, telemetry
 from streams.ingest.events import Event, Refusal, events_of, refusal
+from streams.ingest.fields import TEXT_MAX
 from streams.registry import RegistryView
 
 UNREGISTERED = ("unknown_meter", "unknown_domain")
+ORIGINAL_MAX_BYTES = 8 << 20  # of a dead letter: it must fit one record
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +111,21 @@ def tick_row(domain: Domain, tick_ms: int, source: Source, registry_offset: int)
 
 
 def dead_row(source: Source, refused: Refusal) -> Row:
-    """The dead letter of one refused event."""
+    """The dead letter of one refused event; one too large for a record is cut and says so."""
+    message, size = refused.message, len(refused.original)
+    if size > ORIGINAL_MAX_BYTES:
+        message += f". The first {ORIGINAL_MAX_BYTES} of {size} bytes; the source has them all"
     fields = {
         "agent": "ingest",
         "reason": refused.reason,
         "field": refused.field,
-        "message": refused.message,
+        "message": message,
         "source_topic": source.topic.name,
         "source_partition": source.partition,
         "source_offset": source.offset,
         "source_row": refused.row,
         "received_ms": source.received_ms,
-        "content_type": refused.content_type,
-        "original": refused.original,
+        "content_type": refused.content_type[:TEXT_MAX],
+        "original": refused.original[:ORIGINAL_MAX_BYTES],
     }
     return Row(DEAD_LETTER, source.partition % DEAD_LETTER.partitions, fields)

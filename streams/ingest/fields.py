@@ -37,6 +37,11 @@ def text(fields: Mapping[str, Any], name: str, default: str | None = None) -> st
     return field
 
 
+def source(named: Any, envelope: str, default: str) -> str:
+    """Who measured: the field, else the CloudEvents source, else the default."""
+    return text({"source": (envelope or default) if named is None else named}, "source")
+
+
 def one_of(
     fields: Mapping[str, Any], name: str, allowed: Sequence[str], default: str | None = None
 ) -> str:

@@ -39,7 +39,7 @@ def admit(event: Event, registry: RegistryView) -> tuple[Domain, dict[str, Any]]
         for column in MARKET_IN.columns
         if fields.get(column.name) is not None
     }
-    row["source"] = event.source or DEFAULT_SOURCE
+    row["source"] = check.source(None, event.source, DEFAULT_SOURCE)
     return domain, row
 
 

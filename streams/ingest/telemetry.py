@@ -53,7 +53,7 @@ def admit(event: Event, received_ms: int, registry: RegistryView) -> dict[str, A
         "rack_id": meter.rack_id,
         "hub_id": site.hub_id,
         "account_id": meter.account_id,
-        "source": check.text(fields, "source", event.source or DEFAULT_SOURCE),
+        "source": check.source(fields.get("source"), event.source, DEFAULT_SOURCE),
     }
 
 
