@@ -6,7 +6,11 @@ from typing import Any
 
 from schemas import Topic
 from schemas.codec import ARROW, REGISTRY_OFFSET, encode, event_headers
+from streams.client import MAX_MESSAGE_BYTES
 from streams.emit import Record
+
+_PLACE = ("source_topic", "source_partition", "source_offset", "source_row")
+_RECORD_MAX_BYTES = MAX_MESSAGE_BYTES - (1 << 20)  # headers and Kafka's own bytes come on top
 
 
 @dataclass(slots=True)
@@ -59,10 +63,24 @@ class Packer:
 
     def _close(self, name: str, partition: int) -> list[Record]:
         batch, topic = self._open.pop((name, partition)), self._topics[name]
-        first = batch.rows[0]
-        event_id = "ingest/{source_partition}/{source_offset}/{source_row}".format(**first)
+        return self._records(topic, partition, batch, batch.rows)
+
+    def _records(
+        self, topic: Topic, partition: int, batch: _Open, rows: list[dict[str, Any]]
+    ) -> list[Record]:
+        """One record, or halves of its rows where it would be larger than Kafka takes."""
+        value = encode(topic, topic.rows(rows))
+        if len(value) > _RECORD_MAX_BYTES and len(rows) > 1:
+            half = len(rows) // 2
+            return [
+                record
+                for part in (rows[:half], rows[half:])
+                for record in self._records(topic, partition, batch, part)
+            ]
+        # a row of each input topic may have the same place: a dead letter's names its topic too
+        place = "/".join(str(rows[0][name]) for name in _PLACE if name in rows[0])
+        event_id = f"ingest/{topic.name}/{partition}/{place}"
         headers = event_headers(topic.event_type, event_id, "/gridloom/ingest", ARROW)
         headers.append((REGISTRY_OFFSET, str(batch.registry_offset).encode()))
         headers += [(header, text.encode()) for header, text in batch.headers.items()]
-        value = encode(topic, topic.rows(batch.rows))
-        return [Record(name, partition, None, value, headers)]
+        return [Record(topic.name, partition, None, value, headers)]
