@@ -16,6 +16,7 @@ DEAD_LETTER = Topic(
         Column("source_row", INT32, "row within that message; -1 for the whole message"),
         Column("received_ms", INT64, "Kafka timestamp of the message, UTC", "ms"),
         Column("content_type", SYMBOL, "of the original bytes"),
+        Column("event_source", SYMBOL, "CloudEvents source beside the bytes", required=False),
         Column("original", BINARY, "the row's bytes as received, or the row as JSON"),
     ),
     key=("source_topic", "source_partition", "source_offset", "source_row", "agent"),

@@ -147,8 +147,10 @@ async def replay(settings: Settings, letters: list[Letter]) -> int:
 
 
 def replay_headers(letter: Letter) -> Headers:
-    """Content type as received, and the source coordinates of the first try."""
+    """Content type and CloudEvents source as received, and the coordinates of the first try."""
     headers: Headers = [(REPLAYED_FROM, letter.source.encode())]
+    if event_source := letter.fields.get("event_source"):  # it is part of a reading's identity
+        headers.append(("ce_source", event_source.encode()))
     content_type = letter.fields["content_type"]
     if content_type in (JSON, "") and _is_envelope(letter.fields["original"]):
         content_type = f"{CLOUDEVENT}+json"

@@ -126,6 +126,7 @@ def dead_row(source: Source, refused: Refusal) -> Row:
         "source_row": refused.row,
         "received_ms": source.received_ms,
         "content_type": refused.content_type[:TEXT_MAX],
+        "event_source": refused.source[: TEXT_MAX + 1] or None,  # one more than is admitted
         "original": refused.original[:ORIGINAL_MAX_BYTES],
     }
     return Row(DEAD_LETTER, source.partition % DEAD_LETTER.partitions, fields)

@@ -39,10 +39,13 @@ class Refusal:
     message: str
     original: bytes
     content_type: str = JSON
+    source: str = ""
 
 
 def refusal(event: Event, error: FieldError) -> Refusal:
-    return Refusal(event.row, error.reason, error.field, str(error), event.original)
+    return Refusal(
+        event.row, error.reason, error.field, str(error), event.original, source=event.source
+    )
 
 
 def events_of(

@@ -18,7 +18,8 @@ GOOD = {"meter_id": "m1", "register": "it.energy", "kind": "delta", "start_ms": 
 GOOD |= {"end_ms": END, "quantity": "0.1", "unit": "kWh"}
 
 
-def registry():
+def registry(*more):
+    """What is registered, and `more` entries."""
     known = Registry()
     entries = [
         Site(id="s1", hub_id="hub-old"),
@@ -29,7 +30,7 @@ def registry():
         Meter(id="m2", site_id="s1", account_id="a1"),
         Meter(id="lost", site_id="nowhere", account_id="a1"),
     ]
-    for offset, entry in enumerate(entries):
+    for offset, entry in enumerate([*entries, *more]):
         known.put(entry, offset)
     return known.at(known.offset)
 

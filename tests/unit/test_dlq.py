@@ -70,6 +70,12 @@ def test_a_structured_cloudevent_is_sent_again_as_one():
     assert headers["content-type"] == b"application/cloudevents+json"
 
 
+def test_a_replay_keeps_the_source_that_came_beside_the_bytes():
+    headers = dict(replay_headers(letter(event_source="/pdu/风")))
+
+    assert headers["ce_source"] == "/pdu/风".encode()
+
+
 def test_bytes_without_a_content_type_get_none():
     assert "content-type" not in dict(replay_headers(letter(content_type="", original=b"\xff")))
 

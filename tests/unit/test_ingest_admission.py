@@ -1,5 +1,6 @@
 """Admission of telemetry: a bad row is one dead letter, the rows beside it are as without it."""
 
+import base64
 import json
 
 import pytest
@@ -7,9 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import DEAD_LETTER, READINGS, REASONS, TELEMETRY_IN
-from schemas.codec import ARROW, JSON, encode
+from schemas.codec import ARROW, CLOUDEVENT, JSON, NDJSON, encode, header_map
+from schemas.registry import Meter
+from streams.dlq import Letter, replay_headers
 from streams.ingest.admission import ORIGINAL_MAX_BYTES, admit, dead_row
-from tests.unit.ingest_cases import CASES, END, GOOD, NOW, SOURCE, START, VIEW, admitted, line, only
+from tests.unit.ingest_cases import (
+    CASES,
+    END,
+    GOOD,
+    NOW,
+    SOURCE,
+    START,
+    VIEW,
+    admitted,
+    line,
+    only,
+    registry,
+)
+
+STRUCTURED = f"{CLOUDEVENT}+json"
 
 # what others than ingest refuse rows for
 OF_AGENTS = {"conflict", "out_of_order_register", "late_revision", "no_tariff", "bad_input"}
@@ -42,6 +59,7 @@ def test_a_bad_row_is_one_dead_letter_and_the_rows_beside_it_are_as_without_it(r
         "source_row": 1,
         "received_ms": NOW,
         "content_type": JSON,
+        "event_source": None,
         "original": bad,
     }
     assert (letter.topic, letter.partition) == (DEAD_LETTER, 1)
@@ -154,3 +172,31 @@ def test_what_is_too_large_for_a_dead_letter_is_cut_and_says_so():
     assert f"The first {len(value) - 1} of {len(value)} bytes" in letter["message"]
     (refused,) = admitted(b"{}", **{"content-type": "x" * 10**6}).refused
     assert len(dead_row(SOURCE, refused).fields["content_type"]) == 1_000
+
+
+def test_a_row_that_is_sent_again_from_its_dead_letter_is_the_row_that_was_refused():
+    """Of every form, once its meter is registered: the same reading but for its place."""
+    fields = GOOD | {"meter_id": "new"}
+    plain = json.dumps(fields).encode()
+    envelope = {"specversion": "1.0", "id": "1", "source": "/pdu/7", "type": "t"}
+    for value, headers in [
+        (plain, {}),
+        (plain, {"ce_source": "/pdu/7"}),
+        (plain + b"\n" + line(), {"content-type": NDJSON, "ce_source": "/pdu/7"}),
+        (json.dumps(envelope | {"data": fields}).encode(), {"content-type": STRUCTURED}),
+        (
+            json.dumps(envelope | {"data_base64": base64.b64encode(plain).decode()}).encode(),
+            {"content-type": STRUCTURED},
+        ),
+        (
+            encode(TELEMETRY_IN, TELEMETRY_IN.rows([fields])),
+            {"content-type": ARROW, "ce_source": "/pdu/7"},
+        ),
+    ]:
+        (refused,) = admit(SOURCE, value, headers, VIEW).refused
+        letter = Letter(0, 0, dead_row(SOURCE, refused).fields)
+        again = header_map(replay_headers(letter))
+        known = registry(Meter(id="new", site_id="s1", account_id="a1"))
+        expected = admit(SOURCE, value, headers, known).rows[0].fields
+        assert only(admit(SOURCE, letter.fields["original"], again, known)) == expected
+        assert expected["source"] == ("/pdu/7" if headers else "telemetry.in")
