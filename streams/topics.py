@@ -1,13 +1,18 @@
 """Topics on the cluster: created as the schemas say, never by accident; and what lies in them."""
 
+import asyncio
+
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.errors import TopicAlreadyExistsError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, TopicAlreadyExistsError
 
 from schemas import TOPICS, Topic
 from streams.agent import STAGES
 from streams.client import MAX_MESSAGE_BYTES, admin, consumer, partitions_of
 from streams.settings import Settings
+
+# a new cluster makes the topic of group offsets when it is first asked for one
+_COORDINATOR_WAITS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 
 _COMPACTED = {
     "cleanup.policy": "compact",
@@ -75,5 +80,12 @@ async def end_offsets(settings: Settings, names: list[str]) -> dict[str, dict[in
 async def group_offsets(settings: Settings, group: str) -> dict[TopicPartition, tuple[int, str]]:
     """Committed offset and metadata of each partition that a consumer group has read."""
     async with admin(settings) as client:
-        found = await client.list_consumer_group_offsets(group)
+        for wait_s in _COORDINATOR_WAITS_S:
+            try:
+                found = await client.list_consumer_group_offsets(group)
+                break
+            except GroupCoordinatorNotAvailableError:
+                await asyncio.sleep(wait_s)
+        else:
+            found = await client.list_consumer_group_offsets(group)
     return {tp: (at.offset, at.metadata) for tp, at in found.items()}

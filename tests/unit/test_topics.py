@@ -1,18 +1,23 @@
 """Topics: the catalogue is the table of the definitions; the JSON form loses nothing."""
 
 import base64
+import contextlib
 import dataclasses
 import json
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.structs import OffsetAndMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import READINGS, TOPICS
 from schemas.jsonform import to_json, to_rows
 from schemas.topic import BINARY, BOOL, FLOAT64, INT32, INT64, SYMBOL, TEXT, partition_of
+from streams import topics
 from streams.settings import Settings
 from streams.topics import wanted
 
@@ -76,10 +81,10 @@ def test_only_what_people_and_devices_send_is_json_and_only_the_registry_is_comp
 
 
 def test_on_the_cluster_inputs_stay_batches_go_with_time_and_only_keyed_topics_are_compacted():
-    topics = wanted(Settings(namespace="t."))
-    assert {f"t.{name}" for name in TABLE} <= topics.keys()
+    made_topics = wanted(Settings(namespace="t."))
+    assert {f"t.{name}" for name in TABLE} <= made_topics.keys()
     for name, (_, partitions, _, _) in TABLE.items():
-        made = topics[f"t.{name}"]
+        made = made_topics[f"t.{name}"]
         assert (made.name, made.num_partitions) == (f"t.{name}", partitions)
         policy = made.topic_configs["cleanup.policy"]
         assert policy == ("compact" if name == "registry" else "delete")
@@ -183,3 +188,26 @@ def test_what_has_no_exact_json_form_is_an_error_and_never_rounded(field):
 def test_a_moment_is_integer_milliseconds_and_never_a_type_with_a_unit_of_its_own(topic):
     assert not [c.name for c in topic.columns if pa.types.is_temporal(c.type)]
     assert {c.type for c in topic.columns if c.name in ("start_ms", "end_ms", "tick_ms")} <= {INT64}
+
+
+@pytest.mark.parametrize("refusals", [0, 2, 99])
+async def test_a_new_cluster_is_asked_for_group_offsets_until_it_can_answer(monkeypatch, refusals):
+    class Client:
+        asked = 0
+
+        async def list_consumer_group_offsets(self, group):
+            self.asked += 1
+            if self.asked <= refusals:
+                raise GroupCoordinatorNotAvailableError
+            return {TopicPartition("registry", 0): OffsetAndMetadata(7, group)}
+
+    client = Client()
+    monkeypatch.setattr(topics, "admin", lambda settings: contextlib.nullcontext(client))
+    monkeypatch.setattr(topics, "_COORDINATOR_WAITS_S", (0.0,) * 6)
+    if refusals == 99:
+        with pytest.raises(GroupCoordinatorNotAvailableError):
+            await topics.group_offsets(Settings(), "g")
+        assert client.asked == 7
+    else:
+        found = await topics.group_offsets(Settings(), "g")
+        assert found == {TopicPartition("registry", 0): (7, "g")}
