@@ -5,7 +5,8 @@ hour, or when the watermark has passed its end by the grace; every later change 
 again with a higher revision. The amount of the highest revision is what is owed: quantity x price,
 rounded once. A line is a correction once a reading replaced an earlier one or its price changed.
 Which revision numbers were written on the way depends on how the input was cut into batches; the
-highest one and its values do not.
+highest one and its values do not. A period whose tariff went away (an account moved to one that is
+not registered) waits for it: it is neither billed at another price nor forgotten.
 """
 
 from collections.abc import Iterable
@@ -39,12 +40,13 @@ class Period(msgspec.Struct, array_like=True):
     line_revision: int = 0
     price_micro_per_kwh: int = -1
     tariff_id: str = ""
+    currency: str = ""
 
 
 class Ledger(msgspec.Struct):
     """State of the settle agent."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     periods: dict[Key, Period] = {}
     pending: set[Key] = set()  # changed and without a line yet
@@ -82,15 +84,16 @@ class Ledger(msgspec.Struct):
             if priced is None or period.line_revision == 0:
                 continue
             tariff, price = priced
-            if (tariff.id, price) != (period.tariff_id, period.price_micro_per_kwh):
+            billed = (period.tariff_id, period.price_micro_per_kwh, period.currency)
+            if (tariff.id, price, tariff.currency) != billed:
                 period.ratings += 1
                 self.changed.add(key)
 
     def take(self, place: int, row: dict[str, Any], registry: RegistryView, emit: Emit) -> None:
         """Take in one row at `place` of the batch; says in `emit` what became of it."""
         self.watermark_ms = max(self.watermark_ms, row["received_ms"])
-        if row["unit"] != "mJ":
-            emit.accepted += 1  # only energy is priced
+        if row["unit"] != "mJ" or row["kind"] == "gauge":
+            emit.accepted += 1  # only amounts of energy are priced, not what a storage holds
             return
         start_ms = (row["end_ms"] - 1) // PERIOD_MS * PERIOD_MS
         if self._closed(start_ms):  # row by row: batch borders do not matter
@@ -136,7 +139,8 @@ class Ledger(msgspec.Struct):
         """The lines this batch brings forth, by key; forgets what is out of the window."""
         due = [k for k in self.changed if self.periods[k].line_revision or self._complete(k)]
         self.pending |= self.changed.difference(due)
-        aged = [k for k in self.pending if k[3] + PERIOD_MS + GRACE_MS <= self.watermark_ms]
+        late_ms = self.watermark_ms - PERIOD_MS - GRACE_MS
+        aged = [k for k in self.pending if k[3] <= late_ms and price_of(k, registry)]
         self.pending.difference_update(due, aged)
         self.changed = set()
         lines = [self._line(key, registry) for key in sorted({*due, *aged})]
@@ -151,13 +155,14 @@ class Ledger(msgspec.Struct):
         account_id, meter_id, register, start_ms = key
         period = self.periods[key]
         priced = price_of(key, registry)
-        assert priced is not None, "a row without a tariff is refused before it gets here"
+        assert priced is not None, "a period without a tariff waits"
         tariff, price = priced
         quantity_mj = sum(slot[2] for slot in period.slots.values())
         line_id = f"{RUN}/{account_id}/{meter_id}/{register}/{start_ms}"
         period.line_revision = sum(s[1] for s in period.slots.values()) + period.ratings
         corrected = period.line_revision > len(period.slots)
         period.tariff_id, period.price_micro_per_kwh = tariff.id, price
+        period.currency = tariff.currency
         return {
             "line_id": line_id,
             "run": RUN,
@@ -181,9 +186,8 @@ class Ledger(msgspec.Struct):
         }
 
     def _forget(self) -> None:
-        for key in [k for k in self.periods if self._closed(k[3])]:
+        for key in [k for k in self.periods if self._closed(k[3]) and k not in self.pending]:
             del self.periods[key]
-            self.pending.discard(key)
 
     def _closed(self, start_ms: int) -> bool:
         return start_ms + PERIOD_MS < self.watermark_ms - RETENTION_MS

@@ -9,8 +9,9 @@ from streams.settle import Ledger
 def step(ledger: Ledger, batch: Batch) -> Emit:
     """Take in metered intervals; emit the lines of the periods that are complete or corrected.
 
-    Only energy is priced: rows in other units are accepted and bring no line. Amounts are int64
-    micro-units of the tariff's currency, quantity x price rounded half even once a line.
+    Only amounts of energy are priced: gauges and other units are accepted and bring no line.
+    Amounts are int64 micro-units of the tariff's currency, quantity x price rounded half even
+    once a line.
     """
     emit = Emit()
     registry = ledger.advance(batch.registry)
