@@ -134,5 +134,5 @@ def test_the_most_that_is_admitted_fits_at_any_price_and_more_is_refused():
     ]
     assert line["quantity_mj"] == ENERGY_MAX_MJ
     assert line["amount_micro"] == round(Fraction(ENERGY_MAX_MJ * PRICE_MAX_MICRO_PER_KWH, KWH_MJ))
-    _, (less,) = settle(ledger, registry, [usage(1, 1, revision=2)])
-    assert less["quantity_mj"] == ENERGY_MAX_MJ - half + 1
+    _, (less,) = settle(ledger, registry, [usage(1, half - 1, revision=2)])
+    assert less["quantity_mj"] == ENERGY_MAX_MJ - 1

@@ -39,6 +39,15 @@ def test_a_revised_slot_gives_a_correction_that_is_what_one_bill_would_have_been
     assert bill([second, first]) == {first["line_id"]: once}
 
 
+def test_a_slot_that_comes_again_or_in_an_older_revision_changes_nothing():
+    ledger, registry = Ledger(), priced(1)
+    settle(ledger, registry, [an_hour(0, revision=2)])
+
+    emit, lines = settle(ledger, registry, [an_hour(0, revision=2), an_hour(0, 5, revision=1)])
+
+    assert (emit.accepted, emit.duplicate, emit.superseded, lines) == (0, 1, 1, [])
+
+
 def test_an_incomplete_hour_is_billed_after_the_grace_and_late_usage_bills_it_again():
     ledger, registry, due_ms = Ledger(), priced(1), T0 + HOUR_MS + GRACE_MS
 
