@@ -2,6 +2,8 @@
 
 from schemas.topic import BINARY, INT32, INT64, SYMBOL, TEXT, Column, Topic
 
+ORIGINAL_MAX_BYTES = 8 << 20  # of a dead letter: it must fit one record
+
 DEAD_LETTER = Topic(
     "dead-letter",
     "Refused rows: reason, field, where they came from, and the bytes as received.",
@@ -49,3 +51,12 @@ REASONS: dict[str, str] = {
     "bad_input": "a kernel refused the row",
     "step_failed": "the agent's step raised on this batch",
 }
+
+
+def cut_original(message: str, original: bytes) -> tuple[str, bytes]:
+    """Message and original bytes of a dead letter; bytes too large for a record are cut, and the
+    message says so."""
+    size = len(original)
+    if size > ORIGINAL_MAX_BYTES:
+        message += f". The first {ORIGINAL_MAX_BYTES} of {size} bytes; the source has them all"
+    return message, original[:ORIGINAL_MAX_BYTES]

@@ -12,6 +12,7 @@ from schemas.delivery import out_topic
 from schemas.jsonform import to_json, to_rows
 from schemas.registry import Condition, Contract
 from streams.agent import Batch, Delivery
+from streams.fit import fitting, own_symbols
 
 _COMPARE = {
     "eq": pc.equal,
@@ -74,15 +75,22 @@ def _messages(contract: Contract, batch: Batch, granted: pa.RecordBatch) -> list
     topic, columns = out_topic(contract.id), granted.select(list(contract.columns))
     event_type = batch.topic.event_type
     if contract.format == "arrow":
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, columns.schema.remove_metadata()) as writer:
-            writer.write_batch(columns.replace_schema_metadata(None))
-        return [Delivery(topic, None, bytes(sink.getvalue()), ARROW, event_type)]
+        plain = own_symbols(columns.replace_schema_metadata(None))
+        return [
+            Delivery(topic, None, value, ARROW, event_type) for value in fitting(plain, _stream)
+        ]
     keys = to_rows(granted.select([k for k in batch.topic.key if k in contract.columns]))
     return [
         Delivery(topic, _key(key), to_json(row), JSON, event_type)
         for key, row in zip(keys, to_rows(columns), strict=True)
     ]
+
+
+def _stream(rows: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_batch(rows)
+    return bytes(sink.getvalue())
 
 
 def _key(key: dict[str, Any]) -> bytes:

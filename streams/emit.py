@@ -1,15 +1,18 @@
 """From a step's Emit to Kafka records: partitions, deterministic ids, dead letters."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas import DEAD_LETTER, Topic, partition_of
 from schemas.codec import ARROW, JSON, REGISTRY_OFFSET, Headers, encode, event_headers
+from schemas.deadletter import cut_original
 from schemas.jsonform import to_json, to_rows
 from schemas.registry import Domain
 from streams.agent import Batch, Delivery, Emit, Refused, Stage
+from streams.fit import fitting
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,11 @@ def records_of(stage: Stage, batch: Batch, emit: Emit) -> list[Record]:
         outputs.append((DEAD_LETTER, dead_letters(stage, batch, emit.refused)))
     for topic, rows in outputs:
         for partition, part in _split(topic, rows, batch):
-            number = len(records)
-            headers = event_headers(topic.event_type, f"{place}/{number}", source, ARROW)
-            headers.append((REGISTRY_OFFSET, str(batch.registry_offset).encode()))
-            records.append(Record(topic.name, partition, None, encode(topic, part), headers))
+            for value in fitting(part, partial(encode, topic)):
+                event_id = f"{place}/{len(records)}"
+                headers = event_headers(topic.event_type, event_id, source, ARROW)
+                headers.append((REGISTRY_OFFSET, str(batch.registry_offset).encode()))
+                records.append(Record(topic.name, partition, None, value, headers))
     for delivery in emit.deliveries:
         event_id = f"{place}/{len(records)}"
         records.append(_delivered(delivery, event_id, source))
@@ -100,6 +104,7 @@ def dead_message(
     stage: Stage, batch: Batch, reason: str, message: str, original: bytes
 ) -> pa.RecordBatch:
     """One dead letter for a whole message that could not be read or applied."""
+    message, original = cut_original(message, original)
     return DEAD_LETTER.rows(
         [
             {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas import DEAD_LETTER, FieldError, Topic, partition_of
+from schemas.deadletter import cut_original
 from schemas.market import MARKET, TICK
 from schemas.registry import Domain
 from schemas.telemetry import READINGS, TELEMETRY_IN
@@ -18,7 +19,6 @@ from streams.ingest.fields import TEXT_MAX
 from streams.registry import RegistryView
 
 UNREGISTERED = ("unknown_meter", "unknown_domain")
-ORIGINAL_MAX_BYTES = 8 << 20  # of a dead letter: it must fit one record
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,7 @@ def tick_row(domain: Domain, tick_ms: int, source: Source, registry_offset: int)
 
 def dead_row(source: Source, refused: Refusal) -> Row:
     """The dead letter of one refused event; one too large for a record is cut and says so."""
-    message, size = refused.message, len(refused.original)
-    if size > ORIGINAL_MAX_BYTES:
-        message += f". The first {ORIGINAL_MAX_BYTES} of {size} bytes; the source has them all"
+    message, original = cut_original(refused.message, refused.original)
     fields = {
         "agent": "ingest",
         "reason": refused.reason,
@@ -127,6 +125,6 @@ def dead_row(source: Source, refused: Refusal) -> Row:
         "received_ms": source.received_ms,
         "content_type": refused.content_type[:TEXT_MAX],
         "event_source": refused.source[: TEXT_MAX + 1] or None,  # one more than is admitted
-        "original": refused.original[:ORIGINAL_MAX_BYTES],
+        "original": original,
     }
     return Row(DEAD_LETTER, source.partition % DEAD_LETTER.partitions, fields)

@@ -6,11 +6,10 @@ from typing import Any
 
 from schemas import Topic
 from schemas.codec import ARROW, REGISTRY_OFFSET, encode, event_headers
-from streams.client import MAX_MESSAGE_BYTES
 from streams.emit import Record
+from streams.fit import RECORD_MAX_BYTES as _RECORD_MAX_BYTES
 
 _PLACE = ("source_topic", "source_partition", "source_offset", "source_row")
-_RECORD_MAX_BYTES = MAX_MESSAGE_BYTES - (1 << 20)  # headers and Kafka's own bytes come on top
 
 
 @dataclass(slots=True)

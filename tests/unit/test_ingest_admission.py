@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from schemas import DEAD_LETTER, READINGS, REASONS, TELEMETRY_IN
 from schemas.codec import ARROW, CLOUDEVENT, JSON, NDJSON, encode, header_map
+from schemas.deadletter import ORIGINAL_MAX_BYTES
 from schemas.registry import Meter
 from streams.dlq import Letter, replay_headers
-from streams.ingest.admission import ORIGINAL_MAX_BYTES, admit, dead_row
+from streams.ingest.admission import admit, dead_row
 from tests.unit.ingest_cases import (
     CASES,
     END,

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from schemas import DEAD_LETTER, READINGS, partition_of
 from schemas.codec import ARROW, decode, header_map
+from schemas.deadletter import ORIGINAL_MAX_BYTES
 from schemas.registry import Meter, Site
 from streams.client import MAX_MESSAGE_BYTES
 from streams.ingest import pack
-from streams.ingest.admission import ORIGINAL_MAX_BYTES, admit, dead_row
+from streams.ingest.admission import admit, dead_row
 from streams.ingest.events import Refusal
 from streams.ingest.pack import Packer
 from streams.registry import Registry
