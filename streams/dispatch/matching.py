@@ -2,7 +2,8 @@
 
 Slots are the tick's steps. What runs already has its resources set aside. A job that starts in
 slot 0 is carried out; a later start is a plan, and the job is matched again at the next tick. A
-rejection that time can mend (no room, site down, too dear) leaves the job waiting.
+rejected job waits too: room, power, prices, sites and paths may be others at the next tick. Only a
+deadline that cannot be met and a bad row are final.
 """
 
 from dataclasses import dataclass
@@ -30,10 +31,11 @@ from streams.dispatch.state import Market, Row, Running
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
-WAITING_MAX_MS = 7 * 86_400_000  # a job without a deadline waits so long after its release
-MENDABLE = (Reason.REJECTED_CAPACITY, Reason.REJECTED_SITE_DOWN, Reason.REJECTED_COST)
+WAITING_MAX_MS = 7 * 86_400_000  # a job waits so long after its release and its receipt
+FINAL = (Reason.REJECTED_DEADLINE, Reason.BAD_INPUT)
 _POWER, _GREEN = RESOURCES.index("power_w"), RESOURCES.index("green_w")
 _W_PER_MW = 1_000_000
+_POWER_MAX_MW = 1e12  # what has no limit is offered as this
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,8 @@ class Matched:
 
 def match_tick(market: Market, domain: Domain, tick_ms: int, headroom: Headroom) -> Matched:
     """Match what waits and may start within the horizon."""
-    horizon_ms = tick_ms + domain.steps * domain.tick_ms
-    jobs = [job for _, job in sorted(market.jobs.items()) if job.get("start_ms", 0) < horizon_ms]
+    last_ms = tick_ms + (domain.steps - 1) * domain.tick_ms
+    jobs = [job for _, job in sorted(market.jobs.items()) if job.get("start_ms", 0) <= last_ms]
     sites = market.of("offer")
     region_of = {region: i for i, region in enumerate(headroom.regions)}
     site_of = {site["id"]: i for i, site in enumerate(sites)}
@@ -135,10 +137,10 @@ def _sites(
         r = region_of.get(site["region"])
         share = site["power_w"] / max(1, offered[site["region"]])
         if r is not None:
-            limit = np.floor(headroom.power_mw[r] * share * _W_PER_MW).astype(np.int64)
-            capacity[m, :, _POWER] = np.minimum(site["power_w"], np.maximum(limit, 0))
-            green = np.floor(headroom.green_mw[r] * share * _W_PER_MW).astype(np.int64)
-            capacity[m, :, _GREEN] = np.maximum(green, 0)
+            capacity[m, :, _POWER] = np.minimum(
+                site["power_w"], _watts(headroom.power_mw[r], share)
+            )
+            capacity[m, :, _GREEN] = _watts(headroom.green_mw[r], share)
     _set_aside(market.running, domain, tick_ms, {s["id"]: m for m, s in enumerate(sites)}, capacity)
     return Sites.of(
         [site["id"] for site in sites],
@@ -147,8 +149,17 @@ def _sites(
         hub=[region_of.get(site["region"], 0) for site in sites],
         pue_ppm=[site.get("pue_ppm", PPM) for site in sites],
         classes=[_mask(site.get("classes", "|".join(CLASSES))) for site in sites],
-        up=[not market.is_down(site["id"], tick_ms) for site in sites],
+        up=[
+            site["region"] in region_of and not market.is_down(site["id"], tick_ms)
+            for site in sites
+        ],
     )
+
+
+def _watts(power_mw: F64, share: float) -> I64:
+    """A site's share of a region's power, whole watts, never more than there is."""
+    watts = np.floor(np.clip(power_mw, 0.0, _POWER_MAX_MW) * share * _W_PER_MW)
+    return watts.astype(np.int64)
 
 
 def _mask(classes: str) -> int:

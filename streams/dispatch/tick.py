@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from kernels.balance import Dispatch
+from kernels.balance import Dispatch, Status
 from kernels.match import ANY, Reason
 from schemas import ALERTS, DISPATCH, PLACEMENTS, PRICES, SIGNALS, Topic
 from schemas.registry import Domain
 from streams.dispatch import decisions
 from streams.dispatch.balancing import F64, Inputs, inputs_of, solve
 from streams.dispatch.matching import (
-    MENDABLE,
+    FINAL,
     WAITING_MAX_MS,
     Headroom,
     Matched,
@@ -50,14 +50,18 @@ def decide(market: Market, domain: Domain, tick_ms: int) -> dict[Topic, list[dic
 
 
 def headroom_of(inputs: Inputs, plan: Dispatch) -> Headroom:
-    """What the grid could still give to compute, region by region, and at what price."""
+    """What the grid could still give to compute, region by region, and at what price.
+
+    A region that the balance refused has no price, and gives nothing.
+    """
     load_mw, green_mw = inputs.series("load_mw"), inputs.series("ren_avail_mw")
     units_mw = np.array([[sum(u["cap_mw"] for u in units)] for units in inputs.supplies])
     reach_mw = green_mw + inputs.series("import_max_mw") + units_mw
+    sound = np.array([[Status.BAD_INPUT not in flags] for flags in plan.status])
     return Headroom(
         inputs.regions,
-        np.maximum(reach_mw - load_mw, 0.0),
-        np.maximum(green_mw - load_mw, 0.0),
+        np.where(sound, np.maximum(reach_mw - load_mw, 0.0), 0.0),
+        np.where(sound, np.maximum(green_mw - load_mw, 0.0), 0.0),
         plan.bus_price,
         plan.ci_marginal,
     )
@@ -112,9 +116,8 @@ def _carry_out(
         del market.jobs[run.job_id]
     for i, job in enumerate(matched.jobs):
         reason = Reason(matched.plan.reason[i])
-        waited_ms = tick.tick_ms - job.get("start_ms", tick.tick_ms)
-        final = reason != Reason.PLACED and reason not in MENDABLE
-        if final or (reason in MENDABLE and waited_ms > WAITING_MAX_MS):
+        waited_ms = tick.tick_ms - max(job.get("start_ms", 0), job["received_ms"])
+        if reason in FINAL or (reason != Reason.PLACED and waited_ms > WAITING_MAX_MS):
             market.decided[job["id"]] = tick.tick_ms
             del market.jobs[job["id"]]
     market.last_tick_ms = tick.tick_ms
