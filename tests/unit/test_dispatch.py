@@ -210,10 +210,11 @@ def test_storage_is_charged_where_wind_is_left_and_holds_it_until_the_next_tick(
 
 def test_flexible_load_is_served_in_its_cheapest_hour_and_only_once():
     wish = {"kind": "request", "id": "q", "region": "north", "energy_mwh": 0.5}
-    wish |= {"power_max_mw": 1.0, "start_ms": T0, "end_ms": T0 + 2 * HOUR_MS}
+    wish |= {"power_max_mw": 1.0, "start_ms": T0, "end_ms": T0 + 4 * HOUR_MS}
+    prices = [region("north", price, hour) for hour, price in enumerate((100, 50, 80))]
     town = Town()
 
-    first = town.send(region("north", 100), region("north", 50, hour=1), GRID[1], wish, tick())
+    first = town.send(*prices, GRID[1], wish, tick())
     second = town.send(tick(1))
     third = town.send(tick(2))
 
@@ -222,4 +223,4 @@ def test_flexible_load_is_served_in_its_cheapest_hour_and_only_once():
         for rows in (first, second, third)
     ]
     assert flexible == [[0, MWH_MJ // 2], [MWH_MJ // 2, 0], [0, 0]]
-    assert at(first, "signals", **NORTH)[0]["flex_deadline_ms"] == T0 + 2 * HOUR_MS
+    assert at(first, "signals", **NORTH)[0]["flex_deadline_ms"] == T0 + 4 * HOUR_MS
