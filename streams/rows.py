@@ -55,8 +55,11 @@ def _delivered(name: str, value: bytes | None, headers: Mapping[str, str]) -> li
         return [_object(name, value)]
     try:
         with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
-            return [row for batch in reader for row in to_rows(batch)]
-    except (pa.ArrowInvalid, OSError) as error:
+            batches = list(reader)
+        for batch in batches:
+            batch.validate(full=True)
+        return [row for batch in batches for row in to_rows(batch)]
+    except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         raise DecodeError(f"{name}: not a readable Arrow batch: {error}") from None
 
 
