@@ -7,12 +7,13 @@ micro-units: they become MWh and currency only where they are printed.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from schemas import DISPATCH, PLACEMENTS, REGISTRY, SETTLEMENT
+from schemas import DISPATCH, PLACEMENTS, REGISTRY, SETTLEMENT, RegistryError
 from schemas.delivery import out_topic
 from schemas.registry import Contract, parse_entry
 from streams import dlq
@@ -228,8 +229,7 @@ async def identities(settings: Settings) -> dict[str, dict[str, int]]:
 
 async def _bill(settings: Settings) -> Bill | None:
     """The bill of the first account whose lines are delivered under contract."""
-    entries = [parse_entry(orjson.dumps(row)) async for row in read_rows(settings, REGISTRY.name)]
-    named = billed_contract(entry for entry in entries if isinstance(entry, Contract))
+    named = billed_contract(await registered_contracts(settings))
     if named is None:
         return None
     contract_id, account_id = named
@@ -237,6 +237,20 @@ async def _bill(settings: Settings) -> Bill | None:
     total.contract = out_topic(contract_id)
     total.delivered_micro = await delivered_micro(settings, total.contract)
     return total
+
+
+async def registered_contracts(settings: Settings) -> list[Contract]:
+    """The last contract of each registry key; what is no entry is left out, as agents do."""
+    known: dict[bytes, Contract] = {}
+    async for record in read_all(settings, settings.topic(REGISTRY.name)):
+        known.pop(record.key, None)
+        if record.value is None:
+            continue
+        with suppress(RegistryError):
+            entry = parse_entry(record.value)
+            if isinstance(entry, Contract):
+                known[record.key] = entry
+    return list(known.values())
 
 
 async def delivered_micro(settings: Settings, name: str) -> int | None:

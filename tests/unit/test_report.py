@@ -1,12 +1,15 @@
 """The closing report's figures, from rows alone."""
 
+import json
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from schemas.registry import Condition, Contract
+from schemas.registry import Condition, Contract, Site, format_entry
 from streams import report
 from streams.report import Report
+from streams.settings import Settings
 
 
 def dispatched(region, tick_ms, step_index=0, gap_rel=0.0, **energies):
@@ -164,3 +167,66 @@ def test_the_json_form_has_no_infinity():
     gaps = a_report(worst_gap_rel={"balance": math.inf, "match": 0.1}).as_json()["worst_gap_rel"]
 
     assert gaps == {"balance": None, "match": 0.1}
+
+
+def test_the_json_form_of_a_bill_is_whole_integers_by_price():
+    bill = report.bill_of("tenant", [line("y", 1, 2**60 + 1, price=7), line("x", 1, 5, price=3)])
+
+    found = json.loads(json.dumps(a_report(bill=bill).as_json()))["bill"]
+
+    assert found["amount_micro"] == 2**60 + 6
+    assert [(p["price"], p["amount_micro"]) for p in found["by_price_micro_per_kwh"]] == [
+        (3, 5),
+        (7, 2**60 + 1),
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(0.0, 0.0), (4.0, 2.5)])
+def test_the_rate_of_a_run_that_took_no_time_is_not_a_division_by_zero(seconds, rate):
+    assert a_report(readings=10, seconds=seconds).rows_per_s == rate
+
+
+@pytest.fixture
+def topic(monkeypatch):
+    """Fills the one topic that is read: (key, value) a record."""
+
+    def fill(*records):
+        async def read_all(settings, name):
+            for key, value in records:
+                yield SimpleNamespace(key=key, value=value)
+
+        async def partitions_of(settings, names):
+            return {name: {0} for name in names} if records else {}
+
+        monkeypatch.setattr(report, "read_all", read_all)
+        monkeypatch.setattr(report, "partitions_of", partitions_of)
+
+    return fill
+
+
+async def test_a_bad_registry_record_does_not_keep_the_report_from_the_others(topic):
+    kept, gone = contract("kept"), contract("gone")
+    topic(
+        (b"1", format_entry(contract("old"))),
+        (b"2", format_entry(gone)),
+        (b"3", b"no json"),
+        (b"4", b'{"kind":"contract","id":"c"}'),
+        (b"1", format_entry(kept)),
+        (b"2", None),
+        (b"5", format_entry(Site(id="s", hub_id="h"))),
+    )
+
+    assert await report.registered_contracts(Settings()) == [kept]
+
+
+async def test_the_subscribers_sum_is_of_the_highest_revision_of_each_line(topic):
+    lines = [line("x", 2, 5), line("x", 1, 4), line("y", 1, 2**60)]
+    topic(*((b"", json.dumps(row).encode()) for row in lines))
+
+    assert await report.delivered_micro(Settings(), "out.bill") == 2**60 + 5
+
+
+async def test_a_contract_whose_topic_does_not_exist_delivers_nothing_yet(topic):
+    topic()
+
+    assert await report.delivered_micro(Settings(), "out.bill") is None
