@@ -93,6 +93,17 @@ def test_text_that_is_not_utf8_in_a_delivery_is_an_error_and_no_crash():
         rows_of("out.c", value, IN_ARROW)
 
 
+def test_a_text_that_reaches_beyond_its_bytes_is_an_error():
+    value = stream({"meter_id": "mm"})
+    offsets = b"\0\0\0\0\2\0\0\0"  # Arrow's: the text is bytes 0 to 2
+    assert offsets in value
+
+    broken = value[::-1].replace(offsets[::-1], b"\0\0\0\x06\0\0\0\0", 1)[::-1]
+
+    with pytest.raises(DecodeError, match=r"out\.c"):
+        rows_of("out.c", broken, IN_ARROW)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_broken_bytes_of_a_delivery_are_rows_or_a_clear_error(data):
