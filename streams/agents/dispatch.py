@@ -8,14 +8,14 @@ from schemas import ALERTS, DISPATCH, MARKET, PLACEMENTS, PRICES, SIGNALS
 from schemas.market import TICK
 from schemas.registry import Domain
 from streams.agent import Batch, Emit, Output, Refused, agent
-from streams.dispatch.state import Market
+from streams.dispatch.state import Markets
 from streams.dispatch.tick import decide
 
 OUTPUTS = (DISPATCH, PLACEMENTS, PRICES, SIGNALS, ALERTS)
 
 
-@agent("dispatch", source=MARKET, outputs=OUTPUTS, state=Market)
-def step(market: Market, batch: Batch) -> Emit:
+@agent("dispatch", source=MARKET, outputs=OUTPUTS, state=Markets)
+def step(markets: Markets, batch: Batch) -> Emit:
     """Take in the rows in order; at each tick emit the decisions of its horizon."""
     emit = Emit()
     for place, row in enumerate(batch.rows.to_pylist()):
@@ -23,7 +23,9 @@ def step(market: Market, batch: Batch) -> Emit:
         if domain is None:
             message = f"domain {row['domain']!r} is not registered. register it"
             emit.refused.append(Refused(place, "unknown_domain", "domain", message))
-        elif market.known(row) or (row["kind"] != TICK and not market.take(row)):
+            continue
+        market = markets.of(domain.id)
+        if market.known(row) or (row["kind"] != TICK and not market.take(row)):
             emit.duplicate += 1
         else:
             emit.accepted += 1

@@ -1,4 +1,4 @@
-"""What is known of one scheduling domain: the state of the dispatch agent.
+"""What is known of each scheduling domain: the state of the dispatch agent.
 
 Rows of `market` are taken in as they come; a later row for the same thing replaces the earlier. A
 row comes again after a crash of the bridge: rows up to the last place seen of their source
@@ -28,9 +28,7 @@ class Running(msgspec.Struct, array_like=True):
 
 
 class Market(msgspec.Struct):
-    """State of one domain (one partition of `market`)."""
-
-    VERSION: ClassVar[int] = 1
+    """What is known of one domain."""
 
     seen: dict[str, tuple[int, int]] = {}  # partition of market.in -> last (offset, row)
     regions: dict[str, dict[int, Row]] = {}  # region -> start_ms -> row
@@ -41,13 +39,6 @@ class Market(msgspec.Struct):
     decided: dict[str, int] = {}  # job ids placed or rejected for good -> when
     alerts: dict[str, int] = {}  # kind/id -> raised_ms
     last_tick_ms: int = -1
-
-    def dump(self) -> bytes:
-        return msgspec.msgpack.encode(self)
-
-    @classmethod
-    def load(cls, dumped: bytes) -> Self:
-        return msgspec.msgpack.decode(dumped, type=cls)
 
     def known(self, row: Row) -> bool:
         """Whether the row came before; remembers its place."""
@@ -106,3 +97,22 @@ class Market(msgspec.Struct):
         self.running = [job for job in self.running if job.end_ms > before_ms]
         for job_id in [i for i, at in self.decided.items() if at < before_ms - MEMORY_MS]:
             del self.decided[job_id]
+
+
+class Markets(msgspec.Struct):
+    """State of one partition of `market`: one domain, or several apart where they share it."""
+
+    VERSION: ClassVar[int] = 2
+
+    domains: dict[str, Market] = {}
+
+    def dump(self) -> bytes:
+        return msgspec.msgpack.encode(self.domains)
+
+    @classmethod
+    def load(cls, dumped: bytes) -> Self:
+        return cls(msgspec.msgpack.decode(dumped, type=dict[str, Market]))
+
+    def of(self, domain_id: str) -> Market:
+        """The domain's market, empty at first."""
+        return self.domains.setdefault(domain_id, Market())

@@ -10,7 +10,7 @@ import streams.agents  # noqa: F401  (registers the stages)
 from schemas import MARKET
 from schemas.registry import Domain
 from streams.agent import STAGES, Batch
-from streams.dispatch.state import Market
+from streams.dispatch.state import Markets
 from streams.registry import Registry
 
 HOUR_MS = 3_600_000
@@ -66,7 +66,7 @@ class Town:
     """The domain's market so far; rows get their places in market.in as they are sent."""
 
     def __init__(self, steps=2, **domain):
-        self.market, self.sent = Market(), 0
+        self.markets, self.sent = Markets(), 0
         self.registry = Registry()
         self.registry.put(Domain(id="town", partition=0, steps=steps, **domain), 0)
 
@@ -84,7 +84,7 @@ class Town:
         """The emit of one batch of placed rows."""
         view = self.registry.at(0)
         emit = STAGES["dispatch.market"].step(
-            self.market, Batch(MARKET, 0, 0, MARKET.rows(rows), view, 0)
+            self.markets, Batch(MARKET, 0, 0, MARKET.rows(rows), view, 0)
         )
         terms = emit.accepted + emit.duplicate + emit.superseded + len(emit.refused)
         assert terms == len(rows)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.registry import Domain
 from streams.dispatch.matching import WAITING_MAX_MS
-from streams.dispatch.state import MEMORY_MS, Market
+from streams.dispatch.state import MEMORY_MS, Markets
 from tests.unit.dispatch_cases import (
     GRID,
     HOUR_MS,
@@ -170,16 +171,32 @@ def test_a_row_of_an_unregistered_domain_is_refused_alone():
     assert outcome(by_topic([emit]))["j"][0] == "placed"
 
 
+def test_two_domains_of_one_partition_do_not_see_each_other():
+    town, alone = Town(), Town()
+    town.registry.put(Domain(id="village", partition=0, steps=1), 0)
+    other = region("north", 7, import_max_mw=0.0, load_mw=0.0), tick(9)
+
+    rows = town.placed(*GRID, *SITES, job("j"))
+    rows += [row | {"domain": "village"} for row in town.placed(*other, job("j"))]
+    found = by_topic([town.apply([*rows, *town.placed(tick(0))])])
+
+    mine = {name: [r for r in rows if r["domain"] == "town"] for name, rows in found.items()}
+    expected = alone.send(*GRID, *SITES, job("j"), tick(0))
+    assert {name: rows for name, rows in mine.items() if rows} == expected
+    assert {row["tick_ms"] for row in found["dispatch"]} == {T0, T0 + 9 * HOUR_MS}
+
+
 def test_what_is_past_is_forgotten():
     town = Town(steps=1)
     sizes = []
     for hour in range(60):
         rows = [region("north", 100, hour=hour, hours=1), outage("n1", hour), job(f"j{hour}")]
         town.send(*rows, *SITES, tick(hour))
-        sizes.append(len(town.market.regions["north"]) + len(town.market.running))
+        market = town.markets.of("town")
+        sizes.append(len(market.regions["north"]) + len(market.running))
 
     assert max(sizes[30:]) == max(sizes[:30]) <= 6
-    assert len(town.market.of("outage")) == 1
+    assert len(market.of("outage")) == 1
 
 
 NEWS = [
@@ -212,10 +229,10 @@ def test_any_cut_with_restarts_and_repeats_gives_the_same_rows(cuts):
     rows, emits = town.placed(*NEWS), []
     cuts = sorted(cuts)
     for i, j in zip([0, *cuts], [*cuts, len(rows)], strict=True):
-        town.market = Market.load(town.market.dump())
+        town.markets = Markets.load(town.markets.dump())
         emits.append(town.apply(rows[i:j]))
         assert not town.apply(rows[i:j]).outputs, "the same rows again"
 
     assert by_topic(emits) == expected
-    assert town.market.dump() == expected_town.market.dump()
+    assert town.markets.dump() == expected_town.markets.dump()
     assert {row["state"] for row in expected["placements"]} >= {"placed", "rejected"}
