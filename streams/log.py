@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from schemas.errors import ConfigError
 from streams.settings import Settings
 
 _LIBRARIES = ("faust", "aiokafka", "mode", "kafka")
@@ -15,8 +16,16 @@ _MASK = "**********"
 
 
 def configure(settings: Settings, **bound: Any) -> None:
-    """Set up this process's logging; `bound` (e.g. agent=...) goes on every line."""
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    """Set up this process's logging; `bound` (e.g. agent=...) goes on every line.
+
+    Raises ConfigError on a level that is not known.
+    """
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper())
+    if level is None:
+        raise ConfigError(
+            f"no log level {settings.log_level!r}",
+            "set GRIDLOOM_LOG_LEVEL to debug, info, warning or error",
+        )
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

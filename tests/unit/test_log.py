@@ -7,6 +7,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
+from schemas.errors import ConfigError
 from streams.log import configure, log
 from streams.settings import Settings
 
@@ -127,3 +128,8 @@ def test_without_a_password_nothing_is_masked(capsys):
     log("x").info("ready", text="as it is")
 
     assert json.loads(capsys.readouterr().err)["text"] == "as it is"
+
+
+def test_an_unknown_level_is_refused_by_its_value_and_the_name_of_the_setting():
+    with pytest.raises(ConfigError, match=r"(?s)'loud'.*GRIDLOOM_LOG_LEVEL"):
+        configure(given(log_level="loud"))
