@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
+import orjson
 from aiokafka.errors import KafkaTimeoutError
 
 from tests.sim.stage import STAGE
