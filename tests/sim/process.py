@@ -48,6 +48,10 @@ class SimRunner(StageRunner):
     def _measure(self, *_: Any) -> None:
         pass
 
+    def _count_lost(self, tp: TP, work: Any, first: int) -> None:
+        super()._count_lost(tp, work, first)
+        self.app.alarms.add(tp.partition)
+
     def _saved(self, tp: TP, work: Any, size: int, took_s: float) -> None:
         work.saved_offset, work.borrowed = work.cut.offset, False
 
@@ -82,6 +86,7 @@ class Process:
         self.rebalancing = False
         self.position: dict[TP, int] = {}
         self.early_acks: list[tuple[int, int]] = []  # acknowledged before they were saved
+        self.alarms: set[int] = set()  # partitions of which it has reported a loss
         self._sent: dict[TP, deque[int]] = {}
         self._acked: dict[TP, set[int]] = {}
         self._joined = -1
@@ -121,7 +126,7 @@ class Process:
             await self.gate.wait()
             ready = [tp for tp in sorted(self.position) if self._next(tp) is not None]
             if not ready:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.06)
                 continue
             tp = self.random.choice(ready)
             for message in self._fetch(tp):
