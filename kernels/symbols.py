@@ -7,6 +7,7 @@ in _core.pyx; GRIDLOOM_PURE=1 chooses the plain one.
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -94,7 +95,7 @@ class Symbols:
         places, used = self._texts.first_use(codes)
         offsets, data = map(pa.py_buffer, self._texts.texts(used))
         texts = pa.StringArray.from_buffers(len(used), offsets, data)
-        return pa.DictionaryArray.from_arrays(pa.array(places), texts)
+        return pa.DictionaryArray.from_arrays(pa.array(places), texts, safe=False)
 
     def compact(self, rows: npt.NDArray[Any], columns: Sequence[str]) -> list[str]:
         """The texts that `rows` use in `columns`, in order of first use; recodes `rows` in place.
@@ -118,7 +119,12 @@ def fixed_codes(column: pa.DictionaryArray, names: Sequence[str]) -> npt.NDArray
 def fixed_array(codes: npt.NDArray[np.uint8], names: Sequence[str]) -> pa.DictionaryArray:
     """Positions in a fixed list as a dictionary column."""
     indices = pa.array(codes.astype(np.int32))
-    return pa.DictionaryArray.from_arrays(indices, pa.array(list(names), pa.string()))
+    return pa.DictionaryArray.from_arrays(indices, _listed(tuple(names)), safe=False)
+
+
+@cache
+def _listed(names: tuple[str, ...]) -> pa.StringArray:
+    return pa.array(names, pa.string())
 
 
 UNLISTED = 255
