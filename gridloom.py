@@ -19,6 +19,7 @@ from schemas.registry import AnyEntry, format_entry, parse_entry
 from schemas.units import energy_mj, to_base
 from streams.agent import STAGES, Batch, Delivery, Emit, Output, Refused, agent
 from streams.broker import Broker
+from streams.downstream import Change, Downstream
 from streams.feeds import Feed, open_feed
 from streams.feeds.player import play
 from streams.settings import Settings, settings
@@ -31,9 +32,11 @@ __all__ = [
     "AnyEntry",
     "Batch",
     "Broker",
+    "Change",
     "Column",
     "Delivery",
     "Dispatch",
+    "Downstream",
     "Emit",
     "Feed",
     "GridloomError",

@@ -1,10 +1,14 @@
 """Symbols: texts (meters, registers, sources, places) as small integers inside a kernel's state.
 
 Every text of a state has one code, whichever column it is in. A batch's dictionaries are mapped
-once, so that the loops over rows see integers alone.
+once, so that the loops over rows see integers alone. `Texts` is the table, plain here and compiled
+in _core.pyx; GRIDLOOM_PURE=1 chooses the plain one.
 """
 
+import os
 from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,11 +18,11 @@ import pyarrow as pa
 Codes = npt.NDArray[np.int32]
 
 
-class Symbols:
-    """Texts by code; a code never changes while the table lives."""
+class Texts:
+    """Texts by code, the plain twin of _core.Texts: dicts and lists."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self.names: list[str] = list(names)
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = list(names)
         self._codes = {name: code for code, name in enumerate(self.names)}
 
     def code(self, name: str) -> int:
@@ -29,38 +33,79 @@ class Symbols:
             self.names.append(name)
         return code
 
+    def codes(self, offsets: Codes, data: npt.NDArray[np.uint8]) -> Codes:
+        """Codes of the texts data[offsets[i]:offsets[i + 1]], utf-8."""
+        text, ends = data.tobytes(), offsets.tolist()
+        return np.array([self.code(text[at:end].decode()) for at, end in pairwise(ends)], np.int32)
+
+    def first_use(self, codes: Codes) -> tuple[Codes, Codes]:
+        """(place of each code in `used`, used): the codes that occur, in order of first use."""
+        place: dict[int, int] = {}
+        places = [place.setdefault(code, len(place)) for code in codes.tolist()]
+        return np.array(places, np.int32), np.array(list(place), np.int32)
+
+    def texts(self, codes: Codes) -> tuple[Codes, npt.NDArray[np.uint8]]:
+        """(offsets, data) of these codes' texts, as Arrow lays them out."""
+        texts = [self.names[code].encode() for code in codes.tolist()]
+        offsets = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+        return offsets, np.frombuffer(b"".join(texts), np.uint8)
+
+
+def _texts(names: Iterable[str]) -> Texts:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return Texts(names)
+    from kernels._core import Texts as Compiled
+
+    compiled: Texts = Compiled(list(names))
+    return compiled
+
+
+class Symbols:
+    """Texts by code; a code never changes while the table lives."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._texts = _texts(names)
+
+    @property
+    def names(self) -> list[str]:
+        """Every text by code; the list grows with the table."""
+        return self._texts.names
+
+    def code(self, name: str) -> int:
+        """The code of a text; a new text takes the next one."""
+        return self._texts.code(name)
+
     def encode(self, column: pa.DictionaryArray) -> Codes:
-        """Codes of a dictionary column."""
-        texts = column.dictionary.to_pylist()
-        known = self._codes.get
-        codes = np.array([known(text, -1) for text in texts], np.int32)
-        for place in np.nonzero(codes < 0)[0].tolist():
-            codes[place] = self.code(texts[place])
-        return codes[column.indices.to_numpy(zero_copy_only=False)] if texts else _NO_CODES
+        """Codes of a dictionary column without nulls."""
+        texts = column.dictionary
+        if not len(texts):
+            return _NO_CODES
+        assert not texts.null_count, "a text of a column is null"
+        _, offsets, data = texts.buffers()
+        ends = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
+        codes = self._texts.codes(ends, np.frombuffer(data or b"", np.uint8))
+        used: Codes = codes[column.indices.to_numpy(zero_copy_only=False)]
+        return used
 
     def array(self, codes: Codes) -> pa.DictionaryArray:
         """Codes as a dictionary column that holds the texts in use, in order of first use.
 
         Equal texts give equal bytes, whatever codes a restart gave them.
         """
-        used = pa.array(codes).dictionary_encode()
-        texts = [self.names[code] for code in used.dictionary.to_pylist()]
-        return pa.DictionaryArray.from_arrays(used.indices, pa.array(texts, pa.string()))
+        places, used = self._texts.first_use(codes)
+        offsets, data = map(pa.py_buffer, self._texts.texts(used))
+        texts = pa.StringArray.from_buffers(len(used), offsets, data)
+        return pa.DictionaryArray.from_arrays(pa.array(places), texts, safe=False)
 
-    def compact(self, rows: npt.NDArray[Any], columns: Sequence[str]) -> "Symbols":
+    def compact(self, rows: npt.NDArray[Any], columns: Sequence[str]) -> list[str]:
         """The texts that `rows` use in `columns`, in order of first use; recodes `rows` in place.
 
-        The order is the rows' alone: equal rows give equal tables, whatever was seen and dropped.
+        The order is the rows' alone: equal rows give equal lists, whatever was seen and dropped.
         """
-        used = np.concatenate([rows[column] for column in columns])
-        first = np.full(len(self.names), len(used), np.int64)
-        first[used[::-1]] = np.arange(len(used) - 1, -1, -1)  # the last assignment is the first use
-        kept = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(used))]
-        recode = np.empty(len(self.names), np.int32)
-        recode[kept] = np.arange(len(kept), dtype=np.int32)
-        for column in columns:
-            rows[column] = recode[rows[column]]
-        return Symbols(self.names[code] for code in kept.tolist())
+        places, used = self._texts.first_use(np.concatenate([rows[name] for name in columns]))
+        for number, name in enumerate(columns):
+            rows[name] = places[number * len(rows) : (number + 1) * len(rows)]
+        return [self.names[code] for code in used.tolist()]
 
 
 def fixed_codes(column: pa.DictionaryArray, names: Sequence[str]) -> npt.NDArray[np.uint8]:
@@ -74,7 +119,12 @@ def fixed_codes(column: pa.DictionaryArray, names: Sequence[str]) -> npt.NDArray
 def fixed_array(codes: npt.NDArray[np.uint8], names: Sequence[str]) -> pa.DictionaryArray:
     """Positions in a fixed list as a dictionary column."""
     indices = pa.array(codes.astype(np.int32))
-    return pa.DictionaryArray.from_arrays(indices, pa.array(list(names), pa.string()))
+    return pa.DictionaryArray.from_arrays(indices, _listed(tuple(names)), safe=False)
+
+
+@cache
+def _listed(names: tuple[str, ...]) -> pa.StringArray:
+    return pa.array(names, pa.string())
 
 
 UNLISTED = 255

@@ -19,7 +19,9 @@ NDJSON = "application/x-ndjson"
 CLOUDEVENT = "application/cloudevents"
 REGISTRY_OFFSET = "gl_registry_offset"
 
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+# One thread: a column of a batch is a few KB, and handing it to a pool costs more than lz4 does.
+_WRITE = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+_READ = pa.ipc.IpcReadOptions(use_threads=False)
 _END = b"\xff\xff\xff\xff\0\0\0\0"  # what every Arrow writer ends a stream with
 _PICKLE_PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
@@ -52,7 +54,7 @@ def event_headers(event_type: str, event_id: str, source: str, content_type: str
 def encode(topic: Topic, batch: pa.RecordBatch) -> bytes:
     """A batch of the topic's columns as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, topic.schema, options=_OPTIONS) as writer:
+    with pa.ipc.new_stream(sink, topic.schema, options=_WRITE) as writer:
         writer.write_batch(batch)
     return bytes(sink.getvalue())
 
@@ -83,7 +85,7 @@ def decode(topic: Topic, value: bytes | None, headers: Mapping[str, str]) -> pa.
             "upgrade the older side, or replay with its version",
         )
     try:
-        with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
+        with pa.ipc.open_stream(pa.py_buffer(value), options=_READ) as reader:
             _check_schema(topic, reader.schema)
             batches = [batch for batch in reader if batch.num_rows]
         if not value.endswith(_END):

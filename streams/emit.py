@@ -1,10 +1,10 @@
 """From a step's Emit to Kafka records: partitions, deterministic ids, dead letters."""
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from schemas import DEAD_LETTER, Topic, partition_of
 from schemas.codec import ARROW, JSON, REGISTRY_OFFSET, Headers, encode, event_headers
@@ -13,6 +13,8 @@ from schemas.jsonform import to_json, to_rows
 from schemas.registry import Domain
 from streams.agent import Batch, Delivery, Emit, Refused, Stage
 from streams.fit import fitting
+
+_partition_of = lru_cache(65_536)(partition_of)  # the same few accounts come in every batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,18 @@ def _split(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> list[tuple[int, 
     if topic.partition_by == "domain":
         chosen = [_domain_partition(batch, name) for name in column.dictionary.to_pylist()]
     else:
-        chosen = [partition_of(v, topic.partitions) for v in column.dictionary.to_pylist()]
-    partitions = pc.take(pa.array(chosen, pa.int32()), column.indices)
-    present = sorted(pc.unique(partitions).to_pylist())
-    if len(present) == 1:
-        return [(present[0], rows)]
-    return [(p, rows.filter(pc.equal(partitions, pa.scalar(p, pa.int32())))) for p in present]
+        chosen = [_partition_of(v, topic.partitions) for v in column.dictionary.to_pylist()]
+    partitions = np.array(chosen, np.int32)[column.indices.to_numpy(zero_copy_only=False)]
+    sizes = np.bincount(partitions).tolist()
+    if max(sizes) == rows.num_rows:
+        return [(int(partitions[0]), rows)]
+    sorted_rows = rows.take(pa.array(np.argsort(partitions, kind="stable")))
+    parts, at = [], 0
+    for partition, size in enumerate(sizes):
+        if size:
+            parts.append((partition, sorted_rows.slice(at, size)))
+        at += size
+    return parts
 
 
 def _domain_partition(batch: Batch, name: str) -> int:

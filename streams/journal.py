@@ -120,7 +120,7 @@ class Journal:
 
     def _newest(self, partition: int, generation: int, log: dict[bytes, bytes]) -> Cut:
         headers = {key: unpack_header(value) for key, value in log.items() if is_cut(key)}
-        for key in sorted(headers, key=lambda key: headers[key]["offset"], reverse=True):
+        for key in sorted(headers, key=lambda key: _rank(headers[key]), reverse=True):
             names = [name.encode() for name in headers[key]["base"] + headers[key]["added"]]
             if all(name in log for name in names):
                 return self._cut(partition, generation, headers[key], log[key], log)
@@ -209,6 +209,11 @@ class Journal:
             cut.chain.added.append(cut.part(state.added()))
             state.growth.seal()
         return False, state.added()
+
+
+def _rank(header: dict[str, Any]) -> tuple[int, int]:
+    """The cut that has read furthest; of two, the one that missed less of it."""
+    return header["offset"], -header["counts"]["lost_messages"]
 
 
 def is_cut(key: bytes) -> bool:

@@ -44,12 +44,12 @@ class Work:
 
     cut: Cut
     saved_offset: int
+    borrowed: bool  # the cut in the journal is an earlier owner's, whose keys others may delete
     events: list[Any] = field(default_factory=list)
     sends: list[Awaitable[Any]] = field(default_factory=list)
     oldest_s: float = 0.0
     next_save_s: float = 0.0
-    gap: tuple[int, int] | None = None
-    gap_at_s: float = 0.0
+    sought_s: float | None = None  # when what a hole hides was asked for
 
 
 class StageRunner:
@@ -69,6 +69,7 @@ class StageRunner:
         self.journal = journal or Journal(settings, stage, producer)
         self.work: dict[TP, Work] = {}
         self._failures: defaultdict[tuple[TP, int], list[str]] = defaultdict(list)
+        self._suspected: dict[TP, int] = {}  # offset that retention seems to have removed unread
         self._one = asyncio.Lock()  # a save must see whole steps only
         self._log = log("runtime").bind(stage=stage.name)
 
@@ -104,7 +105,7 @@ class StageRunner:
                 if generation != self.app.consumer_generation_id:
                     return False
         for partition, cut in cuts.items():
-            self.work[self._tp(partition)] = Work(cut, cut.offset)
+            self.work[self._tp(partition)] = Work(cut, cut.offset, borrowed=cut.offset >= 0)
         return True
 
     def _tp(self, partition: int) -> TP:
@@ -145,16 +146,20 @@ class StageRunner:
         """False for an offset after a hole that is not in the log: it is read again instead."""
         wanted, got = work.cut.offset + 1, message.offset
         if got != wanted and (first := await self._log_start(message.tp)) > wanted:
+            if self._suspected.get(message.tp) != wanted:
+                # Another owner may have read on, and saved it: look again before it is called lost.
+                self._suspected[message.tp] = wanted
+                await self._restore(message.tp, work)
+                return False
             wanted = min(first, got)
             self._count_lost(message.tp, work, wanted)
-        in_log = (wanted, got) in self.app.consumer.holes[message.tp]
-        if got == wanted or in_log or work.gap == (wanted, got):
+        if got == wanted or (wanted, got) in self.app.consumer.holes[message.tp]:
             if got != wanted:
                 self._log.warning("hole", partition=message.partition, wanted=wanted, got=got)
-            work.gap = None
+            work.sought_s = None
             return True
-        if work.gap is None or self._now() - work.gap_at_s > _RESEEK_S:
-            work.gap, work.gap_at_s = (wanted, got), self._now()
+        if work.sought_s is None or self._now() - work.sought_s > _RESEEK_S:
+            work.sought_s = self._now()
             await self.app.consumer.seek(message.tp, wanted)
         return False
 
@@ -175,7 +180,7 @@ class StageRunner:
         batch, dead = await self._decode(message)
         tries = self._failures.get((message.tp, message.offset), [])
         if dead is None and len(tries) >= _ATTEMPTS:
-            dead = dead_message(self.stage, batch, "step_failed", tries[-1], message.value)
+            dead = self._dead(batch, message, tries[-1])
         if dead is not None:
             rows = max(1, batch.rows.num_rows)
             emit = Emit(outputs=[Output(DEAD_LETTER, dead)])
@@ -243,6 +248,9 @@ class StageRunner:
     def _records(self, batch: Batch, emit: Emit) -> list[Record]:
         return records_of(self.stage, batch, emit)
 
+    def _dead(self, batch: Batch, message: Any, text: str) -> Any:
+        return dead_message(self.stage, batch, "step_failed", text, message.value)
+
     async def _send(self, record: Record) -> Awaitable[Any]:
         future: Awaitable[Any] = await self.producer.send(
             self.settings.topic(record.topic),
@@ -268,8 +276,10 @@ class StageRunner:
         return asyncio.get_running_loop().time()
 
     def _due(self, work: Work) -> bool:
-        if not work.events or self._now() < work.next_save_s:
+        if self._now() < work.next_save_s:
             return False
+        if not work.events:
+            return work.borrowed
         aged_ms = (self._now() - work.oldest_s) * 1000
         return len(work.events) >= self.settings.save_messages or aged_ms >= self.settings.save_ms
 
@@ -279,8 +289,9 @@ class StageRunner:
             for tp, work in list(self.work.items()):
                 if self._due(work):
                     await self._save(tp, work)
-                if work.gap and self._now() - work.gap_at_s > _RESEEK_S and self._owns(work):
-                    work.gap_at_s = self._now()
+                asked_s = work.sought_s
+                if asked_s is not None and self._now() - asked_s > _RESEEK_S and self._owns(work):
+                    work.sought_s = self._now()
                     await self.app.consumer.seek(tp, work.cut.offset + 1)
 
     async def save_all(self) -> None:
@@ -312,8 +323,9 @@ class StageRunner:
 
     def _saved(self, tp: TP, work: Work, size: int, took_s: float) -> None:
         metrics.JOURNAL_BYTES.labels(self.stage.name, str(tp.partition)).set(size)
-        metrics.SAVE_LAG.labels(self.stage.name, str(tp.partition)).set(self._now() - work.oldest_s)
-        work.saved_offset = work.cut.offset
+        lag_s = self._now() - work.oldest_s if work.events else 0.0
+        metrics.SAVE_LAG.labels(self.stage.name, str(tp.partition)).set(lag_s)
+        work.saved_offset, work.borrowed = work.cut.offset, False
         work.next_save_s = self._now() + _SAVE_SHARE * took_s
 
     async def _restore(self, tp: TP, work: Work) -> None:

@@ -60,6 +60,8 @@ class _Ledger(Protocol):
     def __len__(self) -> int: ...
     def apply(self, rows: Rows) -> tuple[npt.NDArray[np.uint8], Rows, list[tuple[int, Rows]]]: ...
     def rows(self) -> Rows: ...
+    def live(self) -> int: ...
+    def compact(self) -> None: ...
 
 
 NewLedger = Callable[[Rows, Sequence[str], int, int], _Ledger]
@@ -91,7 +93,7 @@ class Applied:
 class Slots:
     """The slots of one readings partition."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     def __init__(self, retention_ms: int = RETENTION_MS, ledger: NewLedger | None = None) -> None:
         self.retention_ms = retention_ms
@@ -109,9 +111,8 @@ class Slots:
         rows = self._rows(readings, facts)
         outcomes, changed, conflicts = self._ledger.apply(rows)
         if self.growth.has_base:
-            self.growth.note(
-                rows[(outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED)]
-            )
+            taken = (outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED)
+            self.growth.note(rows if taken.all() else rows[taken])
         kept = dict(conflicts)
         refused = [
             self._refusal(int(index), Outcome(outcomes[index]), rows[index], kept.get(int(index)))
@@ -150,7 +151,7 @@ class Slots:
     def added(self) -> bytes:
         """What was taken in since the base or the last seal."""
         rows = self.growth.added()
-        names = self._symbols.compact(rows, TEXTS).names
+        names = self._symbols.compact(rows, TEXTS)
         return pack(self.VERSION, Snapshot(self._parameters, names, rows))
 
     @classmethod
@@ -179,8 +180,7 @@ class Slots:
 
     def _snapshot(self) -> Snapshot:
         rows = self._ledger.rows()
-        symbols = self._symbols.compact(rows, TEXTS)
-        return Snapshot(self._parameters, symbols.names, rows)
+        return Snapshot(self._parameters, self._symbols.compact(rows, TEXTS), rows)
 
     def _fill(self, snapshot: Snapshot) -> None:
         _, watermark_ms = snapshot.parameters
@@ -189,13 +189,18 @@ class Slots:
             snapshot.rows, self._symbols.names, self.retention_ms, watermark_ms
         )
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
+        self._texts_at = max(_CLEAN_ROWS, 2 * len(self._symbols.names))
         self.growth.restart(False)
 
     def _clean(self) -> None:
         """Drop the readings of closed slots, once they are half of all; no result depends on it."""
-        self._clean_at = 2 * len(self._ledger)
-        if 2 * len(self._ledger.rows()) < len(self._ledger):
-            self._fill(self._snapshot())
+        if 2 * self._ledger.live() < len(self._ledger):
+            if len(self._symbols.names) > self._texts_at:
+                self._fill(self._snapshot())  # the texts of readings that are gone go as well
+                return
+            self._ledger.compact()
+            self.growth.restart(False)
+        self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
 
     def _rows(self, readings: pa.RecordBatch, facts: Facts | None) -> Rows:
         rows = np.zeros(readings.num_rows, READING)

@@ -25,6 +25,7 @@ cdef extern from *:
     typedef __int128 gridloom_wide;
     """
     ctypedef long long gridloom_wide
+    void __builtin_prefetch(const void* place) noexcept nogil
 
 cdef struct Reading:  # layout.READING
     int64_t start_ms
@@ -65,6 +66,9 @@ cdef enum:
     NEGATIVE = 7
     NONE = -1
 
+cdef enum:
+    AHEAD = 12  # rows whose place in the table is fetched while earlier ones are taken
+
 cdef uint8_t KINDS = len(layout.KINDS)
 cdef uint8_t UNITS = len(layout.UNITS)
 cdef uint8_t QUALITIES = len(layout.USAGE_QUALITIES)
@@ -102,7 +106,8 @@ cdef class Ledger:
     cdef uint64_t mask
     cdef Py_ssize_t count, room, slot_count, slot_room
     cdef dict tails
-    cdef list changed
+    cdef int32_t* changed  # slots that the batch touched, in that order
+    cdef Py_ssize_t changed_count, changed_room
     cdef int32_t batch
 
     def __cinit__(self):
@@ -110,12 +115,14 @@ cdef class Ledger:
         self.link = NULL
         self.slots = NULL
         self.table = NULL
+        self.changed = NULL
 
     def __dealloc__(self):
         free(self.readings)
         free(self.link)
         free(self.slots)
         free(self.table)
+        free(self.changed)
 
     def __init__(self, rows, names, retention_ms, watermark_ms=layout.NEVER_MS):
         cdef Py_ssize_t i
@@ -125,10 +132,11 @@ cdef class Ledger:
         self.retention_ms = retention_ms
         self.watermark_ms = watermark_ms
         self.tails = {}
-        self.changed = []
         self._reserve(len(array))
         for i in range(len(array)):
-            self._put(&given[i], self._head(&given[i]))
+            if i + AHEAD < len(array):
+                self._prefetch(&given[i + AHEAD])
+            self._put(&given[i], self._find(&given[i]))
             self.slots[self.readings[i].slot].revision = given[i].slot
 
     def __len__(self):
@@ -143,9 +151,14 @@ cdef class Ledger:
         cdef int32_t kept = NONE
         conflicts = []
         self.batch += 1
-        self.changed = []
+        self.changed_count = 0
+        if self.changed_room < 2 * size:  # a row touches its slot and the next one of its counter
+            self.changed_room = 2 * size
+            self.changed = <int32_t*>grown(self.changed, self.changed_room, sizeof(int32_t))
         self._reserve(self.count + size)
         for i in range(size):
+            if i + AHEAD < size:
+                self._prefetch(&given[i + AHEAD])
             outcome[i] = self._take(&given[i], &kept)
             if outcome[i] == CONFLICT:
                 conflicts.append((i, self._copy(kept)))
@@ -165,6 +178,54 @@ cdef class Ledger:
                 size += 1
         return live[:size].copy()
 
+    def live(self):
+        """How many readings rows() would give."""
+        cdef Py_ssize_t i, size = 0
+        for i in range(self.count):
+            size += self._is_live(&self.readings[i])
+        return size
+
+    def compact(self):
+        """Drop the readings that rows() leaves out, and their slots; order and answers stay."""
+        cdef cnp.ndarray places = np.empty(self.count, np.int32)
+        cdef cnp.ndarray slots = np.full(self.slot_count, NONE, np.int32)
+        cdef int32_t* place = <int32_t*>cnp.PyArray_DATA(places)  # of each reading; NONE: dropped
+        cdef int32_t* moved = <int32_t*>cnp.PyArray_DATA(slots)  # of each slot
+        cdef int32_t size = 0, slot_count = 0, at, older
+        cdef Py_ssize_t i
+        cdef Slot slot
+        for i in range(self.count):
+            older = self.link[i]
+            if older != NONE and place[older] == NONE:
+                self.link[i] = self.link[older]  # which is a kept one already, or none
+            place[i] = NONE
+            if self._is_live(&self.readings[i]):
+                place[i] = size
+                size += 1
+        for i in range(self.count):
+            if place[i] == NONE:
+                continue
+            at = place[i]
+            older = self.link[i]
+            self.link[at] = place[older] if older != NONE else NONE
+            self.readings[at] = self.readings[i]
+            if moved[self.readings[i].slot] == NONE:  # slots are in the order of first readings
+                moved[self.readings[i].slot] = slot_count
+                slot_count += 1
+            self.readings[at].slot = moved[self.readings[at].slot]
+        for i in range(self.slot_count):
+            if moved[i] == NONE:
+                continue
+            slot = self.slots[i]
+            slot.winner = place[slot.winner]
+            slot.before = moved[slot.before] if slot.before != NONE else NONE
+            slot.after = moved[slot.after] if slot.after != NONE else NONE
+            self.slots[moved[i]] = slot
+        self.tails = {counter: moved[<int32_t>tail] for counter, tail in self.tails.items()}
+        self.count, self.slot_count = size, slot_count
+        memset(self.table, 0, (self.mask + 1) * sizeof(int32_t))
+        self._index()
+
     cdef _copy(self, int32_t place):
         cdef cnp.ndarray one = np.empty(1, layout.READING)
         memcpy(cnp.PyArray_DATA(one), &self.readings[place], sizeof(Reading))
@@ -172,8 +233,7 @@ cdef class Ledger:
 
     cdef int _reserve(self, Py_ssize_t count) except -1:
         """Room for `count` readings: as many slots, and a table at most half full."""
-        cdef Py_ssize_t i, size
-        cdef uint64_t at
+        cdef Py_ssize_t size
         if count <= self.room:
             return 0
         self.room = max(1024, 2 * count)
@@ -188,10 +248,20 @@ cdef class Ledger:
         if self.table == NULL:
             raise MemoryError("no memory for the meter's slots; shard the readings topic")
         self.mask = size - 1
-        for i in range(self.count):  # ascending: the newest of an instant ends up as its head
-            at = self._find(&self.readings[i])
-            self.table[at] = <int32_t>(i + 1)
+        self._index()
         return 0
+
+    cdef void _index(self) noexcept nogil:
+        """Fill the table; ascending, so that the newest of an instant ends up as its head."""
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            if i + AHEAD < self.count:
+                self._prefetch(&self.readings[i + AHEAD])
+            self.table[self._find(&self.readings[i])] = <int32_t>(i + 1)
+
+    cdef inline void _prefetch(self, const Reading* reading) noexcept nogil:
+        cdef uint64_t at = mixed(reading.meter, reading.register_, reading.end_ms) & self.mask
+        __builtin_prefetch(&self.table[at])
 
     cdef inline uint64_t _find(self, const Reading* reading) noexcept nogil:
         """The table's place of the reading's instant: where it is, or where it would go."""
@@ -205,11 +275,9 @@ cdef class Ledger:
             at = (at + 1) & self.mask
         return at
 
-    cdef inline int32_t _head(self, const Reading* reading) noexcept nogil:
-        return self.table[self._find(reading)] - 1
-
     cdef int _take(self, const Reading* reading, int32_t* kept) except -1:
-        cdef int32_t head, at, slot, after
+        cdef int32_t at, slot, after
+        cdef uint64_t instant
         cdef const Reading* known
         cdef bint decides
         if reading.received_ms > self.watermark_ms:
@@ -222,7 +290,8 @@ cdef class Ledger:
             return NEGATIVE
         if reading.end_ms <= self.watermark_ms - self.retention_ms:
             return LATE
-        head = at = self._head(reading)
+        instant = self._find(reading)
+        at = self.table[instant] - 1
         while at != NONE:
             known = &self.readings[at]
             if (known.source == reading.source and known.revision == reading.revision
@@ -234,7 +303,7 @@ cdef class Ledger:
                 kept[0] = at
                 return CONFLICT
             at = self.link[at]
-        decides = self._put(reading, head)
+        decides = self._put(reading, instant)
         slot = self.readings[self.count - 1].slot
         self._touch(slot)
         if decides:
@@ -248,17 +317,18 @@ cdef class Ledger:
         self.slots[slot].revision += 1
         if self.slots[slot].touched_by != self.batch:
             self.slots[slot].touched_by = self.batch
-            self.changed.append(slot)
+            self.changed[self.changed_count] = slot
+            self.changed_count += 1
         return 0
 
-    cdef bint _put(self, const Reading* reading, int32_t head) except -1:
-        """Add the reading to its slot, `head` being its instant's newest; does it decide?"""
+    cdef int _put(self, const Reading* reading, uint64_t instant) except -1:
+        """Add the reading to its slot, `instant` being its place in the table; does it decide?"""
         cdef int32_t place = <int32_t>self.count
-        cdef int32_t at = head
+        cdef int32_t at = self.table[instant] - 1
         cdef Slot* slot
         self.readings[place] = reading[0]
-        self.link[place] = head
-        self.table[self._find(reading)] = place + 1
+        self.link[place] = at
+        self.table[instant] = place + 1
         self.count += 1
         while at != NONE and self.readings[at].kind != reading.kind:
             at = self.link[at]
@@ -302,7 +372,7 @@ cdef class Ledger:
     cdef inline int64_t _end_ms(self, int32_t slot) noexcept nogil:
         return self.readings[self.slots[slot].winner].end_ms
 
-    cdef bint _better(self, const Reading* one, const Reading* other) except -1:
+    cdef int _better(self, const Reading* one, const Reading* other) except -1:
         if one.revision != other.revision:
             return one.revision > other.revision
         if one.source != other.source:
@@ -311,14 +381,14 @@ cdef class Ledger:
 
     cdef _usage(self):
         """The changed slots' usage, in the order in which the batch touched them."""
-        cdef cnp.ndarray usage = np.empty(len(self.changed), layout.READING)
+        cdef cnp.ndarray usage = np.empty(self.changed_count, layout.READING)
         cdef Reading* out = <Reading*>cnp.PyArray_DATA(usage)
-        cdef Py_ssize_t size = 0
+        cdef Py_ssize_t i, size = 0
         cdef int32_t place
         cdef Slot* slot
         cdef const Reading* previous
-        for changed in self.changed:
-            place = changed
+        for i in range(self.changed_count):
+            place = self.changed[i]
             slot = &self.slots[place]
             out[size] = self.readings[slot.winner]
             out[size].slot = slot.revision

@@ -111,6 +111,9 @@ class Ledger:
         self.names = names  # texts by code: only a tie between sources looks at them
         self.retention_ms = retention_ms
         self.watermark_ms = watermark_ms
+        self._fill(rows)
+
+    def _fill(self, rows: Rows) -> None:
         self._readings: dict[tuple[int, ...], Reading] = {}
         self._slots: dict[SlotKey, Slot] = {}
         self._ends: dict[tuple[int, int], list[int]] = {}  # (meter, register) -> ends of a counter
@@ -143,6 +146,14 @@ class Ledger:
             if self._is_live(reading)
         ]
         return np.array(live, READING)
+
+    def live(self) -> int:
+        """How many readings rows() would give."""
+        return len(self.rows())
+
+    def compact(self) -> None:
+        """Drop the readings that rows() leaves out, and their slots; order and answers stay."""
+        self._fill(self.rows())
 
     def _take(self, reading: Reading, changed: dict[SlotKey, None]) -> Outcome:
         self.watermark_ms = max(self.watermark_ms, reading.received_ms)

@@ -79,7 +79,7 @@ class Applied:
 class Windows:
     """The open windows of one readings partition."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class Windows:
     def added(self) -> bytes:
         """What was taken in since the base or the last seal."""
         rows = self.growth.added()
-        names = self._symbols.compact(rows, TEXTS).names
+        names = self._symbols.compact(rows, TEXTS)
         return pack(self.VERSION, Snapshot(self._parameters, names, rows))
 
     @classmethod
@@ -182,7 +182,7 @@ class Windows:
 
     def _snapshot(self) -> Snapshot:
         rows = self._ledger.rows()
-        return Snapshot(self._parameters, self._symbols.compact(rows, TEXTS).names, rows)
+        return Snapshot(self._parameters, self._symbols.compact(rows, TEXTS), rows)
 
     def _fill(self, names: list[str], rows: Rows, watermark_ms: int) -> None:
         self._symbols = Symbols(names)

@@ -1,0 +1,279 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The compiled twins of symbols.Texts and of snapshot.narrowed: same answers, row by row.
+
+    arena   [text 0][text 1]...   utf-8 of every text; ends[code] is where it ends
+    table   open addressing: hash(text) -> code + 1; hashes[code] is kept beside it
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcmp, memcpy
+
+import numpy as np
+
+cimport numpy as cnp
+
+cnp.import_array()
+
+cdef enum:
+    BLOCK = 128  # rows that are transposed at once: a block of structs stays in the first cache
+
+
+cdef inline uint64_t hash_of(const char* text, Py_ssize_t size) noexcept nogil:
+    cdef uint64_t h = <uint64_t>0x9E3779B97F4A7C15 ^ <uint64_t>size
+    cdef uint64_t part
+    while size >= 8:
+        memcpy(&part, text, 8)
+        h = (h ^ part) * <uint64_t>0xD6E8FEB86659FD93
+        h ^= h >> 32
+        text += 8
+        size -= 8
+    part = 0
+    memcpy(&part, text, size)
+    h = (h ^ part) * <uint64_t>0xD6E8FEB86659FD93
+    h ^= h >> 29
+    return h
+
+
+cdef inline void* grown(void* block, size_t size) except NULL:
+    cdef void* bigger = realloc(block, size)
+    if bigger == NULL:
+        raise MemoryError("no memory for the texts of a state; shard the topic")
+    return bigger
+
+
+cdef class Texts:
+    """Texts by code, looked up by their bytes."""
+
+    cdef readonly list names
+    cdef char* arena
+    cdef int64_t* ends
+    cdef uint64_t* hashes
+    cdef int32_t* table
+    cdef int32_t* place  # of a text in the list that first_use is making, + 1; zero between calls
+    cdef uint64_t mask
+    cdef Py_ssize_t count, room, arena_room
+
+    def __cinit__(self):
+        self.arena = NULL
+        self.ends = NULL
+        self.hashes = NULL
+        self.table = NULL
+        self.place = NULL
+
+    def __dealloc__(self):
+        free(self.arena)
+        free(self.ends)
+        free(self.hashes)
+        free(self.table)
+        free(self.place)
+
+    def __init__(self, names):
+        self.names = []
+        self._reserve(max(256, len(names)))
+        for name in names:
+            self.code(name)
+
+    def code(self, str name):
+        cdef Py_ssize_t size
+        cdef const char* text = PyUnicode_AsUTF8AndSize(name, &size)
+        return self._code(text, size)
+
+    def codes(self, const int32_t[::1] offsets, const uint8_t[::1] data):
+        """Codes of the texts data[offsets[i]:offsets[i + 1]]."""
+        cdef Py_ssize_t i, size = offsets.shape[0] - 1
+        cdef cnp.ndarray codes = np.empty(size, np.int32)
+        cdef int32_t* out = <int32_t*>cnp.PyArray_DATA(codes)
+        cdef const char* text = NULL
+        if data.shape[0]:
+            text = <const char*>&data[0]
+        for i in range(size):
+            out[i] = self._code(text + offsets[i], offsets[i + 1] - offsets[i])
+        return codes
+
+    def first_use(self, codes):
+        """(place of each code in `used`, used): the codes that occur, in order of first use."""
+        cdef cnp.ndarray given = np.ascontiguousarray(codes, np.int32)
+        cdef const int32_t* code = <const int32_t*>cnp.PyArray_DATA(given)
+        cdef Py_ssize_t i, size = len(given)
+        cdef cnp.ndarray places = np.empty(size, np.int32)
+        cdef cnp.ndarray used = np.empty(min(size, self.count), np.int32)
+        cdef int32_t* out = <int32_t*>cnp.PyArray_DATA(places)
+        cdef int32_t* listed = <int32_t*>cnp.PyArray_DATA(used)
+        cdef int32_t found = 0
+        for i in range(size):
+            if self.place[code[i]] == 0:
+                listed[found] = code[i]
+                found += 1
+                self.place[code[i]] = found
+            out[i] = self.place[code[i]] - 1
+        for i in range(found):
+            self.place[listed[i]] = 0
+        return places, used[:found]
+
+    def texts(self, codes):
+        """(offsets, data) of these codes' texts, as Arrow lays them out."""
+        cdef cnp.ndarray given = np.ascontiguousarray(codes, np.int32)
+        cdef const int32_t* code = <const int32_t*>cnp.PyArray_DATA(given)
+        cdef Py_ssize_t i, size = len(given)
+        cdef cnp.ndarray offsets = np.empty(size + 1, np.int32)
+        cdef int32_t* offset = <int32_t*>cnp.PyArray_DATA(offsets)
+        cdef int64_t total = 0
+        offset[0] = 0
+        for i in range(size):
+            total += self.ends[code[i]] - self._start(code[i])
+            if total > 0x7FFFFFFF:
+                raise OverflowError("more than 2 GB of texts in one batch")
+            offset[i + 1] = <int32_t>total
+        cdef cnp.ndarray data = np.empty(total, np.uint8)
+        cdef char* out = <char*>cnp.PyArray_DATA(data)
+        for i in range(size):
+            memcpy(out + offset[i], self.arena + self._start(code[i]), offset[i + 1] - offset[i])
+        return offsets, data
+
+    cdef inline int64_t _start(self, int32_t code) noexcept nogil:
+        return self.ends[code - 1] if code else 0
+
+    cdef int32_t _code(self, const char* text, Py_ssize_t size) except -1:
+        cdef uint64_t h = hash_of(text, size)
+        cdef uint64_t at = h & self.mask
+        cdef int32_t code
+        cdef int64_t start, end
+        while self.table[at] != 0:
+            code = self.table[at] - 1
+            if self.hashes[code] == h:
+                start = self._start(code)
+                if (self.ends[code] - start == size
+                        and memcmp(self.arena + start, text, size) == 0):
+                    return code
+            at = (at + 1) & self.mask
+        name = PyUnicode_DecodeUTF8(text, size, NULL)
+        if self.count == self.room:
+            self._reserve(2 * self.room)
+            return self._code(text, size)  # the table is another one
+        code = <int32_t>self.count
+        start = self._start(code)
+        end = start + size
+        if end > self.arena_room:
+            self.arena = <char*>grown(self.arena, 2 * end)
+            self.arena_room = 2 * end
+        memcpy(self.arena + start, text, size)
+        self.ends[code] = end
+        self.hashes[code] = h
+        self.place[code] = 0
+        self.table[at] = code + 1
+        self.names.append(name)
+        self.count += 1
+        return code
+
+    cdef int _reserve(self, Py_ssize_t room) except -1:
+        """Room for so many texts, and a table at most half full."""
+        cdef Py_ssize_t i, size = 512
+        cdef uint64_t at
+        while size < 2 * room:
+            size *= 2
+        self.room = room
+        self.ends = <int64_t*>grown(self.ends, room * sizeof(int64_t))
+        self.hashes = <uint64_t*>grown(self.hashes, room * sizeof(uint64_t))
+        self.place = <int32_t*>grown(self.place, room * sizeof(int32_t))
+        free(self.table)
+        self.table = <int32_t*>calloc(size, sizeof(int32_t))
+        if self.table == NULL:
+            raise MemoryError("no memory for the texts of a state; shard the topic")
+        self.mask = size - 1
+        for i in range(self.count):
+            at = self.hashes[i] & self.mask
+            while self.table[at] != 0:
+                at = (at + 1) & self.mask
+            self.table[at] = <int32_t>(i + 1)
+        return 0
+
+
+cdef inline int64_t value_at(const char* place, char kind) noexcept nogil:
+    if kind == b"q":
+        return (<const int64_t*>place)[0]
+    if kind == b"i":
+        return (<const int32_t*>place)[0]
+    if kind == b"H":
+        return (<const uint16_t*>place)[0]
+    return (<const uint8_t*>place)[0]
+
+
+cdef void narrow(
+    const char* place, Py_ssize_t step, Py_ssize_t size, char kind, uint64_t low, int width, char* out
+) noexcept nogil:
+    """Write `size` values, `step` bytes apart, less `low`, in `width` bytes each."""
+    cdef Py_ssize_t i
+    if width == 1:
+        for i in range(size):
+            (<uint8_t*>out)[i] = <uint8_t>(<uint64_t>value_at(place + i * step, kind) - low)
+    elif width == 2:
+        for i in range(size):
+            (<uint16_t*>out)[i] = <uint16_t>(<uint64_t>value_at(place + i * step, kind) - low)
+    elif width == 4:
+        for i in range(size):
+            (<uint32_t*>out)[i] = <uint32_t>(<uint64_t>value_at(place + i * step, kind) - low)
+    elif width == 8:
+        for i in range(size):
+            (<uint64_t*>out)[i] = <uint64_t>value_at(place + i * step, kind) - low
+
+
+cdef dict KINDS = {"<i8": b"q"[0], "<i4": b"i"[0], "<u2": b"H"[0], "|u1": b"B"[0]}
+
+cdef enum:
+    FIELDS = 64
+
+
+def narrowed(rows):
+    """snapshot.narrowed: each field as (smallest value, bytes a value, the values less it)."""
+    cdef cnp.ndarray given = np.ascontiguousarray(rows)
+    cdef const char* data = <const char*>cnp.PyArray_DATA(given)
+    cdef Py_ssize_t size = len(given), step = given.dtype.itemsize
+    fields = [given.dtype.fields[name] for name in given.dtype.names]
+    cdef Py_ssize_t count = len(fields), f, i, first, length
+    cdef int64_t[FIELDS] low
+    cdef int64_t[FIELDS] high
+    cdef Py_ssize_t[FIELDS] place
+    cdef char[FIELDS] kind
+    cdef int[FIELDS] width
+    cdef char* out[FIELDS]
+    cdef int64_t smallest, largest, x
+    cdef uint64_t span
+    assert count <= FIELDS, "a state's row has too many fields"
+    if size == 0:
+        return [(0, 0, b"")] * count
+    for f in range(count):
+        kind[f] = KINDS[fields[f][0].str]
+        place[f] = fields[f][1]
+        low[f] = high[f] = value_at(data + place[f], kind[f])
+    for first in range(0, size, BLOCK):
+        length = min(BLOCK, size - first)
+        for f in range(count):
+            smallest = low[f]
+            largest = high[f]
+            for i in range(first, first + length):
+                x = value_at(data + i * step + place[f], kind[f])
+                smallest = x if x < smallest else smallest
+                largest = x if x > largest else largest
+            low[f] = smallest
+            high[f] = largest
+    columns = []
+    for f in range(count):
+        span = <uint64_t>high[f] - <uint64_t>low[f]
+        width[f] = (
+            0 if span == 0 else 1 if span < 1 << 8 else 2 if span < 1 << 16
+            else 4 if span < <uint64_t>1 << 32 else 8
+        )
+        column = PyBytes_FromStringAndSize(NULL, size * width[f])
+        out[f] = PyBytes_AS_STRING(column)
+        columns.append((low[f], width[f], column))
+    for first in range(0, size, BLOCK):
+        length = min(BLOCK, size - first)
+        for f in range(count):
+            narrow(
+                data + first * step + place[f], step, length, kind[f],
+                <uint64_t>low[f], width[f], out[f] + first * width[f],
+            )
+    return columns

@@ -1,0 +1,109 @@
+"""Exact: what it costs that nothing is lost and nothing counted twice.
+
+Case `meter`: rows/s of the meter agent on one core, saves every 1, 8 and 64 messages of 2,000 rows,
+beside the same agent without a journal. Real Kafka, one partition, one worker process; the messages
+are written beforehand and the time is from the first message in the worker's hands until the last
+one is acknowledged. A core's rows/s are rows per second of the process' CPU time: on a machine that
+others use as well, wall seconds say what the others did.
+
+Case `state`: one partition with the state of 100,000 meters over 48 h of quarter-hours.
+"""
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from schemas import READINGS
+from schemas.codec import ARROW, encode, event_headers
+from schemas.errors import GridloomError
+from streams.broker import Broker
+from streams.client import producer
+from streams.settings import Settings
+from streams.topics import create_topics
+from tests.bench.case import Case, say, suite
+from tests.bench.metered import BATCH_ROWS, Quarters
+
+_MESSAGES, _MESSAGES_QUICK = 2_000, 400
+_RUNS, _RUNS_QUICK = 3, 1
+_SAVES = (8, 1, 64)  # the default first
+_RUN_S = 300.0
+
+_INPUTS = {
+    "many-tenants": Quarters(meters=1_000, accounts=50),
+    "one-tenant": Quarters(meters=1_000, accounts=1),
+}
+
+
+@suite("exact", "the meter agent on one core, saving every 1, 8, 64 messages, beside no journal")
+def exact(quick: bool) -> Iterator[Case]:
+    """Cases `meter` by input and save interval."""
+    messages = _MESSAGES_QUICK if quick else _MESSAGES
+    runs = _RUNS_QUICK if quick else _RUNS
+    with Broker(ephemeral=True, on_progress=say) as bootstrap:
+        for name, given in _INPUTS.items():
+            yield from _meter(bootstrap, name, given, messages, runs)
+
+
+def _meter(bootstrap: str, name: str, given: Quarters, messages: int, runs: int) -> Iterator[Case]:
+    ways = [("bare", 8), *(("exact", saves) for saves in _SAVES)]
+    measured: dict[tuple[str, int], list[dict[str, float]]] = {way: [] for way in ways}
+    for run in range(runs):
+        for how, saves in ways:
+            settings = Settings(brokers=bootstrap, namespace=f"{name}.{how}{saves}.{run}.")
+            asyncio.run(_write(settings, given, messages))
+            line = _worker(settings, how, saves, messages)
+            if line["accepted"] != messages * BATCH_ROWS:
+                raise GridloomError(f"{how} {saves} accepted {line['accepted']} rows")
+            rate = line["rows"] / line["cpu_s"]
+            say(f"{name}, {how}, save every {saves}: {rate:,.0f} rows/s of one core")
+            measured[how, saves].append(line)
+    bare = _median(measured["bare", 8], "cpu_s")
+    for saves in _SAVES:
+        yield Case(
+            suite="exact",
+            case=f"meter-{name}-save-{saves}",
+            metric="throughput of one core",
+            value=_median(measured["exact", saves], "cpu_s"),
+            unit="rows/s",
+            peers={"without a journal": bare},
+            n=messages * BATCH_ROWS,
+            note=f"by wall clock {_median(measured['exact', saves], 'wall_s'):,.0f} rows/s",
+        )
+
+
+def _median(lines: list[dict[str, float]], seconds: str) -> float:
+    return statistics.median(line["rows"] / line[seconds] for line in lines)
+
+
+async def _write(settings: Settings, given: Quarters, messages: int) -> None:
+    await create_topics(settings)
+    headers = event_headers(READINGS.event_type, "bench", "/bench", ARROW)
+    async with producer(settings, linger_ms=5, max_batch_size=1 << 20) as client:
+        for number in range(messages):
+            value = encode(READINGS, given.batch(number))
+            await client.send(settings.topic(READINGS.name), value, partition=0, headers=headers)
+
+
+def _worker(settings: Settings, how: str, saves: int, messages: int) -> dict[str, Any]:
+    environment = os.environ | {
+        "GRIDLOOM_BROKERS": settings.brokers,
+        "GRIDLOOM_NAMESPACE": settings.namespace,
+        "GRIDLOOM_SAVE_MESSAGES": str(saves),
+        "GRIDLOOM_LOG_LEVEL": "warning",
+    }
+    command = [sys.executable, "-m", "tests.bench.exact_worker", how, str(messages)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, timeout=_RUN_S, check=False
+    )
+    if done.returncode:
+        raise GridloomError("the worker failed", done.stderr.decode(errors="replace")[-1000:])
+    line: dict[str, Any] = orjson.loads(
+        done.stdout[done.stdout.index(b"{") :]
+    )  # Faust moves the cursor first
+    return line

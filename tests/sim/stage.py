@@ -1,0 +1,76 @@
+"""The stage that is simulated: totals by key, so that a row too many or too few shows for ever."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import orjson
+
+from kernels.growth import Growth
+from schemas import READINGS, USAGE
+from streams.agent import Stage
+
+# One message: rows of (key, amount). A step raises at this amount, with its state half changed.
+Rows = list[tuple[int, int]]
+POISON = 13
+
+_ROW = np.dtype([("offset", "<i8"), ("key", "<i8"), ("amount", "<i8")])
+
+
+class Totals:
+    """Every row taken in, by source offset; the totals follow from them."""
+
+    VERSION: ClassVar[int] = 1
+
+    def __init__(self, rows: Sequence[tuple[int, int, int]] = ()) -> None:
+        self.rows = list(rows)
+        self.growth = Growth(_ROW)
+        self.totals: dict[int, int] = {}
+        for _, key, amount in self.rows:
+            self.totals[key] = self.totals.get(key, 0) + amount
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def add(self, offset: int, key: int, amount: int) -> int:
+        self.rows.append((offset, key, amount))
+        self.totals[key] = self.totals.get(key, 0) + amount
+        if self.growth.has_base:
+            self.growth.note(np.array([(offset, key, amount)], _ROW))
+        return self.totals[key]
+
+    def dump(self) -> bytes:
+        return orjson.dumps(self.rows)
+
+    @classmethod
+    def load(cls, dumped: bytes) -> Self:
+        return cls([tuple(row) for row in orjson.loads(dumped)])
+
+    def base(self, rows: int) -> list[bytes]:
+        self.growth.restart(True)
+        ends = range(0, max(1, len(self.rows)), rows)
+        return [orjson.dumps(self.rows[at : at + rows]) for at in ends]
+
+    def added(self) -> bytes:
+        return orjson.dumps(self.growth.added().tolist())
+
+    @classmethod
+    def load_chain(cls, base: Sequence[bytes], added: Sequence[bytes]) -> Self:
+        parts = [orjson.loads(part) for part in (*base, *added)]
+        totals = cls([tuple(row) for part in parts for row in part])
+        totals.growth.restart(True)
+        totals.growth.note(np.array([tuple(row) for row in parts[-1]], _ROW))
+        return totals
+
+
+def step(totals: Totals, offset: int, rows: Rows) -> dict[int, int]:
+    """Add the rows; key -> its new total."""
+    changed = {}
+    for key, amount in rows:
+        changed[key] = totals.add(offset, key, amount)
+        if amount == POISON:
+            raise RuntimeError("poison")
+    return changed
+
+
+STAGE: Any = Stage("sim", READINGS, (USAGE,), Totals, step)
