@@ -12,7 +12,7 @@ cimport numpy as cnp
 from kernels.balance._sites_columns cimport *
 
 from kernels.balance.columns import Status
-from kernels.balance.sites_columns import GAP_MAX, SEEN
+from kernels.balance.sites_columns import GAP_MAX, SEEN, UNMET_MIN
 
 cnp.import_array()
 
@@ -21,7 +21,7 @@ cdef uint8_t SHED = Status.SHED.value
 cdef uint8_t BAD_INPUT = Status.BAD_INPUT.value
 cdef uint8_t BURN = Status.BURN.value
 cdef uint8_t GAP_LOOSE = Status.GAP_LOOSE.value
-cdef double GAP_LARGEST = GAP_MAX, LEAST_SEEN = SEEN
+cdef double GAP_LARGEST = GAP_MAX, LEAST_SEEN = SEEN, ROUNDING = UNMET_MIN
 
 
 cdef inline double box(double cost, double upper) noexcept nogil:
@@ -99,8 +99,11 @@ cdef void requirement(
         sums.residual = most(sums.residual, outside(flex, g[FLEX_MAX][n * T + t]))
         served += hours * flex
     sums.bound += mu * asked + box(voll - mu, asked)
-    sums.residual = most(sums.residual, served - asked)
-    pay(sums, voll * most(asked - served, 0.0))
+    if fabs(asked - served) <= ROUNDING * asked:
+        sums.residual = most(sums.residual, fabs(asked - served))
+    else:
+        sums.residual = most(sums.residual, served - asked)
+        pay(sums, voll * most(asked - served, 0.0))
     sums.largest = most(sums.largest, asked)
     if asked - served > LEAST_SEEN * asked:
         sums.status |= FLEX_UNMET

@@ -32,7 +32,7 @@ cdef inline int backward(const Site* p, Work* w) noexcept nogil:
     cdef const double* bw
     cdef double* ov
     cdef double* ow
-    cdef double position, end, cut, v, step, back = 1.0 / p.retain
+    cdef double position, end, begun, v, step, back = 1.0 / p.retain, sliver = SLIVER * p.high
     if room(w, 2) < 0:
         return -1
     w.v_first[T], w.v_count[T] = 0, 0
@@ -49,7 +49,7 @@ cdef inline int backward(const Site* p, Work* w) noexcept nogil:
         ov, ow = w.v_value + first, w.v_width + first
         n = 0
         position = (w.v_start[t + 1] - w.h_top[t]) * back
-        w.v_start[t] = most(position, p.low)
+        w.v_start[t] = begun = most(position, p.low)
         while position < p.high:
             if av[0] >= bv[0]:  # at equal value energy is kept
                 v, step = av[0], aw[0]
@@ -61,19 +61,21 @@ cdef inline int backward(const Site* p, Work* w) noexcept nogil:
                 v, step = bv[0], bw[0]
                 bv += 1
                 bw += 1
-            end = position + step * back
-            if end > p.low:
-                cut = least(end, p.high) - most(position, p.low)
-                if cut > 0:
-                    v *= p.retain
-                    if n and ov[n - 1] == v:
-                        ow[n - 1] += cut
-                    else:
-                        ov[n], ow[n] = v, cut
-                        n += 1
-            position = end
+            position += step * back
+            end = least(position, p.high)
+            if end - begun > sliver:
+                v *= p.retain
+                if n and ov[n - 1] == v:
+                    ow[n - 1] += end - begun
+                else:
+                    ov[n], ow[n] = v, end - begun
+                    n += 1
+                begun = end
+        if n and p.high - begun <= sliver:
+            ow[n - 1] += p.high - begun
+            begun = p.high
         ov[n] = -INFINITY
-        w.v_end[t] = most(least(position, p.high), w.v_start[t])
+        w.v_end[t] = begun
         w.v_first[t], w.v_count[t] = first, n
     return 0
 
@@ -92,7 +94,6 @@ cdef inline double forward(const Site* p, Work* w, double* energy) noexcept nogi
     cdef const double* width
     cdef const int* kind
     cdef bint within_h, within_v
-    cdef double span = p.high + p.charge + p.discharge
     energy[0] = 0.0
     for t in range(T):
         kept = p.retain * soc
@@ -100,7 +101,7 @@ cdef inline double forward(const Site* p, Work* w, double* energy) noexcept nogi
         bv, bw = w.h_value + t * (w.tall + 1), w.h_width + t * (w.tall + 1)
         move = w.h_move + t * w.tall
         need = most(kept - w.v_start[t + 1] + w.h_top[t], 0.0)
-        eps = LABEL * (kept + w.v_start[t + 1] + w.h_top[t])
+        eps = SOC_LABEL * most(p.high, w.h_top[t])
         i = j = 0
         stored = w.v_start[t + 1]
         before = 0.0
@@ -144,7 +145,7 @@ cdef inline double forward(const Site* p, Work* w, double* energy) noexcept nogi
         elif w.limit[t] & AT_HIGH:
             stored = p.high
         stored = least(most(stored, p.low), p.high)
-        y = stored - kept
+        y = stored - kept if within_h else w.h_top[t] - before
         # charge and discharge
         n = w.h_count[t]
         c_state = d_state = 0
@@ -193,7 +194,7 @@ cdef inline double forward(const Site* p, Work* w, double* energy) noexcept nogi
         price, width = w.price + t * w.wide, w.width + t * w.wide
         kind = w.kind + t * w.wide
         reach = (p.load[t] + p.export_max[t]) * p.hours + flex_wanted(p, t) + charged - discharged
-        eps = LABEL * (reach + discharged)
+        eps = LABEL * (reach + discharged + w.h_top[t])
         served = flex_wanted(p, t)
         cost += p.wear * discharged - p.export_price[t] * p.export_max[t] * p.hours
         low, high = -INFINITY, INFINITY

@@ -184,12 +184,13 @@ cdef inline void serve(
     cdef double reach = (p.load[t] + p.export_max[t]) * p.hours, used, mw
     cdef double* supply = found[SUPPLY_MW] + row * s.units * s.steps + t
     reach += w.flexed[t] + w.charged[t] - w.discharged[t]
+    cdef double rounding = 1e-14 * (reach + w.discharged[t])
     found[IMPORT_MW][at] = found[REN_MW][at] = found[SHED_MW][at] = 0.0
     found[EXPORT_MW][at] = p.export_max[t]
     for k in range(s.units):
         supply[k * s.steps] = 0.0
     for k in range(w.base_stacked[t]):
-        if reach <= 0:
+        if reach <= rounding:
             break
         used = least(w.base_width[here + k], reach)
         reach -= used

@@ -72,21 +72,21 @@ cdef inline int emit(
     cdef const double* price = w.price + t * w.wide
     cdef const double* wide = w.width + t * w.wide
     cdef int j, count = w.stacked[t]
-    cdef double top = 0.0, bottom, a, b
+    cdef double top = 0.0, bottom, begun = high, sliver = POSITION_SLIVER * high
     for j in range(count):
         top += wide[j]
     for j in range(count - 1, -1, -1):
-        bottom = top - wide[j] if j else 0.0
-        a, b = most(bottom, low), least(top, high)
-        if b - a > 1e-15 * high:
+        bottom = most(top - wide[j], low) if j else low
+        top -= wide[j]
+        if begun - bottom > sliver:
             moves[n] = move
             if move == LESS_CHARGE:
-                value[n], width[n] = price[j] / p.eta_c, (b - a) * p.eta_c
+                value[n], width[n] = price[j] / p.eta_c, (begun - bottom) * p.eta_c
             else:
-                value[n], width[n] = (price[j] - p.wear) * p.eta_d, (b - a) / p.eta_d
+                value[n], width[n] = (price[j] - p.wear) * p.eta_d, (begun - bottom) / p.eta_d
             n += 1
-        top = bottom
-        if top <= low:
+            begun = bottom
+        if bottom <= low:
             break
     return n
 
@@ -103,11 +103,14 @@ cdef inline void stage(const Site* p, Work* w, int t) noexcept nogil:
     cdef const double* price = w.price + t * w.wide
     cdef const double* wide = w.width + t * w.wide
     cdef double at_rest = (p.load[t] + p.export_max[t]) * p.hours + flex_wanted(p, t)
-    cdef double all_ = 0.0, low, high, star, both
+    cdef double all_ = 0.0, room, low, high, star, both
     cdef int j, n
     for j in range(w.stacked[t]):
         all_ += wide[j]
-    high = at_rest + least(p.charge, most(all_ - at_rest, 0.0))
+    room = all_ - at_rest
+    if room <= LABEL * all_:  # the sum of what can serve is what must be served, but for rounding
+        room = 0.0
+    high = at_rest + least(p.charge, room)
     low = at_rest - least(p.discharge, at_rest)
     star = low
     if p.burns:
@@ -128,7 +131,7 @@ cdef inline void stage(const Site* p, Work* w, int t) noexcept nogil:
             width[n] = p.discharge - most(at_rest - star, 0.0)
         width[n] *= 1 / p.eta_d - p.eta_c
         value[n], move[n] = p.burn_value, MORE_OF_BOTH
-        if width[n] > 0:
+        if width[n] > POSITION_SLIVER * high:
             n += 1
         if both < star:
             n = emit(p, w, t, most(both, low), star, MORE_DISCHARGE, value, width, move, n)
@@ -136,7 +139,7 @@ cdef inline void stage(const Site* p, Work* w, int t) noexcept nogil:
             n = emit(p, w, t, low, least(both, star), LESS_CHARGE, value, width, move, n)
     value[n] = -INFINITY
     w.h_count[t] = n
-    w.h_top[t] = least(p.charge, most(all_ - at_rest, 0.0)) * p.eta_c
-    w.h_full[t] = (FULL_CHARGE if p.charge <= all_ - at_rest else 0) | (
+    w.h_top[t] = least(p.charge, room) * p.eta_c
+    w.h_full[t] = (FULL_CHARGE if p.charge <= room else 0) | (
         FULL_DISCHARGE if p.discharge <= at_rest else 0
     )

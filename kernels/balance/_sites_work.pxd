@@ -3,10 +3,16 @@
 cdef extern from *:
     """
     #define LABEL 1e-13
+    #define SOC_LABEL 1e-12
+    #define SLIVER 1e-15
+    #define POSITION_SLIVER 1e-14
     #define TIE 1e-14
     #define TANGENTS_MAX 80
     """
     const double LABEL      # of a position: closer to a breakpoint is at it
+    const double SOC_LABEL  # of the storage's size: the same, for what is stored
+    const double SLIVER     # of the storage's size: narrower segments are rounding
+    const double POSITION_SLIVER   # of the supply's size: the same, for what serves a step
     const double TIE        # of the cost: tangents that are this close meet
     const int TANGENTS_MAX
 

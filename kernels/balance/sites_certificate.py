@@ -18,7 +18,7 @@ import os
 import numpy as np
 
 from kernels.balance.columns import F64, Status
-from kernels.balance.sites_columns import GAP_MAX, PLAN_AXES, SEEN, U8, Sites
+from kernels.balance.sites_columns import GAP_MAX, PLAN_AXES, SEEN, U8, UNMET_MIN, Sites
 
 Columns = tuple[F64, ...]
 Shape = tuple[int, int, int, int, int]
@@ -129,6 +129,7 @@ def _costs(sites: Sites, plan: dict[str, F64]) -> list[F64]:
     carbon, voll = sites.carbon_price[:, None], sites.voll[:, None]
     unit = sites.supply_cost + carbon * sites.supply_ci
     served = hours * plan["flex_mw"].sum(axis=2)
+    unmet = sites.flex_energy_mwh - served
     left = plan["soc_mwh"][:, :, -1]
     return [
         hours * (sites.import_price + carbon * sites.grid_ci) * plan["import_mw"],
@@ -138,7 +139,7 @@ def _costs(sites: Sites, plan: dict[str, F64]) -> list[F64]:
         * plan["supply_mw"].reshape(rows, -1),
         hours * sites.storage_wear * plan["discharge_mw"].sum(axis=2),
         -sites.storage_terminal_value * left,
-        voll * np.maximum(sites.flex_energy_mwh - served, 0.0),
+        voll * np.where(unmet > UNMET_MIN * sites.flex_energy_mwh, unmet, 0.0),
     ]
 
 
@@ -153,12 +154,13 @@ def _residuals(sites: Sites, plan: dict[str, F64]) -> F64:
     into = sites.storage_eta_c[:, :, None] * charge - discharge / sites.storage_eta_d[:, :, None]
     kept = sites.storage_retain[:, :, None] * before + hours[:, :, None] * into
     served = hours * plan["flex_mw"].sum(axis=2)
+    unmet = sites.flex_energy_mwh - served
     high = sites.storage_soc_max_mwh[:, :, None]
     violations = [
         np.abs(comes - plan["flex_mw"].sum(axis=1) - sites.load_mw),
         np.abs(soc - kept),
         np.maximum(low[:, :, None] - soc, soc - high),
-        served - sites.flex_energy_mwh,
+        np.where(unmet > UNMET_MIN * sites.flex_energy_mwh, 0.0, np.abs(unmet)),
         *(
             np.maximum(-plan[name], plan[name] - limit)
             for name, limit in (

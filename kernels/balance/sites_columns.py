@@ -19,6 +19,7 @@ LIMIT = 1e12  # of any value: products of two stay far from overflow
 EFFICIENCY_MIN = 1e-6
 HOURS_MIN = 1e-6
 GAP_MAX = 1e-9  # of the scale: a gap or a residual above it is flagged
+UNMET_MIN = 1e-12  # of what is asked: less unmet energy is a residual of its row, not a cost
 SEEN = 1e-9  # of what could be: less of shedding, burning or unmet energy is rounding
 
 DP, HIGHS = 0, 1
