@@ -7,88 +7,121 @@ README.md has the model in formulas, the methods and the figures. A bad value ta
 and is named in Dispatch.errors; it never raises and never changes another region's plan.
 """
 
+import threading
+from typing import NamedTuple
+
 import numpy as np
 
-from kernels.balance import carbon, highs
+from kernels.balance import carbon, highs, interior, invariants
+from kernels.balance._network import Workspace
 from kernels.balance.certificate import lower_bound
 from kernels.balance.checks import check
-from kernels.balance.columns import F64, BadInput, Dispatch, Network, Prices, Status
-from kernels.balance.layout import Programme, places, programme
+from kernels.balance.columns import BadInput, Dispatch, Network, Prices, Status
+from kernels.balance.invariants import Plan
+from schemas.errors import GridloomError
 
 __all__ = ["BadInput", "Dispatch", "Network", "Prices", "Status", "balance", "lower_bound"]
 
 GAP_MAX = 1e-7
+RESIDUAL_MAX = 1e-9  # of the largest load or storage, at least of 1
+SMALL = 300  # variables: below it simplex is as fast, and its vertex has the rounder numbers
 _SEEN = 1e-6  # MW or MWh: less of shedding, burning or unmet energy is rounding
+
+_memory = threading.local()
+
+
+class _Solved(NamedTuple):
+    plan: Plan
+    prices: Prices
+    method: str
+    objective: float
+    lower_bound: float
+    gap_rel: float
+    max_residual: float
 
 
 def balance(network: Network) -> Dispatch:
     """The least-cost plan of a network with its prices, lower bound and residual."""
     net, flags, errors = check(network)
-    lp = programme(net)
-    x, duals = highs.solve(lp)
-    at = places(net)
-    rows, steps, _, storages, _ = net.shape
-    bus, store, flex = np.split(duals, [rows * steps, rows * steps * (1 + storages)])
-    prices = Prices(
-        bus.reshape(rows, steps) / net.dt_h, -store.reshape(rows, storages, steps), flex
-    )
-    objective = float(lp.cost @ x)
-    bound = lower_bound(net, prices)
-    scale = max(1.0, float(np.abs(lp.cost * x).sum()))
-    gap_rel = (objective - bound) / scale
-    part = {name: x[index] for name, index in at.items()}
-    _flag(flags, part, gap_rel)
-    emitted = carbon.emissions_kg(net, part["import"], part["supply"])
-    average = carbon.average(net, part["flow"], _served(net, part), emitted)
+    done = _solve(net)
+    plan = done.plan
+    _flag(flags, plan, done.gap_rel)
+    emitted = carbon.emissions_kg(net, plan["import"], plan["supply"])
+    average = carbon.average(net, plan["flow"], invariants.served(net, plan), emitted)
     return Dispatch(
-        import_mw=part["import"],
-        export_mw=part["export"],
-        ren_used_mw=part["ren"],
-        curtailed_mw=net.ren_avail_mw - part["ren"],
-        supply_mw=part["supply"],
-        charge_mw=part["charge"],
-        discharge_mw=part["discharge"],
-        soc_mwh=part["soc"],
-        flex_mw=part["flex"],
-        shed_mw=part["shed"],
-        flow_mw=part["flow"],
-        prices=prices,
+        import_mw=plan["import"],
+        export_mw=plan["export"],
+        ren_used_mw=plan["ren"],
+        curtailed_mw=net.ren_avail_mw - plan["ren"],
+        supply_mw=plan["supply"],
+        charge_mw=plan["charge"],
+        discharge_mw=plan["discharge"],
+        soc_mwh=plan["soc"],
+        flex_mw=plan["flex"],
+        shed_mw=plan["shed"],
+        flow_mw=plan["flow"],
+        prices=done.prices,
         ci_average=average,
-        ci_marginal=carbon.marginal(net, part["import"], part["ren"], part["supply"], average),
+        ci_marginal=carbon.marginal(net, plan["import"], plan["ren"], plan["supply"], average),
         emissions_kg=emitted,
-        objective=objective,
-        lower_bound=bound,
-        gap_rel=gap_rel,
-        max_residual=_residual(lp, x),
+        objective=done.objective,
+        lower_bound=done.lower_bound,
+        gap_rel=done.gap_rel,
+        max_residual=done.max_residual,
         status=tuple(flags),
-        method="highs",
+        method=done.method,
         errors=errors,
     )
 
 
-def _residual(lp: Programme, x: F64) -> float:
-    """Largest violation of a row; bounds hold exactly."""
-    assert (x >= lp.lower).all(), "a variable is below its bound"
-    assert (x <= lp.upper).all(), "a variable is above its bound"
-    reached = np.zeros(len(lp.rhs))
-    np.add.at(reached, lp.row, lp.coefficient * x[lp.column])
-    return float(np.abs(reached - lp.rhs).max(initial=0.0))
+def _solve(net: Network) -> _Solved:
+    """By simplex where small; else by the interior point, and by simplex where that is loose."""
+    rows, steps, units, storages, links = net.shape
+    if steps * (rows * (units + 5 + 3 * storages) + links) < SMALL:
+        return _measured(net, *highs.solve(net), "highs")
+    if not hasattr(_memory, "workspace"):
+        _memory.workspace = Workspace()
+    done = _measured(net, *interior.solve(net, _memory.workspace), "interior")
+    if _is_proven(net, done):
+        return done
+    try:
+        return _measured(net, *highs.solve(net), "interior, then highs")
+    except GridloomError:
+        if not done.max_residual <= _residual_max(net):
+            raise
+        return done  # a plan that keeps every row; its gap says how far it may be from the least
 
 
-def _served(net: Network, part: dict[str, F64]) -> F64:
-    """[R, T] what reaches each bus: local sources, storage, links."""
-    served: F64 = part["import"] + part["ren"] + part["supply"].sum(axis=1)
-    served += part["discharge"].sum(axis=1)
-    np.add.at(served, net.link_to, part["flow"] * (1 - net.link_loss)[:, None])
-    return served
+def _measured(net: Network, plan: Plan, prices: Prices, method: str) -> _Solved:
+    """Cost, bound and residual of a plan, by code that no solver shares."""
+    objective, scale = invariants.cost(net, plan)
+    bound = lower_bound(net, prices)
+    residual = invariants.residual(net, plan, invariants.served(net, plan))
+    gap_rel = (objective - bound) / max(1.0, scale)
+    return _Solved(plan, prices, method, objective, bound, gap_rel, residual)
 
 
-def _flag(flags: list[Status], part: dict[str, F64], gap_rel: float) -> None:
-    shed = part["shed"].max(axis=1) > _SEEN
-    burn = np.minimum(part["charge"], part["discharge"]).max(axis=(1, 2), initial=0.0) > _SEEN
-    unmet = part["unmet"] > _SEEN
-    for r in range(len(flags)):
-        flags[r] |= Status.SHED if shed[r] else Status(0)
-        flags[r] |= Status.BURN if burn[r] else Status(0)
-        flags[r] |= Status.FLEX_UNMET if unmet[r] else Status(0)
-        flags[r] |= Status.GAP_LOOSE if gap_rel > GAP_MAX else Status(0)
+def _is_proven(net: Network, done: _Solved) -> bool:
+    return (
+        -1e-9 <= done.gap_rel <= GAP_MAX
+        and done.max_residual <= _residual_max(net)
+        and invariants.within_limits(net, done.plan)
+    )
+
+
+def _residual_max(net: Network) -> float:
+    largest = max(net.load_mw.max(initial=1.0), net.storage_soc_max_mwh.max(initial=1.0))
+    return RESIDUAL_MAX * float(largest)
+
+
+def _flag(flags: list[Status], plan: Plan, gap_rel: float) -> None:
+    shed = plan["shed"].max(axis=1) > _SEEN
+    burn = np.minimum(plan["charge"], plan["discharge"]).max(axis=(1, 2), initial=0.0) > _SEEN
+    for status, where in (
+        (Status.SHED, shed),
+        (Status.BURN, burn),
+        (Status.FLEX_UNMET, plan["unmet"] > _SEEN),
+        (Status.GAP_LOOSE, np.full(len(flags), not gap_rel <= GAP_MAX)),
+    ):
+        for r in np.flatnonzero(where):
+            flags[r] |= status

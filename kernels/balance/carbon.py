@@ -1,10 +1,7 @@
 """Carbon of a plan: emissions, the average of what serves a region, and of one more MWh."""
 
-import numpy as np
-
+from kernels.balance import _carbon
 from kernels.balance.columns import F64, Network
-
-_INSIDE = 1e-7  # of a limit: less is at it
 
 
 def emissions_kg(net: Network, import_mw: F64, supply_mw: F64) -> F64:
@@ -20,17 +17,8 @@ def average(net: Network, flow_mw: F64, served_mw: F64, emitted_kg: F64) -> F64:
     carbon: it was counted when it was charged. ci x served = own emissions + sum of sent x ci of
     the sender; a region that nothing reaches has 0.
     """
-    rows, steps = served_mw.shape
-    own = emitted_kg / (1000 * net.dt_h)
-    ci = np.zeros((rows, steps))
-    for t in range(steps):
-        matrix = np.diag(np.where(served_mw[:, t] > 0, served_mw[:, t], 1.0))
-        for n in range(len(net.link_cap_mw)):
-            if flow_mw[n, t] > 0 and served_mw[net.link_to[n], t] > 0:
-                matrix[net.link_to[n], net.link_from[n]] -= flow_mw[n, t]
-        right = np.where(served_mw[:, t] > 0, own[:, t], 0.0)
-        ci[:, t] = np.linalg.lstsq(matrix, right, rcond=None)[0]
-    return np.maximum(ci, 0.0)
+    ci: F64 = _carbon.average(net, flow_mw, served_mw, emitted_kg / (1000 * net.dt_h))
+    return ci
 
 
 def marginal(net: Network, import_mw: F64, ren_mw: F64, supply_mw: F64, average_ci: F64) -> F64:
@@ -39,13 +27,5 @@ def marginal(net: Network, import_mw: F64, ren_mw: F64, supply_mw: F64, average_
     Curtailed wind and solar first (0), then a part-loaded unit (the dearest), then imports below
     their limit; where none is, storage or a link is marginal and the average stands in for it.
     """
-    ci = average_ci.copy()
-    importing = (import_mw > _INSIDE) & (import_mw < net.import_max_mw - _INSIDE)
-    ci[importing] = net.grid_ci[importing]
-    for r in range(len(net.regions)):
-        for k in np.argsort(net.supply_cost[r], kind="stable"):
-            cap = net.supply_cap_mw[r, k]
-            part = (supply_mw[r, k] > _INSIDE) & (supply_mw[r, k] < cap - _INSIDE)
-            ci[r, part] = net.supply_ci[r, k]
-    ci[ren_mw < net.ren_avail_mw - _INSIDE] = 0.0
+    ci: F64 = _carbon.marginal(net, import_mw, ren_mw, supply_mw, average_ci)
     return ci

@@ -11,7 +11,6 @@ from kernels.balance.columns import F64, Network, Prices
 
 def lower_bound(net: Network, prices: Prices) -> float:
     """No plan of `net` costs less (currency)."""
-    steps = net.shape[1]
     dt, mu = net.dt_h, prices.flex
     bus, value = dt * prices.bus, -prices.storage  # duals of the rows as written in README.md
     carbon = net.carbon_price  # kg/kWh = t/MWh, so price per t x ci is per MWh
@@ -21,28 +20,26 @@ def lower_bound(net: Network, prices: Prices) -> float:
     bound += _box(-bus, net.ren_avail_mw)
     bound += _box(dt * net.voll - bus, np.maximum(net.load_mw, 0.0))
     unit = dt * (net.supply_cost + carbon * net.supply_ci)
-    bound += _box(unit[:, :, None] - bus[:, None, :], _over(net.supply_cap_mw, steps))
+    bound += _box(unit[:, :, None] - bus[:, None, :], net.supply_cap_mw[:, :, None])
     bound += float((mu * net.flex_energy_mwh).sum())
     bound += _box(bus - dt * mu[:, None], net.flex_max_mw)
     bound += _box(net.voll - mu, net.flex_energy_mwh)
     bound += _storage_bound(net, bus, value)
-    for n in range(len(net.link_cap_mw)):
-        sent, arrived = bus[net.link_from[n]], bus[net.link_to[n]]
-        cost = dt * net.link_tariff[n] + sent - (1 - net.link_loss[n]) * arrived
-        bound += _box(cost, np.full(steps, net.link_cap_mw[n]))
-    return bound
+    cost = dt * net.link_tariff[:, None] + bus[net.link_from]
+    cost -= (1 - net.link_loss[:, None]) * bus[net.link_to]
+    return bound + _box(cost, net.link_cap_mw[:, None])
 
 
 def _storage_bound(net: Network, bus: F64, value: F64) -> float:
-    rows, steps, _, storages, _ = net.shape
+    rows, _, _, storages, _ = net.shape
     if not storages:
         return 0.0
     dt = net.dt_h
     into = bus[:, None, :] + dt * net.storage_eta_c[:, :, None] * value
     out = dt * net.storage_wear[:, :, None] - bus[:, None, :]
     out = out - dt / net.storage_eta_d[:, :, None] * value
-    bound = _box(into, _over(net.storage_charge_mw, steps))
-    bound += _box(out, _over(net.storage_discharge_mw, steps))
+    bound = _box(into, net.storage_charge_mw[:, :, None])
+    bound += _box(out, net.storage_discharge_mw[:, :, None])
     # soc[t] stands in its own row with +1 and in the next with -retain; value left at the end
     later = np.concatenate([value[:, :, 1:], np.zeros((rows, storages, 1))], axis=2)
     soc = -value + net.storage_retain[:, :, None] * later
@@ -50,10 +47,6 @@ def _storage_bound(net: Network, bus: F64, value: F64) -> float:
     low, high = net.storage_soc_min_mwh[:, :, None], net.storage_soc_max_mwh[:, :, None]
     bound += float(np.where(soc > 0, soc * low, soc * high).sum())
     return bound + float((value[:, :, 0] * net.storage_retain * net.storage_soc0_mwh).sum())
-
-
-def _over(per_thing: F64, steps: int) -> F64:
-    return np.repeat(per_thing[:, :, None], steps, axis=2)
 
 
 def _box(cost: F64, upper: F64) -> float:

@@ -7,8 +7,9 @@ import sys
 import highspy
 import numpy as np
 
-from kernels.balance.columns import F64
-from kernels.balance.layout import Programme
+from kernels.balance.columns import F64, Network, Prices
+from kernels.balance.invariants import Plan
+from kernels.balance.layout import Programme, places, programme
 from schemas.errors import GridloomError
 
 _TOLERANCE = 1e-9
@@ -43,7 +44,21 @@ def _spend_the_banner() -> None:
 _spend_the_banner()
 
 
-def solve(lp: Programme) -> tuple[F64, F64]:
+def solve(net: Network) -> tuple[Plan, Prices]:
+    """Plan by block and prices of a checked network, at a vertex. Raises GridloomError."""
+    lp = programme(net)
+    x, duals = optimum(lp)
+    assert (x >= lp.lower).all(), "a variable is below its bound"
+    assert (x <= lp.upper).all(), "a variable is above its bound"
+    rows, steps, _, storages, _ = net.shape
+    bus, store, flex = np.split(duals, [rows * steps, rows * steps * (1 + storages)])
+    prices = Prices(
+        bus.reshape(rows, steps) / net.dt_h, -store.reshape(rows, storages, steps), flex
+    )
+    return {name: x[index] for name, index in places(net).items()}, prices
+
+
+def optimum(lp: Programme) -> tuple[F64, F64]:
     """(x, row duals) of an optimal vertex. One thread, fixed seed, no clock."""
     if not len(lp.cost):
         return np.zeros(0), np.zeros(len(lp.rhs))

@@ -1,0 +1,220 @@
+"""The normal equations A theta A' of a network, eliminated step by step.
+
+Unknowns of step t: bus[R], then store[J] (J storages in use), and once flex[F] at the border.
+
+    bus t      M_t  = diag + links                     R x R, inverted
+    store t    S_t  = diag - w M_t^-1 w - e S_{t-1}^-1 e   J x J, inverted; e ties t - 1 to t
+    flex       what is left of the border              F x F, inverted
+
+Every column of A has at most two entries, so each block is an M-matrix: elimination without
+pivoting is stable, and a row that nothing touches is skipped. O(T (R^3 + J^3 + J^2 F)).
+"""
+
+
+cdef extern from *:
+    """
+    typedef double *__restrict gl_row;
+    """
+    ctypedef double* column "gl_row"
+
+
+cdef struct Normal:
+    int steps, regions, stores, flexes
+    int* store_region   # [J]
+    int* flex_region    # [F]
+    double* bus         # [T][R][R] in: M_t, out: its inverse; rows padded to 4, as all matrices
+    double* store       # [T][J][J] in: diagonals, out: inverse of S_t
+    double* tie         # [T][J] entry of (store t, store t+1)
+    double* bus_store   # [T][J] entry of (bus t, store t)
+    double* bus_flex    # [T][F] entry of (bus t, flex)
+    double* border      # [T][J][F] S_t^-1 x what ties store t to flex
+    double* flex        # [F][F] in: diagonal, out: inverse
+    double* pass_on     # [J][F] scratch
+    double* scratch     # [padded(max(R, J, F))]
+    double* spare       # as long
+    double* kept_nu     # [J]
+
+
+cdef inline int padded(int n) noexcept nogil:
+    """Length of a row of n: a multiple of 4, so that loops over it need no remainder."""
+    return (n + 3) // 4 * 4
+
+
+cdef inline void add(int n, double by, column row, column to) noexcept nogil:
+    """to += by x row; n is a multiple of 4."""
+    cdef int c
+    for c in range(0, n, 4):
+        to[c] += by * row[c]
+        to[c + 1] += by * row[c + 1]
+        to[c + 2] += by * row[c + 2]
+        to[c + 3] += by * row[c + 3]
+
+
+cdef inline void invert(double* a, int n) noexcept nogil:
+    """A symmetric M-matrix in place by Gauss-Jordan; an empty row stays out (zeros)."""
+    cdef int i, k, c, wide = padded(n)
+    cdef double pivot, by
+    cdef double* row
+    cdef double* head
+    for k in range(n):
+        head = a + k * wide
+        pivot = head[k]
+        if not pivot > 1e-280:
+            for c in range(n):
+                head[c] = 0.0
+                a[c * wide + k] = 0.0
+            continue
+        pivot = 1.0 / pivot
+        head[k] = 1.0
+        for c in range(0, wide, 4):
+            head[c] *= pivot
+            head[c + 1] *= pivot
+            head[c + 2] *= pivot
+            head[c + 3] *= pivot
+        row = a
+        for i in range(k):
+            by = -row[k]
+            row[k] = 0.0
+            add(wide, by, head, row)
+            row += wide
+        row += wide
+        for i in range(k + 1, n):
+            by = -row[k]
+            row[k] = 0.0
+            add(wide, by, head, row)
+            row += wide
+
+
+cdef inline void times(double* a, double* v, double* out, int n) noexcept nogil:
+    """out = a v for a symmetric a, in the order of its rows; out holds padded(n)."""
+    cdef int i, k, wide = padded(n)
+    for i in range(wide):
+        out[i] = 0.0
+    for k in range(n):
+        add(wide, v[k], a + k * wide, out)
+
+
+cdef inline void factor(Normal* m) noexcept nogil:
+    """Eliminate bus, store and flex in this order; the blocks become what solve needs."""
+    cdef int t
+    for t in range(m.steps):
+        invert(m.bus + t * m.regions * padded(m.regions), m.regions)
+        _fold_bus(m, t)
+        invert(m.store + t * m.stores * padded(m.stores), m.stores)
+        if m.flexes:
+            _fold_flex(m, t)
+    invert(m.flex, m.flexes)
+
+
+cdef inline void _fold_bus(Normal* m, int t) noexcept nogil:
+    """store t -= w M_t^-1 w + e S_{t-1}^-1 e."""
+    cdef int j, k, J = m.stores, wide = padded(J)
+    cdef double by
+    cdef double* bus
+    cdef double* tie = m.tie + (t - 1) * J
+    cdef double* w = m.bus_store + t * J
+    cdef column store = m.store + t * J * wide
+    cdef column before = m.store + (t - 1) * J * wide
+    for j in range(J):
+        bus = m.bus + (t * m.regions + m.store_region[j]) * padded(m.regions)
+        by = w[j]
+        for k in range(J):
+            store[j * wide + k] -= by * bus[m.store_region[k]] * w[k]
+        if t:
+            by = tie[j]
+            for k in range(J):
+                store[j * wide + k] -= by * before[j * wide + k] * tie[k]
+
+
+cdef inline void _fold_flex(Normal* m, int t) noexcept nogil:
+    """border = S_t^-1 x (what ties store t to flex), and what both leave of the flex block."""
+    cdef int j, k, f, J = m.stores, F = m.flexes, wide = padded(F), broad = padded(J)
+    cdef double by
+    cdef double* bus
+    cdef double* w = m.bus_store + t * J
+    cdef double* wf = m.bus_flex + t * F
+    cdef double* tie = m.tie + (t - 1) * J
+    cdef double* b = m.pass_on
+    cdef double* border = m.border + t * J * wide
+    cdef double* before = m.border + (t - 1) * J * wide
+    for j in range(J):
+        bus = m.bus + (t * m.regions + m.store_region[j]) * padded(m.regions)
+        by = -w[j]
+        for f in range(F):
+            b[j * wide + f] = by * bus[m.flex_region[f]] * wf[f]
+        if t:
+            add(wide, -tie[j], before + j * wide, b + j * wide)
+    for j in range(J):
+        for f in range(wide):
+            border[j * wide + f] = 0.0
+        for k in range(J):
+            add(wide, m.store[(t * J + j) * broad + k], b + k * wide, border + j * wide)
+    for f in range(F):
+        bus = m.bus + (t * m.regions + m.flex_region[f]) * padded(m.regions)
+        by = wf[f]
+        for k in range(F):
+            m.flex[f * wide + k] -= by * bus[m.flex_region[k]] * wf[k]
+    for j in range(J):
+        for f in range(F):
+            add(wide, -b[j * wide + f], border + j * wide, m.flex + f * wide)
+
+
+cdef inline void solve(Normal* m, double* y) noexcept nogil:
+    """y = [bus T,R | store T,J | flex F] in place."""
+    cdef int t, j, f, R = m.regions, J = m.stores, F = m.flexes, T = m.steps, wide = padded(F)
+    cdef double s
+    cdef double* mu = y + T * (R + J)
+    cdef double* v = m.scratch
+    cdef double* pi
+    cdef double* nu
+    cdef double* w
+    cdef double* wf
+    cdef double* border
+    for t in range(T):
+        pi, nu = y + t * R, y + T * R + t * J
+        w, wf, border = m.bus_store + t * J, m.bus_flex + t * F, m.border + t * J * wide
+        times(m.bus + t * R * padded(R), pi, v, R)
+        for j in range(R):
+            pi[j] = v[j]
+        for j in range(J):
+            nu[j] -= w[j] * pi[m.store_region[j]]
+        for f in range(F):
+            mu[f] -= wf[f] * pi[m.flex_region[f]]
+        if t:
+            for j in range(J):
+                nu[j] -= (m.tie + (t - 1) * J)[j] * (nu - J)[j]
+        for j in range(J):
+            s = nu[j]
+            for f in range(F):
+                mu[f] -= border[j * wide + f] * s
+        times(m.store + t * J * padded(J), nu, v, J)
+        for j in range(J):
+            nu[j] = v[j]
+    times(m.flex, mu, v, F)
+    for f in range(F):
+        mu[f] = v[f]
+    for t in range(T - 1, -1, -1):
+        pi, nu = y + t * R, y + T * R + t * J
+        w, wf, border = m.bus_store + t * J, m.bus_flex + t * F, m.border + t * J * wide
+        if t < T - 1:
+            for j in range(J):
+                (nu + J)[j] *= (m.tie + t * J)[j]
+            times(m.store + t * J * padded(J), nu + J, v, J)
+            for j in range(J):
+                (nu + J)[j] = m.kept_nu[j]
+                nu[j] -= v[j]
+        for j in range(J):
+            s = 0.0
+            for f in range(F):
+                s = s + border[j * wide + f] * mu[f]
+            nu[j] -= s
+            m.kept_nu[j] = nu[j]
+        for j in range(R):
+            v[j] = 0.0
+        for j in range(J):
+            v[m.store_region[j]] += w[j] * nu[j]
+        for f in range(F):
+            v[m.flex_region[f]] += wf[f] * mu[f]
+        times(m.bus + t * R * padded(R), v, m.spare, R)
+        for j in range(R):
+            pi[j] -= m.spare[j]

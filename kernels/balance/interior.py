@@ -1,0 +1,115 @@
+"""The structured interior point: one solve for each connected part of the network.
+
+Parts that no link joins are solved apart, so that nothing of one part, not even a bad value, can
+reach the bytes of another.
+"""
+
+from dataclasses import fields, replace
+
+import numpy as np
+
+from kernels.balance._network import Workspace, solve_network
+from kernels.balance.columns import F64, I64, Network, Prices
+from kernels.balance.invariants import Plan
+from kernels.balance.layout import BLOCKS
+
+_PER_LINK = ("link_from", "link_to", "link_cap_mw", "link_loss", "link_tariff")
+
+
+def solve(net: Network, workspace: Workspace) -> tuple[Plan, Prices]:
+    """Plan by block (see layout.py) and prices of a checked network."""
+    plan, prices = _empty(net)
+    parts = connected(net)
+    if len(parts) == 1:
+        solve_network(net, plan, prices, workspace)
+    else:
+        for regions, links in parts:
+            one, dual = _empty(part := _part(net, regions, links))
+            solve_network(part, one, dual, workspace)
+            for name, axes in BLOCKS:
+                plan[name][links if axes[0] == "L" else regions] = one[name]
+            for name in ("bus", "storage", "flex"):
+                getattr(prices, name)[regions] = getattr(dual, name)
+    _spare_the_storages(net, plan)
+    return plan, prices
+
+
+def connected(net: Network) -> list[tuple[I64, I64]]:
+    """(regions, links) of each connected part, in the order of its first region."""
+    label = list(range(len(net.regions)))
+
+    def root(r: int) -> int:
+        while label[r] != r:
+            label[r] = label[label[r]]
+            r = label[r]
+        return r
+
+    for a, b in zip(net.link_from.tolist(), net.link_to.tolist(), strict=True):
+        first, other = sorted((root(a), root(b)))
+        label[other] = first
+    roots = np.array([root(r) for r in range(len(label))], np.int64)
+    if not roots.any():
+        every = np.arange(len(net.link_from), dtype=np.int64)
+        return [(np.arange(len(label), dtype=np.int64), every)]
+    ends = roots[net.link_from]
+    return [(np.flatnonzero(roots == r), np.flatnonzero(ends == r)) for r in np.unique(roots)]
+
+
+def _empty(net: Network) -> tuple[Plan, Prices]:
+    rows, steps, units, storages, links = net.shape
+    width = {"R": rows, "T": steps, "K": units, "S": storages, "L": links}
+    plan = {name: np.zeros([width[axis] for axis in axes]) for name, axes in BLOCKS}
+    return plan, Prices(
+        np.zeros((rows, steps)), np.zeros((rows, storages, steps)), np.zeros(rows)
+    )
+
+
+def _part(net: Network, regions: I64, links: I64) -> Network:
+    """These regions and links as a network of their own."""
+    taken = {}
+    for field in fields(net):
+        column = getattr(net, field.name)
+        if isinstance(column, np.ndarray):
+            taken[field.name] = column[links if field.name in _PER_LINK else regions]
+    for end in ("link_from", "link_to"):
+        taken[end] = np.searchsorted(regions, taken[end])
+    return replace(net, regions=tuple(net.regions[r] for r in regions), **taken)
+
+
+def _spare_the_storages(net: Network, plan: Plan) -> None:
+    """Where a storage charges and discharges at once for nothing, it need not.
+
+    Charge less by x and discharge less by x eta_c eta_d leave the state of charge as it is and free
+    x (1 - eta_c eta_d) MW: so much less is taken from a source that does not pay for being used.
+    """
+    charge, discharge = plan["charge"], plan["discharge"]
+    for r, s, t in np.argwhere((charge > 0) & (discharge > 0)):
+        both = float(net.storage_eta_c[r, s] * net.storage_eta_d[r, s])
+        less = min(float(charge[r, s, t]), float(discharge[r, s, t]) / both)
+        sources = _free_sources(net, plan, int(r), int(t))
+        if both < 1:
+            less = min(less, sum(float(row[t]) for row in sources) / (1 - both))
+        freed = less * (1 - both)
+        for row in sources:
+            by = min(freed, float(row[t]))
+            row[t] -= by
+            freed -= by
+        charge[r, s, t] -= less
+        discharge[r, s, t] = max(discharge[r, s, t] - less * both, 0.0)
+        for x in (charge, discharge):
+            if x[r, s, t] < 1e-15 * less:  # what rounding left
+                x[r, s, t] = 0.0
+
+
+def _free_sources(net: Network, plan: Plan, r: int, t: int) -> list[F64]:
+    """Rows over steps of the sources that cost nothing or more."""
+    carbon = net.carbon_price
+    found = [plan["ren"][r]]
+    if net.import_price[r, t] + carbon * net.grid_ci[r, t] >= 0:
+        found.append(plan["import"][r])
+    found += [
+        plan["supply"][r, k]
+        for k in range(plan["supply"].shape[1])
+        if net.supply_cost[r, k] + carbon * net.supply_ci[r, k] >= 0
+    ]
+    return found
