@@ -6,9 +6,9 @@ from importlib.machinery import EXTENSION_SUFFIXES
 import pytest
 from pydantic import SecretStr
 
+from streams.counts import Counts
 from streams.doctor import machine
 from streams.doctor.cluster import clock, compare_topics, identity, lag_check
-from streams.counts import Counts
 from streams.settings import Settings
 
 
