@@ -13,6 +13,7 @@ from streams.settings import Settings
 
 # a new cluster makes the topic of group offsets when it is first asked for one
 _COORDINATOR_WAITS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+_METADATA_WAITS_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 
 _COMPACTED = {
     "cleanup.policy": "compact",
@@ -62,7 +63,17 @@ async def create_topics(settings: Settings, names: list[str] | None = None) -> l
                 await client.create_topics([topic])
             except TopicAlreadyExistsError:
                 continue  # somebody else created it at the same moment
-    return sorted(topic.name for topic in missing)
+    names = sorted(topic.name for topic in missing)
+    await _known(settings, names)
+    return names
+
+
+async def _known(settings: Settings, names: list[str]) -> None:
+    """Wait until the brokers know topics that the controller has made: they learn it later."""
+    for wait_s in _METADATA_WAITS_S:
+        if len(await partitions_of(settings, names)) == len(names):
+            return
+        await asyncio.sleep(wait_s)
 
 
 async def end_offsets(settings: Settings, names: list[str]) -> dict[str, dict[int, int]]:
