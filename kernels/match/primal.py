@@ -10,8 +10,9 @@ from kernels.match.reference import Engine
 _IMPROVED_MAX = 5  # plans that local search starts from,
 _IMPROVED_JOBS = 40_000  # fewer of them, down to one, above so many jobs in all
 _CANDIDATES_MAX = 96  # options of a job that local search looks at,
-_SEED = 1
 _CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in all
+_SEED = 1
+_WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
 
 
 class Plans:
@@ -85,7 +86,8 @@ class Plans:
         current = np.ascontiguousarray(self._costs(option))
         search = self._engine.search(*shortlist, option, current, free)
         scale = float(np.abs(current).sum())
-        search.ruin(policy.work, _SEED, bound + policy.gap_target * scale)
+        work = min(policy.work, _WORK_A_JOB * len(option))
+        search.ruin(work, _SEED, bound + policy.gap_target * scale)
         return self._fill(option, self._p.capacity - self._engine.used(option))
 
     def cost_of(self, option: I32) -> float:

@@ -2,9 +2,9 @@
 
 Descent: every job in turn moves to a cheaper option, alone or by moving one job out of its way.
 Ruin and recreate: a job that could be cheaper (of two drawn, the one that loses more) is put at a
-cheaper option, whatever is in the way and
-a few more jobs are taken out and placed anew; the outcome stays if it is not dearer than the best
-plan by more than an allowance that shrinks to nothing. Source: Schrimpf et al., Record breaking
+cheaper option, whatever is in the way and a few more jobs are taken out and placed anew; the
+outcome stays if it is not dearer than the best plan by more than an allowance that shrinks to
+nothing. Source: Schrimpf et al., Record breaking
 optimization results using the ruin and recreate principle, J. Comp. Physics 159 (2000).
 
 Work is counted in jobs and options looked at, never in seconds; the drawings are splitmix64.
@@ -34,8 +34,8 @@ _MASK = 2**64 - 1
 class Search:
     """One plan under search: `option`, `current` and `free` are changed in place.
 
-    options, costs, priced [n, C]: candidates in order of `priced`; keys [2, n]: orders in which jobs
-    are placed anew, the largest first.
+    options, costs, priced [n, C]: candidates in order of `priced`; keys [2, n]: orders in which
+    jobs are placed anew, the largest first.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Search:
 
     def _excess(self, job: int) -> float:
         """What the job costs more than it would alone."""
-        return float(self._current[job]) - self._cheapest[job]
+        return float(self._current[job] - self._cheapest[job])
 
     def _wanted(self, job: int) -> int:
         """Any of the candidates [C] that would cost less, -1 = none."""
