@@ -139,7 +139,7 @@ class _Found:
         ascent = ascend(
             problem, engine, tables, start, plans.repair, policy.gap_target, policy.iterations
         )
-        plans.polish(ascent.prices, policy.candidates, policy.passes, policy.scan)
+        plans.polish(ascent.prices, ascent.bound, policy)
         self.iterations = ascent.iterations
         self.prices[:, :, problem.active] = ascent.prices
         self._place(plans.option, engine, tables, ascent.prices)

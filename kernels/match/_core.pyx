@@ -14,14 +14,37 @@ fused multiply-add, so that sums equal numpy's bit for bit.
 
 import numpy as np
 
+from kernels.match.problem import needs
 from kernels.match.reference import Sweep
+
+cdef extern from *:
+    """
+    /* Elementwise, so that any width of vector gives the same bits. */
+    #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
+    __attribute__((target_clones("avx2", "default")))
+    #endif
+    static void gridloom_price(
+        double *priced, const double *base, const double *amount, const double *table,
+        long step, int kinds, long count)
+    {
+        for (long o = 0; o < count; o++) priced[o] = base[o];
+        for (int k = 0; k < kinds; k++) {
+            const double a = amount[k], *rate = table + k * step;
+            if (a != 0.0)  /* adding 0 changes no bit */
+                for (long o = 0; o < count; o++) priced[o] += a * rate[o];
+        }
+    }
+    """
+    void gridloom_price(
+        double* priced, const double* base, const double* amount, const double* table,
+        long step, int kinds, long count
+    ) noexcept nogil
 
 cdef enum:
     RESOURCES_MAX = 8
     REJECTED = -1
 
 cdef double INFINITE = float("inf")
-cdef double GAIN_MIN = 2.0 ** -30
 cdef long long PPM = 1000000
 
 
@@ -37,30 +60,18 @@ def _open_range(open_):
 cdef class Engine:
     """The loops over one problem."""
 
-    cdef Py_ssize_t n, sites, slots, kinds
-    cdef const long long[:, ::1] demand
-    cdef const long long[:, ::1] scale
-    cdef const double[:, ::1] amount
-    cdef const double[:, ::1] fixed
-    cdef const unsigned char[:, :, ::1] open
-    cdef const int[:, ::1] span
-    cdef const int[:, ::1] first, last  # [n, M] open starts lie in [first, last)
-    cdef const long long[::1] lengths
-    cdef const double[::1] reject
-    # of one local search
-    cdef int[:, ::1] options
-    cdef double[:, ::1] option_cost
-    cdef double[::1] current
-    cdef int[::1] option
-    cdef long long[:, :, ::1] free
-    cdef int[::1] head, newer, older
-
     def __init__(self, problem):
         self.n = len(problem.row)
         self.sites, self.slots, self.kinds = problem.capacity.shape
         assert self.kinds <= RESOURCES_MAX
         self.demand = problem.demand
-        self.scale = problem.scale_ppm
+        lifted = np.flatnonzero((problem.scale_ppm != PPM).any(axis=0))
+        side = np.full(self.kinds, -1, np.int32)
+        side[lifted] = np.arange(len(lifted))
+        self.side, self.sides = side, len(lifted)
+        self.drawn = np.ascontiguousarray(
+            needs(problem.demand[:, None, lifted], problem.scale_ppm[None, :, lifted])
+        )
         self.amount = problem.demand.astype(np.float64)
         self.fixed = problem.fixed
         self.open = problem.open
@@ -68,10 +79,15 @@ cdef class Engine:
         self.first, self.last = _open_range(problem.open)
         self.lengths = problem.lengths
         self.reject = problem.reject
+        option = np.arange(self.sites * self.slots, dtype=np.int32)
+        self.site_of, self.slot_of = option // max(self.slots, 1), option % max(self.slots, 1)
+        self.alone = problem.fixed
+        if self.slots == 1:
+            self.alone = np.where(problem.open[:, :, 0] == 1, problem.fixed, INFINITE)
 
     # -- pricing ---------------------------------------------------------------------------------
 
-    cdef inline double price(
+    cdef double price(
         self, const double[:, :, :, ::1] table, Py_ssize_t job, Py_ssize_t site, Py_ssize_t start
     ) noexcept nogil:
         cdef Py_ssize_t k, d = self.span[job, site]
@@ -105,12 +121,26 @@ cdef class Engine:
             if not open_[s]:
                 priced[s] = INFINITE
 
+    cdef void price_row(
+        self, const double[:, :, :, ::1] table, Py_ssize_t job, double* priced
+    ) noexcept nogil:
+        """Prices of all options, valid in [first, last) of each site, inf where closed."""
+        cdef Py_ssize_t site
+        if self.slots == 1:  # one length only
+            gridloom_price(
+                priced, &self.alone[job, 0], &self.amount[job, 0], &table[0, 0, 0, 0],
+                self.sites, <int>self.kinds, self.sites,
+            )
+            return
+        for site in range(self.sites):
+            self.price_site(table, job, site, priced + site * self.slots)
+
     def sweep(self, const double[:, :, :, ::1] table):
         """Price all options of all jobs."""
         least_, second_ = np.empty(self.n), np.empty(self.n)
         option_ = np.empty(self.n, np.int32)
         edges_ = np.zeros((self.sites, self.slots + 1, self.kinds), np.int64)
-        cdef double[::1] least = least_, second = second_, row = np.empty(max(self.slots, 1))
+        cdef double[::1] least = least_, second = second_, row = np.empty(max(self.sites * self.slots, 1))
         cdef int[::1] option = option_
         cdef long long[:, :, ::1] edges = edges_
         cdef Py_ssize_t job, site, s, at, end
@@ -118,16 +148,20 @@ cdef class Engine:
         with nogil:
             for job in range(self.n):
                 best, next_, at = INFINITE, INFINITE, REJECTED
+                self.price_row(table, job, &row[0])
                 for site in range(self.sites):
-                    self.price_site(table, job, site, &row[0])
                     here, end = INFINITE, 0
-                    for s in range(self.first[job, site], self.last[job, site]):
+                    for s in range(
+                        site * self.slots + self.first[job, site],
+                        site * self.slots + self.last[job, site],
+                    ):
                         if row[s] < here:
                             here, end = row[s], s
-                    if here < best:
-                        next_, best, at = best, here, site * self.slots + end
-                    elif here < next_:
-                        next_ = here
+                    if here < next_:
+                        if here < best:
+                            next_, best, at = best, here, end
+                        else:
+                            next_ = here
                 v = self.reject[job]
                 if best <= v:
                     if v < next_:
@@ -143,7 +177,7 @@ cdef class Engine:
     cdef void add_edges(
         self, long long[:, :, ::1] edges, Py_ssize_t job, Py_ssize_t option
     ) noexcept nogil:
-        cdef Py_ssize_t k, site = option // self.slots, start = option % self.slots
+        cdef Py_ssize_t k, site = self.site_of[option], start = self.slot_of[option]
         cdef Py_ssize_t end = self.end_of(job, site, start)
         cdef long long need
         for k in range(self.kinds):
@@ -162,19 +196,21 @@ cdef class Engine:
 
     # -- room ------------------------------------------------------------------------------------
 
-    cdef inline Py_ssize_t end_of(
+    cdef Py_ssize_t end_of(
         self, Py_ssize_t job, Py_ssize_t site, Py_ssize_t start
     ) noexcept nogil:
         cdef Py_ssize_t end = start + self.lengths[self.span[job, site]]
         return end if end < self.slots else self.slots
 
-    cdef inline long long need(self, Py_ssize_t job, Py_ssize_t site, Py_ssize_t k) noexcept nogil:
-        return (self.demand[job, k] * self.scale[site, k] + PPM - 1) // PPM
+    cdef long long need(self, Py_ssize_t job, Py_ssize_t site, Py_ssize_t k) noexcept nogil:
+        if self.side[k] < 0:
+            return self.demand[job, k]
+        return self.drawn[job, site, self.side[k]]
 
     cdef bint fits(
         self, Py_ssize_t job, Py_ssize_t option, const long long[:, :, ::1] free
     ) noexcept nogil:
-        cdef Py_ssize_t k, t, site = option // self.slots, start = option % self.slots
+        cdef Py_ssize_t k, t, site = self.site_of[option], start = self.slot_of[option]
         cdef Py_ssize_t end = self.end_of(job, site, start)
         cdef long long need
         for k in range(self.kinds):
@@ -189,7 +225,7 @@ cdef class Engine:
     ) noexcept nogil:
         if option < 0:
             return
-        cdef Py_ssize_t k, t, site = option // self.slots, start = option % self.slots
+        cdef Py_ssize_t k, t, site = self.site_of[option], start = self.slot_of[option]
         cdef Py_ssize_t end = self.end_of(job, site, start)
         cdef long long need
         for k in range(self.kinds):
@@ -210,19 +246,22 @@ cdef class Engine:
         cdef Py_ssize_t q, job, site, s
         cdef int at
         cdef double best
-        cdef double[::1] row = np.empty(max(self.slots, 1))
+        cdef double[::1] row = np.empty(max(self.sites * self.slots, 1))
         with nogil:
             for q in range(order.shape[0]):
                 job = order[q]
                 if option[job] != REJECTED:
                     continue
                 best, at = INFINITE, REJECTED
+                self.price_row(table, job, &row[0])
                 for site in range(self.sites):
-                    self.price_site(table, job, site, &row[0])
-                    for s in range(self.first[job, site], self.last[job, site]):
+                    for s in range(
+                        site * self.slots + self.first[job, site],
+                        site * self.slots + self.last[job, site],
+                    ):
                         if row[s] < best and row[s] <= self.reject[job]:
-                            if self.fits(job, site * self.slots + s, free):
-                                best, at = row[s], <int>(site * self.slots + s)
+                            if self.fits(job, s, free):
+                                best, at = row[s], <int>s
                 if at >= 0:
                     option[job] = at
                     self.occupy(job, at, free, 1)
@@ -243,7 +282,7 @@ cdef class Engine:
                 want = wanted[job]
                 if want < 0 or option[job] != REJECTED:
                     continue
-                if not self.open[job, want // self.slots, want % self.slots]:
+                if not self.open[job, self.site_of[want], self.slot_of[want]]:
                     continue
                 if self.fits(job, want, free):
                     option[job] = want
@@ -253,16 +292,19 @@ cdef class Engine:
         """The `count` cheapest options [n, count] of every job at these prices; -1 pads."""
         found_ = np.full((self.n, count), REJECTED, np.int32)
         cdef int[:, ::1] found = found_
-        cdef double[::1] row = np.empty(max(self.slots, 1)), best = np.empty(max(count, 1))
+        cdef double[::1] row = np.empty(max(self.sites * self.slots, 1)), best = np.empty(max(count, 1))
         cdef Py_ssize_t job, site, s, at
         cdef int held
         cdef double v
         with nogil:
             for job in range(self.n):
                 held = 0
+                self.price_row(table, job, &row[0])
                 for site in range(self.sites):
-                    self.price_site(table, job, site, &row[0])
-                    for s in range(self.first[job, site], self.last[job, site]):
+                    for s in range(
+                        site * self.slots + self.first[job, site],
+                        site * self.slots + self.last[job, site],
+                    ):
                         v = row[s]
                         if v == INFINITE or (held == count and not v < best[count - 1]):
                             continue
@@ -274,7 +316,7 @@ cdef class Engine:
                             found[job, at] = found[job, at - 1]
                             at -= 1
                         best[at] = v
-                        found[job, at] = <int>(site * self.slots + s)
+                        found[job, at] = <int>s
         return found_
 
     def costs(self, const double[:, :, :, ::1] table, const int[:, ::1] option):
@@ -289,126 +331,11 @@ cdef class Engine:
                     if at < 0:
                         cost[job, q] = self.reject[job]
                     else:
-                        cost[job, q] = self.price(table, job, at // self.slots, at % self.slots)
+                        cost[job, q] = self.price(table, job, self.site_of[at], self.slot_of[at])
         return cost_
 
-    # -- local search ----------------------------------------------------------------------------
+    def search(self, *arrays):
+        """Local search on a plan: search.Search, compiled."""
+        from kernels.match._search import Search
 
-    def improve(
-        self,
-        int[:, ::1] options,
-        double[:, ::1] costs,
-        double[::1] current,
-        int[::1] option,
-        long long[:, :, ::1] free,
-        int passes,
-        int scan,
-    ):
-        """Shift, swap and ejection moves over the candidate options; moves made.
-
-        options, costs: [n, C] candidates; current: [n] cost of `option`, kept up to date.
-        """
-        cdef Py_ssize_t job
-        cdef long long made, moves = 0
-        self.options, self.option_cost, self.current = options, costs, current
-        self.option, self.free = option, free
-        self.head = np.full(self.sites, -1, np.int32)
-        self.newer = np.full(self.n, -1, np.int32)
-        self.older = np.full(self.n, -1, np.int32)
-        with nogil:
-            for job in range(self.n):
-                self.chain(job, option[job])
-            for _ in range(passes):
-                made = 0
-                for job in range(self.n):
-                    made += self.improve_one(job, scan)
-                moves += made
-                if not made:
-                    break
-        return moves
-
-    cdef void chain(self, Py_ssize_t job, Py_ssize_t option) noexcept nogil:
-        if option < 0:
-            return
-        cdef Py_ssize_t site = option // self.slots
-        self.newer[job] = -1
-        self.older[job] = self.head[site]
-        if self.head[site] >= 0:
-            self.newer[self.head[site]] = <int>job
-        self.head[site] = <int>job
-
-    cdef void unchain(self, Py_ssize_t job, Py_ssize_t option) noexcept nogil:
-        if option < 0:
-            return
-        if self.newer[job] >= 0:
-            self.older[self.newer[job]] = self.older[job]
-        else:
-            self.head[option // self.slots] = self.older[job]
-        if self.older[job] >= 0:
-            self.newer[self.older[job]] = self.newer[job]
-
-    cdef void move(self, Py_ssize_t job, int option, double cost) noexcept nogil:
-        """To `option`; what the job used before is free already."""
-        self.unchain(job, self.option[job])
-        self.chain(job, option)
-        self.occupy(job, option, self.free, 1)
-        self.option[job] = option
-        self.current[job] = cost
-
-    cdef bint improve_one(self, Py_ssize_t job, int scan) noexcept nogil:
-        """Move one job to a cheaper option, making room there by moving another if need be."""
-        cdef int option, now = self.option[job]
-        cdef double cost, gain, cost_now = self.current[job]
-        cdef Py_ssize_t q
-        self.occupy(job, now, self.free, -1)
-        for q in range(self.options.shape[1]):
-            option = self.options[job, q]
-            if option < 0:
-                break
-            cost = self.option_cost[job, q]
-            gain = cost - cost_now
-            if option == now or gain >= -GAIN_MIN * (abs(cost) + abs(cost_now)):
-                continue
-            if self.fits(job, option, self.free):
-                self.move(job, option, cost)
-                return True
-            if self.eject(job, option, cost, gain, scan):
-                return True
-        self.occupy(job, now, self.free, 1)
-        return False
-
-    cdef bint eject(
-        self, Py_ssize_t job, int option, double cost, double gain, int scan
-    ) noexcept nogil:
-        """Of the jobs in the way, move the one whose move leaves the largest saving."""
-        cdef double best = -GAIN_MIN * (abs(cost) + abs(cost - gain)), to_cost = 0.0
-        cdef double left_cost, saving
-        cdef Py_ssize_t q, other = -1, one = self.head[option // self.slots]
-        cdef int left, place, to = -1, seen = 0
-        while one >= 0 and seen < scan:
-            seen += 1
-            if one != job:
-                left, left_cost = self.option[one], self.current[one]
-                self.occupy(one, left, self.free, -1)
-                if self.fits(job, option, self.free):
-                    self.occupy(job, option, self.free, 1)
-                    for q in range(self.options.shape[1]):
-                        place = self.options[one, q]
-                        if place < 0:
-                            break
-                        saving = gain + (self.option_cost[one, q] - left_cost)
-                        if place != left and saving < best and self.fits(one, place, self.free):
-                            best, other, to = saving, one, place
-                            to_cost = self.option_cost[one, q]
-                    saving = gain + (self.reject[one] - left_cost)
-                    if saving < best:
-                        best, other, to, to_cost = saving, one, REJECTED, self.reject[one]
-                    self.occupy(job, option, self.free, -1)
-                self.occupy(one, left, self.free, 1)
-            one = self.older[one]
-        if other < 0:
-            return False
-        self.occupy(other, self.option[other], self.free, -1)
-        self.move(other, to, to_cost)
-        self.move(job, option, cost)
-        return True
+        return Search(self, *arrays)

@@ -189,6 +189,7 @@ class Policy:
     candidates: int = 16  # options of a job that local search looks at
     passes: int = 4  # of local search over all jobs
     scan: int = 64  # jobs of a site looked at to make room for one
+    work: int = 2_000_000  # of ruin and recreate: jobs and options looked at
 
 
 class Reason(IntEnum):

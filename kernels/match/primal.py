@@ -2,13 +2,17 @@
 
 import numpy as np
 
-from kernels.match.columns import F64, I32, I64
+from kernels.match.columns import F64, I32, I64, Policy
 from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem
 from kernels.match.reference import Engine
 
 _IMPROVED_MAX = 5  # plans that local search starts from,
 _IMPROVED_JOBS = 40_000  # fewer of them, down to one, above so many jobs in all
+_CANDIDATES_MAX = 96  # options of a job that local search looks at,
+_CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in all
+_SEED = 1
+_WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
 
 
 class Plans:
@@ -35,8 +39,11 @@ class Plans:
         self._engine.keep(wanted, everyone, option, free)
         self._take(self._fill(option, free))
 
-    def polish(self, prices: F64, candidates: int, passes: int, scan: int) -> None:
-        """Repairs in several orders, local search on the best few and on the plan kept."""
+    def polish(self, prices: F64, bound: float, policy: Policy) -> None:
+        """Repairs in several orders, local search on the best few and on the plan kept.
+
+        The cheapest is ruined and recreated until the gap to `bound` is met or the work is done.
+        """
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
         regret = answers.second - answers.least
@@ -51,10 +58,37 @@ class Plans:
         ]
         count = min(max(_IMPROVED_JOBS // len(self._p.row), 1), _IMPROVED_MAX)
         starts = sorted(starts, key=self.cost_of)[:count]
-        options = self._engine.candidates(table, candidates)
-        costs = self._engine.costs(self._tables.costs, options)
+        shortlist = self._shortlist(table, policy)
         for start in starts:
-            self._take(self._improve(start.copy(), options, costs, passes, scan))
+            self._take(self._descend(start.copy(), shortlist, policy))
+        self._take(self._ruin(self.option.copy(), shortlist, bound, policy))
+
+    def _shortlist(self, table: F64, policy: Policy) -> tuple[I32, F64, F64, F64]:
+        """Candidates [n, C], their costs and prices, and orders [2, n] to place jobs in."""
+        sites, slots, _ = self._p.capacity.shape
+        most = max(_CANDIDATES // len(self._p.row), policy.candidates)
+        options = self._engine.candidates(table, min(most, _CANDIDATES_MAX, sites * slots))
+        costs = self._engine.costs(self._tables.costs, options)
+        keys = np.stack([self._share, self._p.reject / self._share])
+        return options, costs, self._engine.costs(table, options), keys
+
+    def _descend(self, option: I32, shortlist: tuple[I32, F64, F64, F64], policy: Policy) -> I32:
+        free = self._p.capacity - self._engine.used(option)
+        current = np.ascontiguousarray(self._costs(option))
+        search = self._engine.search(*shortlist, option, current, free)
+        search.descend(policy.passes, policy.scan)
+        return self._fill(option, free)
+
+    def _ruin(
+        self, option: I32, shortlist: tuple[I32, F64, F64, F64], bound: float, policy: Policy
+    ) -> I32:
+        free = self._p.capacity - self._engine.used(option)
+        current = np.ascontiguousarray(self._costs(option))
+        search = self._engine.search(*shortlist, option, current, free)
+        scale = float(np.abs(current).sum())
+        work = min(policy.work, _WORK_A_JOB * len(option))
+        search.ruin(work, _SEED, bound + policy.gap_target * scale)
+        return self._fill(option, self._p.capacity - self._engine.used(option))
 
     def cost_of(self, option: I32) -> float:
         """Currency, rejections at their lifted cost."""
@@ -77,12 +111,6 @@ class Plans:
         option, free = self._nothing()
         self._engine.keep(wanted, order, option, free)
         self._engine.place(table, again, option, free)
-        return self._fill(option, free)
-
-    def _improve(self, option: I32, options: I32, costs: F64, passes: int, scan: int) -> I32:
-        free = self._p.capacity - self._engine.used(option)
-        current = np.ascontiguousarray(self._costs(option))
-        self._engine.improve(options, costs, current, option, free, passes, scan)
         return self._fill(option, free)
 
     def _fill(self, option: I32, free: I64) -> I32:

@@ -5,16 +5,14 @@ in the order of their id, so both engines give the same placements bit for bit.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kernels.match.columns import F64, I32, I64
 from kernels.match.problem import Problem, needs
+from kernels.match.search import REJECTED, Search
 
-REJECTED = -1
-# a move must gain more than the rounding of the two costs it compares
-_GAIN_MIN = 2.0**-30
 _CHUNK = 1 << 20  # options priced at once
 
 
@@ -32,9 +30,9 @@ class Engine:
 
     def __init__(self, problem: Problem) -> None:
         self._p = problem
-        self._sites, self._slots, _ = problem.capacity.shape
+        self.sites, self.slots, _ = problem.capacity.shape
         self._lengths: list[int] = problem.lengths.tolist()
-        self._reject: list[float] = problem.reject.tolist()
+        self.reject: list[float] = problem.reject.tolist()
 
     def sweep(self, table: F64) -> Sweep:
         """Price all options of all jobs."""
@@ -55,12 +53,12 @@ class Engine:
     def _priced(self, table: F64) -> Iterator[tuple[int, F64]]:
         """Prices [chunk, M, T] of options, inf where closed."""
         p = self._p
-        step = max(1, _CHUNK // max(1, self._sites * self._slots))
-        site = np.arange(self._sites)
+        step = max(1, _CHUNK // max(1, self.sites * self.slots))
+        site = np.arange(self.sites)
         for at in range(0, len(p.row), step):
             part = slice(at, at + step)
             span = p.span[part]
-            priced = np.repeat(p.fixed[part][:, :, None], self._slots, axis=2)
+            priced = np.repeat(p.fixed[part][:, :, None], self.slots, axis=2)
             for k in range(len(p.active)):
                 priced += p.demand[part, k][:, None, None] * table[:, k][span, site]
             yield at, np.where(p.open[part] == 1, priced, np.inf)
@@ -68,14 +66,14 @@ class Engine:
     def used(self, option: I32) -> I64:
         """Use [M, T, k] of the options."""
         p = self._p
-        edges = np.zeros((self._sites, self._slots + 1, len(p.active)), np.int64)
+        edges = np.zeros((self.sites, self.slots + 1, len(p.active)), np.int64)
         job = np.flatnonzero(option >= 0)
-        site, start = np.divmod(option[job], self._slots)
-        end = np.minimum(start + p.lengths[p.span[job, site]], self._slots)
+        site, start = np.divmod(option[job], self.slots)
+        end = np.minimum(start + p.lengths[p.span[job, site]], self.slots)
         need = needs(p.demand[job], p.scale_ppm[site])
         np.add.at(edges, (site, start), need)
         np.subtract.at(edges, (site, end), need)
-        return np.ascontiguousarray(edges.cumsum(axis=1)[:, : self._slots])
+        return np.ascontiguousarray(edges.cumsum(axis=1)[:, : self.slots])
 
     def place(self, table: F64, order: I64, option: I32, free: I64) -> None:
         """Jobs of `order` that are not placed: the cheapest option with room, if worth it."""
@@ -85,14 +83,14 @@ class Engine:
             priced = self._priced_one(table, job)
             room = np.where(self._room(job, free), priced, np.inf)
             best = int(room.argmin())
-            if room.flat[best] <= self._reject[job] and self._p.open[job].flat[best]:
+            if room.flat[best] <= self.reject[job] and self._p.open[job].flat[best]:
                 option[job] = best
-                self._occupy(job, best, free, 1)
+                self.occupy(job, best, free, 1)
 
     def _priced_one(self, table: F64, job: int) -> F64:
         p = self._p
-        span, site = p.span[job], np.arange(self._sites)
-        priced = np.repeat(p.fixed[job][:, None], self._slots, axis=1)
+        span, site = p.span[job], np.arange(self.sites)
+        priced = np.repeat(p.fixed[job][:, None], self.slots, axis=1)
         for k in range(len(p.active)):
             priced += float(p.demand[job, k]) * table[:, k][span, site]
         return np.where(p.open[job] == 1, priced, np.inf)
@@ -102,10 +100,10 @@ class Engine:
         p = self._p
         need = needs(p.demand[job], p.scale_ppm)[:, None, :]
         short = (free < need).any(axis=2)
-        count = np.zeros((self._sites, self._slots + 1), np.int64)
+        count = np.zeros((self.sites, self.slots + 1), np.int64)
         np.cumsum(short, axis=1, out=count[:, 1:])
         length = p.lengths[p.span[job]][:, None]
-        end = np.minimum(np.arange(self._slots)[None, :] + length, self._slots)
+        end = np.minimum(np.arange(self.slots)[None, :] + length, self.slots)
         clear: F64 = np.take_along_axis(count, end, axis=1) == count[:, :-1]
         return clear
 
@@ -115,9 +113,9 @@ class Engine:
             want = int(wanted[job])
             if want < 0 or option[job] != REJECTED or not self._p.open[job].flat[want]:
                 continue
-            if self._fits(job, want, free):
+            if self.fits(job, want, free):
                 option[job] = want
-                self._occupy(job, want, free, 1)
+                self.occupy(job, want, free, 1)
 
     def candidates(self, table: F64, count: int) -> I32:
         """The `count` cheapest options [n, count] of every job at these prices; -1 pads."""
@@ -133,126 +131,28 @@ class Engine:
         """Cost [n, q] of options [n, q]; the reject cost where REJECTED."""
         p = self._p
         job = np.arange(len(p.row))[:, None]
-        site, start = np.divmod(np.maximum(option, 0), self._slots)
+        site, start = np.divmod(np.maximum(option, 0), self.slots)
         span = p.span[job, site]
         cost = p.fixed[job, site]
         for k in range(len(p.active)):
             cost = cost + p.demand[:, k][:, None] * table[span, k, site, start]
         return np.where(option >= 0, cost, p.reject[:, None])
 
-    def improve(
-        self, options: I32, costs: F64, current: F64, option: I32, free: I64, passes: int, scan: int
-    ) -> int:
-        """Shift, swap and ejection moves over the candidate options; moves made.
+    def search(self, *arrays: Any) -> Search:
+        """Local search on a plan."""
+        return Search(self, *arrays)
 
-        options, costs: [n, C] candidates; current: [n] cost of `option`, kept up to date.
-        """
-        search = _LocalSearch(self, options, costs, current, option, free, scan)
-        return search.run(passes)
+    def end_of(self, job: int, site: int, start: int) -> int:
+        return int(min(start + self._lengths[self._p.span[job, site]], self.slots))
 
-    def _end(self, job: int, site: int, start: int) -> int:
-        return int(min(start + self._lengths[self._p.span[job, site]], self._slots))
-
-    def _fits(self, job: int, option: int, free: I64) -> bool:
-        site, start = divmod(option, self._slots)
+    def fits(self, job: int, option: int, free: I64) -> bool:
+        site, start = divmod(option, self.slots)
         need = needs(self._p.demand[job], self._p.scale_ppm[site])
-        return bool((free[site, start : self._end(job, site, start)] >= need).all())
+        return bool((free[site, start : self.end_of(job, site, start)] >= need).all())
 
-    def _occupy(self, job: int, option: int, free: I64, sign: int) -> None:
+    def occupy(self, job: int, option: int, free: I64, sign: int) -> None:
         if option < 0:
             return
-        site, start = divmod(option, self._slots)
+        site, start = divmod(option, self.slots)
         need = needs(self._p.demand[job], self._p.scale_ppm[site])
-        free[site, start : self._end(job, site, start)] -= sign * need
-
-
-class _LocalSearch:
-    """One local search: jobs of a site are chained, the newest first."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        options: I32,
-        costs: F64,
-        current: F64,
-        option: I32,
-        free: I64,
-        scan: int,
-    ) -> None:
-        self._engine, self._free, self._scan = engine, free, scan
-        self._options, self._costs = options.tolist(), costs.tolist()
-        self._current, self._option = current, option
-        self._chain: list[list[int]] = [[] for _ in range(engine._sites)]
-        for job in np.flatnonzero(option >= 0).tolist():
-            self._chain[option[job] // engine._slots].append(job)
-
-    def run(self, passes: int) -> int:
-        moves = 0
-        for _ in range(passes):
-            made = sum(self._improve_one(job) for job in range(len(self._options)))
-            moves += made
-            if not made:
-                break
-        return moves
-
-    def _improve_one(self, job: int) -> int:
-        """Move one job to a cheaper option, making room there by moving another if need be."""
-        engine, free = self._engine, self._free
-        now, cost_now = int(self._option[job]), float(self._current[job])
-        engine._occupy(job, now, free, -1)
-        for option, cost in zip(self._options[job], self._costs[job], strict=True):
-            if option < 0:
-                break
-            gain = cost - cost_now
-            if option == now or gain >= -_GAIN_MIN * (abs(cost) + abs(cost_now)):
-                continue
-            if engine._fits(job, option, free):
-                self._move(job, option, cost)
-                return 1
-            if self._eject(job, option, cost, gain):
-                return 1
-        engine._occupy(job, now, free, 1)
-        return 0
-
-    def _eject(self, job: int, option: int, cost: float, gain: float) -> bool:
-        """Of the jobs in the way, move the one whose move leaves the largest saving."""
-        engine, free = self._engine, self._free
-        best, other, to, to_cost = -_GAIN_MIN * (abs(cost) + abs(cost - gain)), -1, -1, 0.0
-        site = option // engine._slots
-        for one in self._chain[site][: -self._scan - 1 : -1]:
-            if one == job:
-                continue
-            left, left_cost = int(self._option[one]), float(self._current[one])
-            engine._occupy(one, left, free, -1)
-            if engine._fits(job, option, free):
-                engine._occupy(job, option, free, 1)
-                for place, place_cost in zip(self._options[one], self._costs[one], strict=True):
-                    if place < 0:
-                        break
-                    saving = gain + (place_cost - left_cost)
-                    if place != left and saving < best and engine._fits(one, place, free):
-                        best, other, to, to_cost = saving, one, place, place_cost
-                reject = engine._reject[one]
-                saving = gain + (reject - left_cost)
-                if saving < best:
-                    best, other, to, to_cost = saving, one, REJECTED, reject
-                engine._occupy(job, option, free, -1)
-            engine._occupy(one, left, free, 1)
-        if other < 0:
-            return False
-        engine._occupy(other, int(self._option[other]), free, -1)
-        self._move(other, to, to_cost)
-        self._move(job, option, cost)
-        return True
-
-    def _move(self, job: int, option: int, cost: float) -> None:
-        """To `option`; what the job used before is free already."""
-        slots = self._engine._slots
-        before = int(self._option[job])
-        if before >= 0:
-            self._chain[before // slots].remove(job)
-        if option >= 0:
-            self._chain[option // slots].append(job)
-        self._engine._occupy(job, option, self._free, 1)
-        self._option[job] = option
-        self._current[job] = cost
+        free[site, start : self.end_of(job, site, start)] -= sign * need
