@@ -14,7 +14,7 @@ Source: Kafka's message format, DefaultRecordBatch and DefaultRecord.
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -77,6 +77,10 @@ class Records:
     def value_size(self) -> Int64s:
         """-1: null."""
         return self._column(Row.VALUE_SIZE)
+
+    def part(self, first: int, last: int) -> "Records":
+        """Records first to last - 1 in the same buffer; next_offset and error are the whole's."""
+        return replace(self, columns=self.columns[:, first:last])
 
     def value(self, row: int) -> bytes | None:
         """The value's bytes of one record."""

@@ -49,14 +49,12 @@ Codes = npt.NDArray[np.int32]
 
 @dataclass
 class Bulk:
-    """What messages came to. `rows` in the order of the log, `others` between them.
-
-    message: the number of the message of each row; before: how many rows stand before each other.
-    """
+    """What messages came to: admitted rows in the order of the log, each for its partition of
+    READINGS, and `others` between them."""
 
     rows: Rows
     partition: Codes
-    message: Int64s
+    registry_offset: int
     others: list["Other"] = field(default_factory=list)
 
     @property
@@ -71,12 +69,6 @@ class Bulk:
     def unregistered(self) -> int | None:
         """The first message in which a newer registry might admit more."""
         return next((o.message for o in self.others if o.admitted.unregistered), None)
-
-    def until(self, message: int) -> "Bulk":
-        """The part before a message."""
-        size = int(np.searchsorted(self.message, message))
-        others = [other for other in self.others if other.message < message]
-        return Bulk(self.rows[:size], self.partition[:size], self.message[:size], others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +101,9 @@ class BulkAdmission:
         """Whether it holds more texts than it should."""
         return max(len(self._decoder), len(self.readings.symbols.names)) > TEXTS_MAX
 
-    def admit(self, records: Records, partition: int, first: int, registry: RegistryView) -> Bulk:
-        """Admit the messages of `records` from number `first` on."""
-        messages = _Messages(records, partition, first)
+    def admit(self, records: Records, partition: int, registry: RegistryView) -> Bulk:
+        """Admit the messages of a partition of telemetry.in."""
+        messages = _Messages(records, partition)
         fast = np.flatnonzero(messages.form != _OTHER)
         decoded = self._decoder.decode(
             records.buffer, messages.value_at[fast], messages.value_size[fast]
@@ -123,8 +115,8 @@ class BulkAdmission:
         single["message"] = fast[single["message"]]
         whole = messages.read_whole(message, single)
         admitted &= ~whole[message]
-        rows, partitions, message = rows[admitted], partitions[admitted], message[admitted]
-        order = _order(message, rows["source_row"])
+        rows, partitions = rows[admitted], partitions[admitted]
+        order = _order(message[admitted], rows["source_row"])
         others = [(number, -1) for number in np.flatnonzero(whole).tolist()]
         lines = single[~whole[single["message"]]]
         others += zip(lines["message"].tolist(), lines["line"].tolist(), strict=True)
@@ -132,10 +124,10 @@ class BulkAdmission:
         return Bulk(
             rows,
             partitions,
-            message + first,
+            registry.offset,
             [
                 Other(
-                    number + first,
+                    number,
                     int(np.searchsorted(order, _order(number, line))),
                     messages.source(number),
                     messages.admitted(number, line, starts.get((number, line), 0), registry),
@@ -157,6 +149,7 @@ class BulkAdmission:
         for name in ("revision", "epoch"):
             rows[name] = decoded.columns[name][0]  # 0 where absent
         mantissas, _, exponents = decoded.columns["quantity"]
+        assert exponents is not None, "a decimal has exponents"
         rows["quantity"], settled = to_base_units(mantissas, exponents, texts["unit"])
         settled &= abs(mantissas) < _FLOAT_EXACT
         meter = texts["meter_id"]
@@ -200,20 +193,19 @@ class BulkAdmission:
 
 
 class _Messages:
-    """The messages of a fetch from `first` on: how each is to be read, and its coordinates."""
+    """How each message is to be read, and its coordinates."""
 
-    def __init__(self, records: Records, partition: int, first: int) -> None:
-        self.records, self.partition, self.first = records, partition, first
-        self.offset = records.offset[first:]
-        self.received_ms = records.timestamp_ms[first:]
-        self.value_at, self.value_size = records.value_at[first:], records.value_size[first:]
-        codes, named = records.header_codes(HEADERS)
-        self._codes = codes[first:]
+    def __init__(self, records: Records, partition: int) -> None:
+        self.records, self.partition = records, partition
+        self.offset, self.received_ms = records.offset, records.timestamp_ms
+        self.value_at, self.value_size = records.value_at, records.value_size
+        self._codes, named = records.header_codes(HEADERS)
         self._headers = [header_map(read_headers(entries)) for entries in named]
         forms = np.array([_form(headers) for headers in self._headers] or [_OTHER])
-        self.form = np.where(self.value_size > 0, forms[self._codes], _OTHER)
-        bytes_ = np.frombuffer(records.buffer, np.uint8)
-        self.form[bytes_[self.value_at * (self.value_size > 0)] == _PICKLE] = _OTHER
+        has_value = self.value_size > 0
+        self.form = np.where(has_value, forms[self._codes], _OTHER)
+        bytes_ = np.frombuffer(records.buffer or b"\0", np.uint8)
+        self.form[bytes_[self.value_at * has_value] == _PICKLE] = _OTHER
 
     def sources(self, symbols: Symbols) -> Codes:
         """The code of each message's CloudEvents source, or of the default."""
@@ -234,7 +226,7 @@ class _Messages:
         size = len(self.form)
         alone = np.bincount(single["message"], minlength=size)
         rows = np.bincount(good, minlength=size)
-        whole = self.form == _OTHER
+        whole: Bools = self.form == _OTHER
         whole |= (self.form == _DOCUMENT) & ((rows != 1) | (alone > 0))
         for message, start in single[["message", "start"]].tolist():
             if not whole[message] and not self._line(message, start).strip():
@@ -246,7 +238,7 @@ class _Messages:
         headers = self._headers[self._codes[message]]
         source = self.source(message)
         if line < 0:
-            return admit(source, self.records.value(self.first + message), headers, registry)
+            return admit(source, self.records.value(message), headers, registry)
         named = headers.get("ce_source", "")
         return admit_line(source, self._line(message, start), line, named, registry)
 
@@ -283,4 +275,5 @@ def _unit_tables(names: Sequence[str]) -> tuple[Bools, Codes]:
 def _is(column: pa.DictionaryArray, text: str) -> Bools:
     """Where a column has this text."""
     equal = np.array([name == text for name in column.dictionary.to_pylist()], np.bool_)
-    return equal[column.indices.to_numpy()]
+    found: Bools = equal[column.indices.to_numpy()]
+    return found

@@ -1,7 +1,6 @@
 """Packs admitted rows into Arrow batches, one open batch a target partition."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +51,7 @@ class Packer:
     ) -> list[Record]:
         """Take a row in; returns the batches that this closed, if any."""
         if topic is READINGS:
-            return self._add_readings(partition, self.readings.row(row), registry_offset)
+            return self._add_readings(partition, self.readings.row(row), registry_offset, headers)
         batch, closed = self._batch(topic, partition, registry_offset)
         batch.rows.append(row)
         batch.headers |= headers or {}
@@ -68,12 +67,19 @@ class Packer:
             for record in self._add_readings(number, rows[partition == number], registry_offset)
         ]
 
-    def _add_readings(self, partition: int, rows: Rows, registry_offset: int) -> list[Record]:
+    def _add_readings(
+        self,
+        partition: int,
+        rows: Rows,
+        registry_offset: int,
+        headers: dict[str, str] | None = None,
+    ) -> list[Record]:
         closed = []
         while len(rows):
             batch, before = self._batch(READINGS, partition, registry_offset)
             fits = min(len(rows), self._rows_max - batch.size, 1 + self._left(batch))
             batch.rows.append(rows[:fits])
+            batch.headers |= headers or {}
             size = fits * READING.itemsize
             closed += before + self._grown(READINGS, partition, batch, fits, size)
             rows = rows[fits:]
@@ -108,10 +114,11 @@ class Packer:
         return []
 
     @property
-    def age_left_s(self) -> float:
-        """Until the oldest open batch is to be closed."""
-        oldest_s = min((batch.since_s for batch in self._open.values()), default=time.monotonic())
-        return max(0.0, oldest_s + self._age_max_s - time.monotonic())
+    def wait_ms(self) -> int:
+        """How long nothing is to be closed by age."""
+        now_s = time.monotonic()
+        oldest_s = min((batch.since_s for batch in self._open.values()), default=now_s)
+        return max(1, round((oldest_s + self._age_max_s - now_s) * 1000))
 
     def close_aged(self) -> list[Record]:
         """Batches that are open for too long, so that light traffic is quick."""
@@ -127,9 +134,7 @@ class Packer:
         rows = np.concatenate(batch.rows) if topic is READINGS else batch.rows
         return self._records(topic, partition, batch, rows)
 
-    def _records(
-        self, topic: Topic, partition: int, batch: _Open, rows: Sequence[Any] | Rows
-    ) -> list[Record]:
+    def _records(self, topic: Topic, partition: int, batch: _Open, rows: Any) -> list[Record]:
         """One record, or halves of its rows where it would be larger than Kafka takes."""
         made = self.readings.batch(rows) if topic is READINGS else topic.rows(rows)
         value = encode(topic, made)
@@ -141,7 +146,7 @@ class Packer:
                 for record in self._records(topic, partition, batch, part)
             ]
         # a row of each input topic may have the same place: a dead letter's names its topic too
-        names = READING.names if topic is READINGS else rows[0]
+        names = READINGS.by_name if topic is READINGS else rows[0]
         place = "/".join(str(rows[0][name]) for name in _PLACE if name in names)
         event_id = f"ingest/{topic.name}/{partition}/{place}"
         headers = event_headers(topic.event_type, event_id, "/gridloom/ingest", ARROW)

@@ -42,6 +42,6 @@ class ReadingRows:
             self.symbols.array(rows[name])
             if name in TEXTS
             else pa.array(np.ascontiguousarray(rows[name]))
-            for name in READING.names
+            for name in READINGS.by_name
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=READINGS.schema)
