@@ -28,7 +28,9 @@ _PICKLE_PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 Headers = list[tuple[str, bytes]]
 
 
-def header_map(headers: Iterable[tuple[str, bytes]] | Mapping[str, bytes] | None) -> dict[str, str]:
+def header_map(
+    headers: Iterable[tuple[str, bytes | None]] | Mapping[str, bytes] | None,
+) -> dict[str, str]:
     """Kafka headers as text by lower-case name; a header that is not UTF-8 is left out."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     known = {}

@@ -31,9 +31,14 @@ def new_producer(settings: Settings, **options: object) -> AIOKafkaProducer:
     )
 
 
-def new_consumer(settings: Settings, *topics: str, **options: object) -> AIOKafkaConsumer:
-    """Earliest, no auto-commit; not started."""
-    return AIOKafkaConsumer(
+def new_consumer(
+    settings: Settings,
+    *topics: str,
+    of: type[AIOKafkaConsumer] = AIOKafkaConsumer,
+    **options: Any,
+) -> AIOKafkaConsumer:
+    """Earliest, no auto-commit; not started. `of`: aiokafka's class or one made from it."""
+    return of(
         *topics,
         **settings.kafka,
         enable_auto_commit=False,
@@ -54,7 +59,7 @@ async def producer(settings: Settings, **options: object) -> AsyncIterator[AIOKa
 
 @asynccontextmanager
 async def consumer(
-    settings: Settings, *topics: str, **options: object
+    settings: Settings, *topics: str, **options: Any
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A started consumer, stopped at the end."""
     client = new_consumer(settings, *topics, **options)

@@ -17,6 +17,11 @@ ROWS = Counter(
 MESSAGES = Counter("gridloom_messages", "Messages applied", ["stage"])
 REFUSED = Counter("gridloom_refused_rows", "Rows dead-lettered, by reason", ["stage", "reason"])
 LAG = Gauge("gridloom_lag_messages", "Messages not yet applied", ["stage", "partition"])
+IN_FLIGHT = Gauge("gridloom_ingest_in_flight_bytes", "Sent to Kafka, not yet acknowledged")
+BUSY = Gauge(
+    "gridloom_ingest_busy_ratio",
+    "Share of the time since the last commit in which ingest did not wait for input",
+)
 STEP_SECONDS = Histogram(
     "gridloom_step_seconds",
     "Time of a step",

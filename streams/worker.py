@@ -4,7 +4,6 @@ One agent is one consumer group, so that agents rebalance, lag and stop independ
 worker with the same agent shares its partitions.
 """
 
-import asyncio
 import ctypes
 import os
 import signal
@@ -158,7 +157,7 @@ def run_agent(agent: str, settings: Settings) -> None:
     if agent == INGEST:
         from streams.ingest.bridge import run_bridge
 
-        asyncio.run(run_bridge(settings))
+        uvloop.run(run_bridge(settings))
         return
     app = build_app(agent, settings)
     worker = faust.Worker(

@@ -14,7 +14,7 @@ from schemas.registry import Domain
 from schemas.telemetry import READINGS, TELEMETRY_IN
 from streams.counts import Counts
 from streams.ingest import market, telemetry
-from streams.ingest.events import Event, Refusal, events_of, refusal
+from streams.ingest.events import Event, Refusal, events_of, line_event, refusal
 from streams.ingest.fields import TEXT_MAX
 from streams.registry import RegistryView
 
@@ -63,7 +63,19 @@ def admit(
     source: Source, value: bytes | None, headers: Mapping[str, str], registry: RegistryView
 ) -> Admitted:
     """Admit one message of telemetry.in or market.in."""
-    events, unread = events_of(source.topic, value, headers)
+    return _admit(source, *events_of(source.topic, value, headers), registry)
+
+
+def admit_line(
+    source: Source, line: bytes, row: int, event_source: str, registry: RegistryView
+) -> Admitted:
+    """Admit the row-th line of a message of NDJSON."""
+    return _admit(source, *line_event(line, row, event_source), registry)
+
+
+def _admit(
+    source: Source, events: list[Event], unread: list[Refusal], registry: RegistryView
+) -> Admitted:
     admitted = Admitted(refused=unread)
     to_row = _reading if source.topic is TELEMETRY_IN else _market_row
     for event in events:

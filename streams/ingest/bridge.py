@@ -1,21 +1,31 @@
 """The ingest bridge: telemetry.in and market.in to readings, market and dead-letter.
 
+Whole record batches come in (fetch.py); telemetry is admitted by columns (bulk.py), market rows one
+by one (admission.py); whole Arrow batches go out (pack.py, outbox.py).
+
 Order: outputs durable (acks=all, idempotent), then the input offset is committed together with the
 counts of what became of its rows, in the offset's metadata. After a crash the same rows may come
 again with the same source coordinates; every state downstream is a set and counts them as
 duplicates.
+
+Memory is bounded whatever the input rate: one answer a partition is held (fetch.py), of which so
+many bytes at a time are worked on; open batches by rows and bytes, sends by bytes. A corrupt batch
+stops the bridge with an error that names its offset: nothing is skipped.
 """
 
 import asyncio
 import signal
 import time
-from typing import Any
+from collections.abc import Iterator
+from itertools import pairwise
 
+import numpy as np
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 
+from kernels.records import Records
 from schemas import MARKET, MARKET_IN, TELEMETRY_IN
 from schemas.codec import header_map
 from schemas.registry import Domain
@@ -23,8 +33,10 @@ from streams import metrics
 from streams.client import consumer as started_consumer
 from streams.client import new_consumer, new_producer
 from streams.counts import Counts
-from streams.emit import Record
 from streams.ingest.admission import Admitted, Row, Source, admit, dead_row, tick_row
+from streams.ingest.bulk import Bulk, BulkAdmission
+from streams.ingest.fetch import BatchConsumer
+from streams.ingest.outbox import Outbox
 from streams.ingest.pack import Packer
 from streams.ingest.ticks import TickClock
 from streams.log import log
@@ -35,8 +47,8 @@ from streams.topics import group_offsets
 STAGE = "ingest"
 TICK_HEADER = "gl_tick_ms"
 _COMMIT_S = 1.0
-_SENDS_MAX = 200  # records in flight before the bridge waits: bounds its memory
-_POLL_ROWS = 5_000
+_WORK_BYTES = 2 << 20  # of values at a time: bounds what the columns of a fetch take
+_SEND_BYTES = 1 << 20  # of a producer's batch: several Arrow batches a round trip
 
 
 class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -48,24 +60,28 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         self._registry = RegistryReader(settings)
         self._producer: AIOKafkaProducer = None
         self._consumer: AIOKafkaConsumer = None
-        self._packer = Packer(settings.batch_rows, settings.batch_ms / 1000)
+        self._outbox: Outbox
+        self._admission = BulkAdmission()
+        self._packer = Packer(settings.batch_rows, settings.batch_ms / 1000, settings.batch_bytes)
+        self._packer.readings = self._admission.readings
         self._clocks: dict[str, TickClock] = {}
         self._counts: dict[TopicPartition, Counts] = {}
         self._next: dict[TopicPartition, int] = {}  # offset to commit
-        self._sends: list[asyncio.Future[Any]] = []
+        self._epoch = 0  # + 1 whenever partitions are taken away
         self._stopping = asyncio.Event()
         self._log = log("ingest")
 
     async def run(self) -> None:
         """Until stop() is called; commits what is done at the end."""
-        self._producer = new_producer(self.settings, linger_ms=5)
+        self._producer = new_producer(self.settings, linger_ms=5, max_batch_size=_SEND_BYTES)
+        self._outbox = Outbox(self.settings, self._producer)
         group = self.settings.topic(f"gridloom.{STAGE}")
         self._consumer = new_consumer(
             self.settings,
+            of=BatchConsumer,
             group_id=group,
             session_timeout_ms=self.settings.session_ms,
             heartbeat_interval_ms=1000,
-            max_poll_records=_POLL_ROWS,
         )
         await self._producer.start()
         await self._registry.start()
@@ -84,43 +100,102 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopping.set()
 
     async def _loop(self) -> None:
-        committed_s = time.monotonic()
+        began_s, waited_s = time.monotonic(), 0.0
         while not self._stopping.is_set():
-            polled = await self._consumer.getmany(timeout_ms=self.settings.batch_ms)
-            for tp, records in polled.items():
-                for record in records:
-                    await self._take(tp, record)
-                self._lag(tp, records[-1].offset)
-            await self._send(self._packer.close_aged())
-            if time.monotonic() - committed_s >= _COMMIT_S:
+            before_s = time.monotonic()
+            polled = await self._consumer.getmany(timeout_ms=self._packer.wait_ms)
+            epoch, now_s = self._epoch, time.monotonic()
+            waited_s += now_s - before_s
+            for tp, fetched in polled.items():
+                for records in fetched:
+                    await self._take(tp, records, epoch)
+            self._outbox.put(self._packer.close_aged())
+            await self._outbox.flush()
+            if now_s - began_s >= _COMMIT_S:
                 await self._commit()
-                committed_s = time.monotonic()
+                metrics.BUSY.set(1 - waited_s / (time.monotonic() - began_s))
+                began_s, waited_s = time.monotonic(), 0.0
 
-    async def _take(self, tp: TopicPartition, record: Any) -> None:
-        source = Source(self._inputs[tp.topic], tp.partition, record.offset, record.timestamp)
-        headers = header_map(record.headers)
-        registry = self._registry.registry
-        admitted = admit(source, record.value, headers, registry.at(registry.offset))
-        if admitted.unregistered and await self._registry.catch_up():
-            # registered just before it sent: read the registry to its end, then decide
-            admitted = admit(source, record.value, headers, registry.at(registry.offset))
-        await self._pack(source, admitted)
-        counts = admitted.counts
+    async def _take(self, tp: TopicPartition, records: Records, epoch: int) -> None:
+        """One answer of a partition: admitted and packed, then counted."""
+        topic = self._inputs[tp.topic]
+        take = self._telemetry if topic is TELEMETRY_IN else self._market
+        counts = Counts()
+        for part in _parts(records):
+            await take(tp, part, counts)
+            await self._outbox.flush()
+            if epoch != self._epoch:
+                return  # taken away meanwhile: whoever has it now reads it again
         counts.check()
         self._counts.setdefault(tp, Counts()).add(counts)
-        self._next[tp] = record.offset + 1
-        metrics.count_rows(f"{STAGE}.{source.topic.name}", counts)
-        metrics.MESSAGES.labels(f"{STAGE}.{source.topic.name}").inc()
-        for refused in admitted.refused:
-            metrics.REFUSED.labels(f"{STAGE}.{source.topic.name}", refused.reason).inc()
+        self._next[tp] = records.next_offset
+        stage = f"{STAGE}.{topic.name}"
+        metrics.count_rows(stage, counts)
+        metrics.MESSAGES.labels(stage).inc(len(records))
+        behind = (self._consumer.highwater(tp) or 0) - records.next_offset
+        metrics.LAG.labels(stage, str(tp.partition)).set(max(0, behind))
+        if records.error is not None:
+            self._log.error("corrupt", topic=tp.topic, partition=tp.partition)
+            raise records.error
 
-    async def _pack(self, source: Source, admitted: Admitted) -> None:
-        for row in admitted.rows:
-            if row.domain is not None:
-                await self._tick(row.domain, source)
-            await self._add(row, self._tick_header(row.domain))
+    # -- telemetry: by columns --
+
+    async def _telemetry(self, tp: TopicPartition, records: Records, counts: Counts) -> None:
+        if self._admission.is_full:
+            self._outbox.put(self._packer.close_all())
+            self._admission.forget()
+            self._packer.readings = self._admission.readings
+        bulk = self._admit(tp, records)
+        message = bulk.unregistered
+        if message is not None and await self._registry.catch_up():
+            # registered just before it sent: read the registry to its end, then decide
+            known = self._admit(tp, records.part(0, message))
+            self._pack(known, counts)
+            bulk = self._admit(tp, records.part(message, len(records)))
+        self._pack(bulk, counts)
+
+    def _admit(self, tp: TopicPartition, records: Records) -> Bulk:
+        registry = self._registry.registry
+        return self._admission.admit(records, tp.partition, registry.at(registry.offset))
+
+    def _pack(self, bulk: Bulk, counts: Counts) -> None:
+        done = 0
+        for other in bulk.others:
+            self._pack_rows(bulk, done, other.before)
+            done = other.before
+            for row in other.admitted.rows:
+                self._add(row)
+            self._refuse(other.source, other.admitted)
+        self._pack_rows(bulk, done, len(bulk.rows))
+        counts.add(bulk.counts)
+
+    def _pack_rows(self, bulk: Bulk, first: int, last: int) -> None:
+        if first < last:
+            rows, partitions = bulk.rows[first:last], bulk.partition[first:last]
+            self._outbox.put(self._packer.add_readings(rows, partitions, bulk.registry_offset))
+
+    # -- market: row by row --
+
+    async def _market(self, tp: TopicPartition, records: Records, counts: Counts) -> None:
+        for number in range(len(records)):
+            place = int(records.offset[number]), int(records.timestamp_ms[number])
+            source = Source(MARKET_IN, tp.partition, *place)
+            value, headers = records.value(number), header_map(records.headers(number))
+            registry = self._registry.registry
+            admitted = admit(source, value, headers, registry.at(registry.offset))
+            if admitted.unregistered and await self._registry.catch_up():
+                admitted = admit(source, value, headers, registry.at(registry.offset))
+            for row in admitted.rows:
+                if row.domain is not None:
+                    await self._tick(row.domain, source)
+                self._add(row, self._tick_header(row.domain))
+            self._refuse(source, admitted)
+            counts.add(admitted.counts)
+
+    def _refuse(self, source: Source, admitted: Admitted) -> None:
         for refused in admitted.refused:
-            await self._add(dead_row(source, refused))
+            self._add(dead_row(source, refused))
+            metrics.REFUSED.labels(f"{STAGE}.{source.topic.name}", refused.reason).inc()
 
     async def _tick(self, domain: Domain, source: Source) -> None:
         clock = self._clocks.get(domain.id)
@@ -128,7 +203,7 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             clock = self._clocks[domain.id] = await self._recover_clock(domain)
         for tick_ms in clock.due(domain, source.received_ms):
             row = tick_row(domain, tick_ms, source, self._registry.registry.offset)
-            await self._add(row, {TICK_HEADER: str(tick_ms)})
+            self._add(row, {TICK_HEADER: str(tick_ms)})
 
     def _tick_header(self, domain: Domain | None) -> dict[str, str]:
         clock = self._clocks.get(domain.id) if domain else None
@@ -147,42 +222,27 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         last = headers.get(TICK_HEADER)
         return TickClock(int(last) if last is not None else None)
 
-    async def _add(self, row: Row, headers: dict[str, str] | None = None) -> None:
+    def _add(self, row: Row, headers: dict[str, str] | None = None) -> None:
         registry_offset = row.fields.get("registry_offset", -1)
-        await self._send(
+        self._outbox.put(
             self._packer.add(row.topic, row.partition, row.fields, registry_offset, headers)
         )
 
-    async def _send(self, records: list[Record]) -> None:
-        for record in records:
-            future = await self._producer.send(
-                self.settings.topic(record.topic),
-                record.value,
-                partition=record.partition,
-                headers=record.headers,
-            )
-            self._sends.append(future)
-        if len(self._sends) >= _SENDS_MAX:
-            sends, self._sends = self._sends, []
-            await asyncio.gather(*sends)
-
-    def _lag(self, tp: TopicPartition, offset: int) -> None:
-        behind = (self._consumer.highwater(tp) or 0) - offset - 1
-        stage = f"{STAGE}.{self._inputs[tp.topic].name}"
-        metrics.LAG.labels(stage, str(tp.partition)).set(max(0, behind))
-
     async def _commit(self) -> None:
-        """Outputs durable first, then offsets and counts in one commit."""
-        await self._send(self._packer.close_all())
-        sends, self._sends = self._sends, []
-        await asyncio.gather(*sends)
-        owned = self._consumer.assignment()
+        """Outputs durable first, then offsets and counts in one commit.
+
+        What is committed is fixed before anything is waited for: a rebalance commits while rows of
+        the next messages are being packed.
+        """
         offsets = {
             tp: OffsetAndMetadata(offset, orjson.dumps(self._counts[tp].as_dict()).decode())
             for tp, offset in self._next.items()
-            if tp in owned
         }
         self._next.clear()
+        self._outbox.put(self._packer.close_all())
+        await self._outbox.durable()
+        owned = self._consumer.assignment()
+        offsets = {tp: offset for tp, offset in offsets.items() if tp in owned}
         if offsets:
             try:
                 await self._consumer.commit(offsets)
@@ -191,6 +251,7 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._log.warning("commit_refused", error=repr(error))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        self._epoch += 1
         if revoked:
             await self._commit()
         self._counts.clear()
@@ -202,6 +263,14 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             _, metadata = committed.get(tp, (0, ""))
             self._counts[tp] = Counts(**orjson.loads(metadata)) if metadata else Counts()
         self._log.info("assigned", partitions=len(assigned))
+
+
+def _parts(records: Records) -> Iterator[Records]:
+    """The records in parts of about _WORK_BYTES of values; one part where there are none."""
+    pieces = np.cumsum(records.value_size) // _WORK_BYTES
+    cuts = [0, *(np.flatnonzero(np.diff(pieces)) + 1).tolist(), len(records)]
+    for first, last in pairwise(cuts):
+        yield records.part(first, last)
 
 
 async def ingest_counts(settings: Settings) -> dict[str, Counts]:

@@ -53,7 +53,7 @@ def events_of(
 ) -> tuple[list[Event], list[Refusal]]:
     """Events of one message in order, and those that cannot even be read."""
     content_type = headers.get("content-type", "")
-    media = _media_type(content_type)
+    media = media_type(content_type)
     if value is None:
         return [], [Refusal(-1, "not_json", "", "empty message. send a JSON object", b"")]
     try:
@@ -72,7 +72,7 @@ def events_of(
     return _json(value, headers.get("ce_source", ""), media)
 
 
-def _media_type(content_type: str) -> str:
+def media_type(content_type: str) -> str:
     """Without parameters and in lower case: a media type's name has no case (RFC 9110)."""
     return content_type.partition(";")[0].strip().lower()
 
@@ -95,6 +95,12 @@ def _json(value: bytes, source: str, media: str) -> tuple[list[Event], list[Refu
         except (orjson.JSONDecodeError, FieldError) as error:
             refused.append(_not_json(row, line, error))
     return events, refused
+
+
+def line_event(line: bytes, row: int, source: str) -> tuple[list[Event], list[Refusal]]:
+    """The event of one line of NDJSON, the row-th of its message."""
+    events, refused = _json(line, source, NDJSON)
+    return [replace(event, row=row) for event in events], [replace(r, row=row) for r in refused]
 
 
 def _object(parsed: Any) -> dict[str, Any]:
@@ -147,10 +153,10 @@ def _enveloped(
     """The events of data_base64; where it is one, its original is the envelope as received."""
     media = envelope.get("datacontenttype")
     media = "" if media is None else media
-    if not isinstance(media, str) or _media_type(media) not in _LINES:
+    if not isinstance(media, str) or media_type(media) not in _LINES:
         message = f"datacontenttype {shown(media)} is not read. send {JSON} or {NDJSON}"
         return [], [Refusal(0, "unsupported", "datacontenttype", message, value)]
-    events, refused = _json(decoded, envelope["source"], _media_type(media))
+    events, refused = _json(decoded, envelope["source"], media_type(media))
     if len(events) + len(refused) > 1:
         return events, refused
     return (

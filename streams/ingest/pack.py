@@ -4,27 +4,40 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas import Topic
+import numpy as np
+import numpy.typing as npt
+
+from schemas import READINGS, Topic
 from schemas.codec import ARROW, REGISTRY_OFFSET, encode, event_headers
 from streams.emit import Record
 from streams.fit import RECORD_MAX_BYTES as _RECORD_MAX_BYTES
+from streams.ingest.readings import READING, ReadingRows, Rows
 
 _PLACE = ("source_topic", "source_partition", "source_offset", "source_row")
+_NUMBER_BYTES = 8
 
 
 @dataclass(slots=True)
 class _Open:
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of one batch: dicts; of READINGS arrays of lines of READING."""
+
+    rows: list[Any] = field(default_factory=list)
+    size: int = 0
+    bytes: int = 0
     since_s: float = 0.0
     registry_offset: int = -1
     headers: dict[str, str] = field(default_factory=dict)
 
 
 class Packer:
-    """Open batches by (topic, partition); closed by rows, by age, or by a newer registry."""
+    """Open batches by (topic, partition); closed by rows, by bytes, by age, or by a newer registry.
 
-    def __init__(self, rows_max: int, age_max_s: float) -> None:
-        self._rows_max, self._age_max_s = rows_max, age_max_s
+    readings: the texts that rows of READINGS are coded by; to be exchanged only when all is closed.
+    """
+
+    def __init__(self, rows_max: int, age_max_s: float, bytes_max: int = _RECORD_MAX_BYTES) -> None:
+        self.readings = ReadingRows()
+        self._rows_max, self._age_max_s, self._bytes_max = rows_max, age_max_s, bytes_max
         self._open: dict[tuple[str, int], _Open] = {}
         self._topics: dict[str, Topic] = {}
 
@@ -36,20 +49,76 @@ class Packer:
         registry_offset: int = -1,
         headers: dict[str, str] | None = None,
     ) -> list[Record]:
-        """Take a row in; returns the batch that this closed, if any."""
-        self._topics[topic.name] = topic
-        batch = self._open.setdefault((topic.name, partition), _Open())
-        closed = []
-        if batch.rows and batch.registry_offset != registry_offset:
-            closed = self._close(topic.name, partition)
-            batch = self._open.setdefault((topic.name, partition), _Open())
-        if not batch.rows:
-            batch.since_s, batch.registry_offset = time.monotonic(), registry_offset
+        """Take a row in; returns the batches that this closed, if any."""
+        if topic is READINGS:
+            return self._add_readings(partition, self.readings.row(row), registry_offset, headers)
+        batch, closed = self._batch(topic, partition, registry_offset)
         batch.rows.append(row)
         batch.headers |= headers or {}
-        if len(batch.rows) >= self._rows_max:
-            closed += self._close(topic.name, partition)
+        return closed + self._grown(topic, partition, batch, 1, _bytes_of(row))
+
+    def add_readings(
+        self, rows: Rows, partition: npt.NDArray[np.int32], registry_offset: int
+    ) -> list[Record]:
+        """Take readings in, each for its partition; returns the batches that this closed."""
+        return [
+            record
+            for number in np.flatnonzero(np.bincount(partition)).tolist()
+            for record in self._add_readings(number, rows[partition == number], registry_offset)
+        ]
+
+    def _add_readings(
+        self,
+        partition: int,
+        rows: Rows,
+        registry_offset: int,
+        headers: dict[str, str] | None = None,
+    ) -> list[Record]:
+        closed = []
+        while len(rows):
+            batch, before = self._batch(READINGS, partition, registry_offset)
+            fits = min(len(rows), self._rows_max - batch.size, 1 + self._left(batch))
+            batch.rows.append(rows[:fits])
+            batch.headers |= headers or {}
+            size = fits * READING.itemsize
+            closed += before + self._grown(READINGS, partition, batch, fits, size)
+            rows = rows[fits:]
         return closed
+
+    def _left(self, batch: _Open) -> int:
+        """Readings that still fit before the batch is as large as it may be."""
+        return (self._bytes_max - batch.bytes) // READING.itemsize
+
+    def _batch(
+        self, topic: Topic, partition: int, registry_offset: int
+    ) -> tuple[_Open, list[Record]]:
+        """The open batch of a partition, and what a newer registry closed."""
+        key = topic.name, partition
+        self._topics[topic.name] = topic
+        batch = self._open.setdefault(key, _Open())
+        closed = []
+        if batch.size and batch.registry_offset != registry_offset:
+            closed = self._close(*key)
+            batch = self._open.setdefault(key, _Open())
+        if not batch.size:
+            batch.since_s, batch.registry_offset = time.monotonic(), registry_offset
+        return batch, closed
+
+    def _grown(
+        self, topic: Topic, partition: int, batch: _Open, rows: int, bytes_: int
+    ) -> list[Record]:
+        batch.size += rows
+        batch.bytes += bytes_
+        if batch.size >= self._rows_max or batch.bytes >= self._bytes_max:
+            return self._close(topic.name, partition)
+        return []
+
+    @property
+    def wait_ms(self) -> int:
+        """How long nothing is to be closed by age."""
+        now_s = time.monotonic()
+        oldest_s = min((batch.since_s for batch in self._open.values()), default=now_s)
+        return max(1, round((oldest_s + self._age_max_s - now_s) * 1000))
 
     def close_aged(self) -> list[Record]:
         """Batches that are open for too long, so that light traffic is quick."""
@@ -62,13 +131,13 @@ class Packer:
 
     def _close(self, name: str, partition: int) -> list[Record]:
         batch, topic = self._open.pop((name, partition)), self._topics[name]
-        return self._records(topic, partition, batch, batch.rows)
+        rows = np.concatenate(batch.rows) if topic is READINGS else batch.rows
+        return self._records(topic, partition, batch, rows)
 
-    def _records(
-        self, topic: Topic, partition: int, batch: _Open, rows: list[dict[str, Any]]
-    ) -> list[Record]:
+    def _records(self, topic: Topic, partition: int, batch: _Open, rows: Any) -> list[Record]:
         """One record, or halves of its rows where it would be larger than Kafka takes."""
-        value = encode(topic, topic.rows(rows))
+        made = self.readings.batch(rows) if topic is READINGS else topic.rows(rows)
+        value = encode(topic, made)
         if len(value) > _RECORD_MAX_BYTES and len(rows) > 1:
             half = len(rows) // 2
             return [
@@ -77,9 +146,17 @@ class Packer:
                 for record in self._records(topic, partition, batch, part)
             ]
         # a row of each input topic may have the same place: a dead letter's names its topic too
-        place = "/".join(str(rows[0][name]) for name in _PLACE if name in rows[0])
+        names = READINGS.by_name if topic is READINGS else rows[0]
+        place = "/".join(str(rows[0][name]) for name in _PLACE if name in names)
         event_id = f"ingest/{topic.name}/{partition}/{place}"
         headers = event_headers(topic.event_type, event_id, "/gridloom/ingest", ARROW)
         headers.append((REGISTRY_OFFSET, str(batch.registry_offset).encode()))
         headers += [(header, text.encode()) for header, text in batch.headers.items()]
         return [Record(topic.name, partition, None, value, headers)]
+
+
+def _bytes_of(row: dict[str, Any]) -> int:
+    """About what a row takes: its texts and bytes, and its numbers."""
+    return sum(
+        len(field) if isinstance(field, str | bytes) else _NUMBER_BYTES for field in row.values()
+    )

@@ -1,0 +1,210 @@
+/* The loop over events, compiled once for each way to look for the end of a string.
+
+   Included with NAME(x), TARGET and SPECIAL(p, end) set. One event is one pass over its bytes:
+   keys are compared with those that the row before had in the same places, texts with the row
+   before's, numbers are read eight digits at a time. */
+
+/* A text's code into the field's column; behind its closing quote. */
+TARGET INLINE const byte *NAME(text)(
+    Decoder *d, Field *field, const byte *p, const byte *end, byte *fault) {
+    const byte *q = SPECIAL(p, end), *start = p;
+    int64_t size = q - p;
+    if (q >= end) return BROKEN(d);
+    if (LIKELY(*q == '"')) {
+        p = q + 1;
+    } else {
+        if (!(p = rough_string(d, p, q, end))) return NULL;
+        start = d->scratch;
+        size = d->scratch_size;
+    }
+    *fault = NO_FAULT;
+    if (size == 0) {
+        *fault = MISSING; /* empty is absent, whether the field is required or not */
+        return p;
+    }
+    if (UNLIKELY(size > CHARACTERS_MAX)) {
+        if (size > INT32_MAX / 2) return DECLINE(d);
+        if ((*fault = long_fault(start, size))) return p;
+    }
+    Entry text = entry_of(start, size);
+    int32_t code = field->last_code;
+    if (!same_entry(&text, &field->last) || size > 24) {
+        code = texts_code(d->texts, &text, start);
+        if (code < 0) return code == NO_MEMORY ? exhausted(d) : DECLINE(d);
+        field->last = text;
+        field->last_code = code;
+    }
+    if (field->listed && (code >= 64 || !(field->listed >> code & 1))) *fault = UNKNOWN_VALUE;
+    ((int32_t *)field->out)[d->good] = code;
+    return p;
+}
+
+TARGET INLINE const byte *NAME(number)(
+    Decoder *d, Field *field, const byte *p, const byte *end, byte *fault) {
+    Number n;
+    const byte *start = p;
+    if (!(p = number(p, end, &n)) || p > end) return BROKEN(d);
+    *fault = NO_FAULT;
+    if (field->kind == INTEGER) {
+        if (n.is_float) {
+            if (!is_finite_number(&n)) return DECLINE(d);
+            *fault = WRONG_TYPE;
+        } else if (!is_exact(&n)) {
+            return DECLINE(d);
+        } else if (n.is_negative && n.mantissa) {
+            *fault = NEGATIVE;
+        } else if ((int64_t)n.mantissa > field->maximum) {
+            *fault = OVERFLOWS;
+        }
+        ((int64_t *)field->out)[d->good] = (int64_t)n.mantissa;
+        return p;
+    }
+    if (field->kind == NUMBER)
+        return to_float(&n, start, p, (double *)field->out + d->good) ? p : DECLINE(d);
+    if (field->kind == DECIMAL) {
+        if (!to_decimal(&n, start, p) || !is_in_reach(&n)) return DECLINE(d);
+        int64_t mantissa = (int64_t)n.mantissa;
+        ((int64_t *)field->out)[d->good] = n.is_negative ? -mantissa : mantissa;
+        field->exponents[d->good] = (int8_t)(mantissa ? n.exponent : 0);
+        return p;
+    }
+    if (!is_finite_number(&n)) return DECLINE(d);
+    *fault = WRONG_TYPE;
+    return p;
+}
+
+/* A field's value at p into its column. */
+TARGET INLINE const byte *NAME(value)(
+    Decoder *d, Field *field, const byte *p, const byte *end, byte *fault, int *is_null) {
+    *is_null = 0;
+    if (*p == '"') {
+        if (field->kind == TEXT) return NAME(text)(d, field, p + 1, end, fault);
+        if (field->kind == DECIMAL) {
+            Number n;
+            const byte *quote = decimal_text(p + 1, end, &n);
+            if (UNLIKELY(!quote || quote >= end || !is_in_reach(&n)))
+                return skip_string(d, p + 1, end) ? DECLINE(d) : NULL;
+            int64_t mantissa = (int64_t)n.mantissa;
+            ((int64_t *)field->out)[d->good] = n.is_negative ? -mantissa : mantissa;
+            field->exponents[d->good] = (int8_t)(mantissa ? n.exponent : 0);
+            *fault = NO_FAULT;
+            return quote + 1;
+        }
+        *fault = WRONG_TYPE;
+        return skip_string(d, p + 1, end);
+    }
+    if ((byte)(*p - '0') <= 9 || *p == '-') return NAME(number)(d, field, p, end, fault);
+    *is_null = *p == 'n';
+    *fault = WRONG_TYPE;
+    return skip_value(d, p, end, 1);
+}
+
+/* One object from its brace to behind its closing one; NULL: d->verdict says why not. */
+TARGET static const byte *NAME(event)(Decoder *d, const byte *p, const byte *end) {
+    uint64_t seen = 0, faulty = 0;
+    byte faults[FIELDS_MAX];
+    Token *token = d->tokens;
+    p = skip_blanks(p + 1, end);
+    if (p < end && *p == '}') {
+        p++;
+        goto closed;
+    }
+    for (;;) {
+        int32_t at;
+        uint64_t differs;
+        if (UNLIKELY(p >= end)) return BROKEN(d);
+        differs = ((load8(p) & token->mask[0]) ^ token->word[0]) |
+                  ((load8(p + 8) & token->mask[1]) ^ token->word[1]);
+        if (token->size > 16)
+            differs |= ((load8(p + 16) & token->mask[2]) ^ token->word[2]) |
+                       ((load8(p + 24) & token->mask[3]) ^ token->word[3]);
+        if (LIKELY(!differs && token->size)) {
+            at = token->field;
+            p += token->size;
+        } else if (!(p = read_key(d, p, end, token, &at))) {
+            return NULL;
+        }
+        if (token < d->tokens + TOKENS_MAX - 1) token++;
+        if (*p == ' ' || *p == '\t' || *p == '\r') p = skip_blanks(p, end);
+        if (UNLIKELY(p >= end)) return BROKEN(d);
+        if (at < 0) {
+            if (!(p = skip_value(d, p, end, 1))) return NULL;
+        } else {
+            Field *field = &d->fields[at];
+            uint64_t bit = 1ull << at;
+            byte fault;
+            int is_null;
+            if (!(p = NAME(value)(d, field, p, end, &fault, &is_null))) return NULL;
+            if (UNLIKELY(is_null)) {
+                seen &= ~bit;
+                faulty &= ~bit;
+                clear(d, field);
+            } else {
+                seen |= bit;
+                faults[at] = fault;
+                faulty = (faulty & ~bit) | ((uint64_t)(fault != NO_FAULT) << at);
+                if (field->valid) field->valid[d->good] = 1;
+            }
+        }
+        if (*p != ',' && *p != '}') p = skip_blanks(p, end);
+        if (UNLIKELY(p >= end)) return BROKEN(d);
+        if (*p == ',') {
+            p++;
+            if (*p != '"') p = skip_blanks(p, end);
+            continue;
+        }
+        if (*p++ != '}') return BROKEN(d);
+        break;
+    }
+closed:
+    p = skip_blanks(p, end);
+    if (p != end && *p != '\n') return BROKEN(d); /* something behind the object */
+    faulty |= d->required & ~seen;
+    if (UNLIKELY(faulty)) {
+        int first = __builtin_ctzll(faulty);
+        d->verdict = BAD;
+        d->field = (int16_t)first;
+        d->reason = seen >> first & 1 ? faults[first] : MISSING;
+        return NULL;
+    }
+    return p;
+}
+
+/* The lines of a message, or of a part of it, which begins `shift` bytes into the buffer. Returns
+   where it stopped: the end, or a line that finds no room in the columns. */
+TARGET static const byte *NAME(lines)(
+    Decoder *d, const byte *p, const byte *end, int64_t shift, Place *place) {
+    const byte *part = p;
+    while (p < end) {
+        const byte *start = p, *stop;
+        while (p < end && (is_blank(*p) || *p == '\v' || *p == '\f')) p++;
+        if (p == end) return p; /* a blank line at the end */
+        if (*p == '\n') {
+            p++;
+            continue;
+        }
+        if (d->good == d->room) return start;
+        place->start = start - part + shift;
+        p = skip_blanks(start, end);
+        stop = *p == '{' ? NAME(event)(d, p, end) : BROKEN(d);
+        if (LIKELY(stop != NULL)) {
+            place->end = stop - part + shift;
+            d->places[d->good++] = *place;
+        } else {
+            stop = memchr(start, '\n', (size_t)(end - start));
+            if (!stop) stop = end;
+            if (d->verdict == BAD && d->reason == NOT_JSON && may_be_not_finite(start, stop))
+                d->verdict = DECLINED;
+            place->end = stop - part + shift;
+            for (int32_t i = 0; i < d->field_count; i++) clear(d, &d->fields[i]);
+            note_refused(d, *place);
+        }
+        place->line++;
+        p = stop < end ? stop + 1 : stop;
+    }
+    return p;
+}
+
+#undef NAME
+#undef TARGET
+#undef SPECIAL
