@@ -13,15 +13,15 @@ from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from schemas import MARKET, MARKET_IN, TELEMETRY_IN
 from schemas.codec import header_map
 from schemas.registry import Domain
 from streams import metrics
+from streams.client import BrokerUnreachableError, new_consumer, new_producer
 from streams.client import consumer as started_consumer
-from streams.client import new_consumer, new_producer
 from streams.counts import Counts
 from streams.emit import Record
 from streams.ingest.admission import Admitted, Row, Source, admit, dead_row, tick_row
@@ -35,6 +35,7 @@ from streams.topics import group_offsets
 STAGE = "ingest"
 TICK_HEADER = "gl_tick_ms"
 _COMMIT_S = 1.0
+_RETRY_S = 1.0
 _SENDS_MAX = 200  # records in flight before the bridge waits: bounds its memory
 _POLL_ROWS = 5_000
 
@@ -53,6 +54,9 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         self._counts: dict[TopicPartition, Counts] = {}
         self._next: dict[TopicPartition, int] = {}  # offset to commit
         self._sends: list[asyncio.Future[Any]] = []
+        self._read: dict[TopicPartition, int] = {}  # offset expected next
+        self._epoch = 0  # + 1 at every rebalance: what was polled before is read again
+        self._one = asyncio.Lock()  # rebalances come between two records, not within one
         self._stopping = asyncio.Event()
         self._log = log("ingest")
 
@@ -66,6 +70,7 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             session_timeout_ms=self.settings.session_ms,
             heartbeat_interval_ms=1000,
             max_poll_records=_POLL_ROWS,
+            isolation_level="read_committed",  # what its producer took back is no reading
         )
         await self._producer.start()
         await self._registry.start()
@@ -74,8 +79,10 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer.subscribe(list(self._inputs), listener=self)
             self._log.info("ready", group=group)
             await self._loop()
+            # Not after a failure: a refused output must not be committed over.
+            async with self._one:
+                await self._commit()
         finally:
-            await self._commit()
             await self._consumer.stop()
             await self._producer.stop()
             await self._registry.stop()
@@ -87,14 +94,18 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         committed_s = time.monotonic()
         while not self._stopping.is_set():
             polled = await self._consumer.getmany(timeout_ms=self.settings.batch_ms)
+            epoch = self._epoch
             for tp, records in polled.items():
                 for record in records:
-                    await self._take(tp, record)
+                    async with self._one:
+                        if epoch == self._epoch:
+                            await self._take(tp, record)
                 self._lag(tp, records[-1].offset)
-            await self._send(self._packer.close_aged())
-            if time.monotonic() - committed_s >= _COMMIT_S:
-                await self._commit()
-                committed_s = time.monotonic()
+            async with self._one:
+                await self._send(self._packer.close_aged())
+                if time.monotonic() - committed_s >= _COMMIT_S:
+                    await self._commit()
+                    committed_s = time.monotonic()
 
     async def _take(self, tp: TopicPartition, record: Any) -> None:
         source = Source(self._inputs[tp.topic], tp.partition, record.offset, record.timestamp)
@@ -104,15 +115,28 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         if admitted.unregistered and await self._registry.catch_up():
             # registered just before it sent: read the registry to its end, then decide
             admitted = admit(source, record.value, headers, registry.at(registry.offset))
+        await self._note_lost(tp, record.offset)
         await self._pack(source, admitted)
         counts = admitted.counts
         counts.check()
-        self._counts.setdefault(tp, Counts()).add(counts)
-        self._next[tp] = record.offset + 1
+        self._counts[tp].add(counts)
+        self._next[tp] = self._read[tp] = record.offset + 1
         metrics.count_rows(f"{STAGE}.{source.topic.name}", counts)
         metrics.MESSAGES.labels(f"{STAGE}.{source.topic.name}").inc()
         for refused in admitted.refused:
             metrics.REFUSED.labels(f"{STAGE}.{source.topic.name}", refused.reason).inc()
+
+    async def _note_lost(self, tp: TopicPartition, offset: int) -> None:
+        """A hole that retention made is a loss; others are transaction markers or compaction."""
+        wanted = self._read.get(tp, offset)
+        if offset == wanted:
+            return
+        first = min(offset, (await self._consumer.beginning_offsets([tp]))[tp])
+        if (lost := first - wanted) > 0:
+            topic = self._inputs[tp.topic].name
+            self._log.error("lost", topic=topic, partition=tp.partition, messages=lost)
+            metrics.LOST.labels(f"{STAGE}.{topic}").inc(lost)
+            self._counts[tp].lost_messages += lost
 
     async def _pack(self, source: Source, admitted: Admitted) -> None:
         for row in admitted.rows:
@@ -163,8 +187,12 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             )
             self._sends.append(future)
         if len(self._sends) >= _SENDS_MAX:
-            sends, self._sends = self._sends, []
-            await asyncio.gather(*sends)
+            await self._sent()
+
+    async def _sent(self) -> None:
+        """Until all outputs are durable; one that failed stays, so that no commit passes it."""
+        await asyncio.gather(*self._sends)
+        self._sends.clear()
 
     def _lag(self, tp: TopicPartition, offset: int) -> None:
         behind = (self._consumer.highwater(tp) or 0) - offset - 1
@@ -174,8 +202,7 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _commit(self) -> None:
         """Outputs durable first, then offsets and counts in one commit."""
         await self._send(self._packer.close_all())
-        sends, self._sends = self._sends, []
-        await asyncio.gather(*sends)
+        await self._sent()
         owned = self._consumer.assignment()
         offsets = {
             tp: OffsetAndMetadata(offset, orjson.dumps(self._counts[tp].as_dict()).decode())
@@ -191,17 +218,32 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._log.warning("commit_refused", error=repr(error))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        self._epoch += 1
         if revoked:
-            await self._commit()
-        self._counts.clear()
+            async with self._one:
+                await self._commit()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        group = self.settings.topic(f"gridloom.{STAGE}")
-        committed = await group_offsets(self.settings, group)
-        for tp in assigned:
-            _, metadata = committed.get(tp, (0, ""))
-            self._counts[tp] = Counts(**orjson.loads(metadata)) if metadata else Counts()
+        async with self._one:
+            committed = await self._committed()
+            for book in (self._counts, self._read, self._next):
+                book.clear()
+            for tp in assigned:
+                offset, metadata = committed.get(tp, (-1, ""))
+                self._counts[tp] = Counts(**orjson.loads(metadata)) if metadata else Counts()
+                if offset >= 0:
+                    self._read[tp] = offset
         self._log.info("assigned", partitions=len(assigned))
+
+    async def _committed(self) -> dict[TopicPartition, tuple[int, str]]:
+        """Asked again until it is known: counts that began at zero would be wrong for ever."""
+        while True:
+            try:
+                group = self.settings.topic(f"gridloom.{STAGE}")
+                return await group_offsets(self.settings, group)
+            except (KafkaError, BrokerUnreachableError) as error:
+                self._log.warning("counts_unread", error=repr(error))
+                await asyncio.sleep(_RETRY_S)
 
 
 async def ingest_counts(settings: Settings) -> dict[str, Counts]:

@@ -1,6 +1,7 @@
 """The verdict, recomputed from the source topic: a plain script that uses none of our code.
 
-    python verify.py read OUT.json             keep what the topics hold now (before retention)
+    python verify.py read OUT.json             keep what the topics hold (before retention), and
+                                               print how far each partition is read
     python verify.py judge [ASKED.json]        compare what came out with what went in
 
 Connection: BROKERS, NAMESPACE, and CA, SASL_USER, SASL_PASSWORD for a secured cluster, from the
@@ -164,8 +165,9 @@ def usage_by_slot(records: list) -> tuple[dict, int]:
     return {slot: kept for slot, (_, kept) in best.items()}, differ
 
 
-def journal_of(records: list) -> tuple[Counter, int]:
-    """Counts of the newest cuts; and cuts that an older owner wrote after a newer one (zombies)."""
+def journal_of(records: list) -> tuple[Counter, int, dict]:
+    """Counts of the newest cuts; how many an older owner wrote after a newer one (zombies); and
+    the offset that each partition is read until."""
     newest, generations, late = {}, {}, 0
     for partition, _, _, key, value in records:
         if value is None or key.count(b"/") != 1:
@@ -179,7 +181,7 @@ def journal_of(records: list) -> tuple[Counter, int]:
     total: Counter = Counter()
     for header in newest.values():
         total.update(header["counts"])
-    return total, late
+    return total, late, {p: header["offset"] + 1 for p, header in newest.items()}
 
 
 def within(partition: int, offset: int, ranges: dict) -> bool:
@@ -187,8 +189,8 @@ def within(partition: int, offset: int, ranges: dict) -> bool:
     return low <= offset < high
 
 
-def judge(topics: dict, committed: Counter | None, removed: dict, source: str) -> dict:
-    """The verdict from raw records; `committed` are the bridge's counts, None = not running."""
+def judge(topics: dict, bridge: Counter | None, removed: dict, source: str) -> dict:
+    """The verdict from raw records; `bridge` are its committed counts, None = not running."""
     entries = [json.loads(record[4]) for record in topics["registry"]]
     hubs = {e["id"]: e["hub_id"] for e in entries if e["kind"] == "site"}
     meters = {
@@ -200,24 +202,25 @@ def judge(topics: dict, committed: Counter | None, removed: dict, source: str) -
     readings, again, differ = readings_by_place(topics["readings"])
     letters, others = letters_by_place(topics["dead-letter"])
     if source == "telemetry.in":
-        gone = removed.get(source, {})
-        sent = [r for r in topics[source] if not within(r[0], r[1], gone)]
-        good, bad = source_rows(sent, meters)
-        verdict["rows"] = len(good) + len(bad)
-        verdict["lost"] += sum(p not in readings and p not in letters for p in {**good, **bad})
+        good, bad = source_rows(topics[source], meters)
+        # Removed before the bridge had committed them: they may have come through all the same.
+        gone = {p for p in {**good, **bad} if within(p[0], p[1], removed.get(source, {}))}
+        kept = (good.keys() | bad.keys()) - gone
+        verdict["rows"] = len(kept)
+        verdict["lost"] += len(kept - readings.keys() - letters.keys())
         verdict["doubled"] += len(readings.keys() & letters.keys())
         verdict["mismatched"] += sum(p in readings and readings[p] != c for p, c in good.items())
         verdict["mismatched"] += sum(p in letters and letters[p] != c for p, c in bad.items())
         verdict["mismatched"] += len((readings.keys() | letters.keys()) - good.keys() - bad.keys())
         verdict["mismatched"] += len(bad.keys() & readings.keys())
         verdict["mismatched"] += len(good.keys() & letters.keys())
-        verdict["dead_letters_expected"] = len(bad)
+        verdict["dead_letters_expected"] = len(bad.keys() - (gone - letters.keys()))
         verdict["reasons"] = len({reason for reason, _ in bad.values()})
-        if committed is not None:
-            verdict["doubled"] += max(0, committed["consumed"] - verdict["rows"])
-            verdict["lost"] += max(0, verdict["rows"] - committed["consumed"])
-            verdict["mismatched"] += abs(committed["dead_lettered"] - len(bad))
-            verdict["reported_lost"] += committed["lost_messages"]
+        if bridge is not None:
+            verdict["doubled"] += max(0, bridge["consumed"] - verdict["rows"])
+            verdict["lost"] += max(0, verdict["rows"] - bridge["consumed"])
+            verdict["mismatched"] += bridge["dead_lettered"] != len(bad.keys() - gone)
+            verdict["reported_lost"] += bridge["lost_messages"]
     else:
         good = readings
         verdict["rows"] = len(readings) + again
@@ -225,9 +228,9 @@ def judge(topics: dict, committed: Counter | None, removed: dict, source: str) -
     verdict["repeats"], verdict["mismatched"] = again, verdict["mismatched"] + differ
     verdict["dead_letters"] = len(letters) + others
     # what the meter could read: all readings, but for messages that were removed before it did
-    gone = removed.get("readings", {})
-    kept = readings_by_place([r for r in topics["readings"] if not within(r[0], r[1], gone)])[0]
-    readable = [content for place, content in good.items() if place in kept]
+    unread = removed.get("readings", {})
+    read = readings_by_place([r for r in topics["readings"] if not within(r[0], r[1], unread)])[0]
+    readable = [content for place, content in good.items() if place in read]
     expected = winners(readable)
     actual, unlike = usage_by_slot(topics["usage"])
     for slot, (start, mj, account) in expected.items():
@@ -236,9 +239,12 @@ def judge(topics: dict, committed: Counter | None, removed: dict, source: str) -
         elif actual[slot] != (start, mj, account):
             counted, rest = divmod(actual[slot][1], mj) if mj else (0, 1)
             verdict["doubled" if counted > 1 and rest == 0 else "mismatched"] += 1
-    verdict["mismatched"] += len(actual.keys() - expected.keys()) + unlike
+    # A killed worker may have sent the usage of what it had not saved, and what was removed then.
+    sent = winners(list(good.values()))
+    unasked = actual.keys() - expected.keys()
+    verdict["mismatched"] += sum(sent.get(slot) != actual[slot] for slot in unasked) + unlike
     ids = {(r[7], r[0], r[1], r[3], r[4], r[6]) for r in readable}
-    counts, verdict["late_writes"] = journal_of(topics["journal"])
+    counts, verdict["late_writes"], _ = journal_of(topics["journal"])
     counted = counts["accepted"] + counts["superseded"]
     verdict["doubled"] += max(0, counted - len(ids))
     verdict["lost"] += max(0, len(ids) - counted)
@@ -302,8 +308,8 @@ async def read_topics() -> dict:
     return {name: await read(full) for name, full in names.items()}
 
 
-async def committed_counts() -> Counter:
-    """What the bridge committed beside its offsets."""
+async def committed() -> tuple[Counter, dict]:
+    """What the bridge committed beside its offsets; and those of telemetry.in by partition."""
     client = AIOKafkaAdminClient(**connection())
     await client.start()
     try:
@@ -314,7 +320,9 @@ async def committed_counts() -> Counter:
     total: Counter = Counter()
     for at in found.values():
         total.update(json.loads(at.metadata) if at.metadata else {})
-    return total
+    return total, {
+        tp.partition: at.offset for tp, at in found.items() if tp.topic.endswith("telemetry.in")
+    }
 
 
 def packed(topics: dict) -> str:
@@ -355,6 +363,8 @@ async def main() -> None:
     if verb == "read":
         with open(paths[0], "w") as file:
             file.write(packed(topics))
+        read_until = {"journal": journal_of(topics["journal"])[2]}
+        print(json.dumps(read_until | {"committed": (await committed())[1]}))
         return
     asked: dict = {}
     if paths:
@@ -364,8 +374,8 @@ async def main() -> None:
         with open(asked["earlier"]) as file:
             topics = joined(unpacked(file.read()), topics)
     source = asked.get("source", "telemetry.in")
-    committed = await committed_counts() if source == "telemetry.in" else None
-    print(json.dumps(judge(topics, committed, asked.get("removed", {}), source)))
+    counts = (await committed())[0] if source == "telemetry.in" else None
+    print(json.dumps(judge(topics, counts, asked.get("removed", {}), source)))
 
 
 if __name__ == "__main__":

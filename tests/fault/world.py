@@ -31,8 +31,11 @@ from tests.fault.workers import Workers
 
 JOURNAL = STAGES["meter.readings"].journal_topic
 TOPICS = ("telemetry.in", "market.in", "registry", "readings", "dead-letter", "usage", JOURNAL)
+BRIDGE_READS, METER_READS = ("ingest", "telemetry.in"), ("meter", "readings")
 RECOVERY_S = 120.0  # what has not recovered by then never will
 _DRAIN_S = 120.0
+_UNREADABLE = 3  # at a partition's end: two markers and a message that was taken back
+_SLACK_S = 3.0
 _VERIFY = Path(__file__).with_name("verify.py")
 
 
@@ -81,6 +84,11 @@ class World:
             self.run.recoveries_s.append(took_s)
         return took_s
 
+    @staticmethod
+    def now_s() -> float:
+        """The clock of the watch."""
+        return time.monotonic()
+
     def fault(self, count: int = 1) -> None:
         self.run.faults += count
 
@@ -93,32 +101,45 @@ class World:
             async with asyncio.timeout(_DRAIN_S):
                 while not (await self._drained() and await self._drained()):
                     await asyncio.sleep(0.3)
+                if self.scenario.source.transactions:  # the slack may have been real messages
+                    await asyncio.sleep(_SLACK_S)
         except TimeoutError:
             raise FaultError(f"not drained after {_DRAIN_S:.0f} s") from None
         if late := await self.workers.end():
             raise FaultError(f"SIGTERM did not end {', '.join(late)}")
         self.run.verdict = await self.verify()
 
+    async def bridge_idle(self, unless: str) -> None:
+        """Wait until the bridge has passed on everything; at once where it is the dead one."""
+        while unless != "ingest" and not await self._read(*BRIDGE_READS):
+            await asyncio.sleep(0.3)
+
     async def _drained(self) -> bool:
-        """Everybody has committed up to the ends; a transaction's marker is never read."""
-        chain = [("ingest", "telemetry.in"), ("meter", "readings")]
+        """Everybody has committed up to the ends."""
+        if self.scenario.source.topic != "readings" and not await self._read(*BRIDGE_READS):
+            return False
+        return await self._read(*METER_READS)
+
+    async def _read(self, agent: str, topic: str) -> bool:
+        """Whether the agent has committed up to the topic's ends; a marker is never read."""
         source = self.scenario.source
-        for agent, topic in chain[source.topic == "readings" :]:
-            slack = 1 if source.transactions and topic == source.topic else 0
-            full = self.settings.topic(topic)
-            ends = (await end_offsets(self.settings, [full]))[full]
-            done = await group_offsets(self.settings, self.settings.topic(f"gridloom.{agent}"))
-            read = {tp.partition: at for tp, (at, _) in done.items() if tp.topic == full}
-            if any(read.get(p, 0) + slack < end for p, end in ends.items()):
-                return False
-        return True
+        slack = _UNREADABLE if source.transactions and topic == source.topic else 0
+        full = self.settings.topic(topic)
+        ends = (await end_offsets(self.settings, [full]))[full]
+        done = await group_offsets(self.settings, self.settings.topic(f"gridloom.{agent}"))
+        read = {tp.partition: at for tp, (at, _) in done.items() if tp.topic == full}
+        return all(read.get(p, 0) + slack >= end for p, end in ends.items())
 
     # -- the verdict --
 
-    async def keep_earlier(self) -> None:
-        """What the topics hold now, before retention removes some of it."""
+    async def keep_earlier(self) -> dict[str, dict[int, int]]:
+        """What the topics hold now, before retention removes some of it.
+
+        Returns how far each partition is read: by the worker (journal), by the bridge (committed).
+        """
         self.earlier = self.folder / "earlier.json"
-        await self._script("read", str(self.earlier))
+        read = json.loads(await self._script("read", str(self.earlier)))
+        return {who: {int(p): offset for p, offset in at.items()} for who, at in read.items()}
 
     async def verify(self) -> dict[str, int]:
         asked: dict[str, Any] = {"source": self.scenario.source.topic}

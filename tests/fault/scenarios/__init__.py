@@ -1,5 +1,9 @@
 """The scenarios, each registered under its name; a family a module."""
 
-from tests.fault.scenarios import brokers, kills, rows, storms, zombies
+from importlib import import_module
 
-__all__ = ["brokers", "kills", "rows", "storms", "zombies"]
+FAMILIES = ("kills", "brokers", "zombies", "storms", "network", "clusters", "disks", "clocks")
+FAMILIES += ("rows", "logs")
+
+for family in FAMILIES:
+    import_module(f"tests.fault.scenarios.{family}")
