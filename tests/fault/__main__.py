@@ -12,7 +12,6 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from schemas.errors import GridloomError
 from tests.fault import apart, scenarios  # noqa: F401  (registers the scenarios)
@@ -29,7 +28,8 @@ def main() -> int:
     arguments = _arguments()
     chosen = _chosen(arguments)
     apart.enter(with_network=any(one.name == "packet-loss" for one in chosen))
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # also where a shell has it ignored
+        signal.signal(number, signal.default_int_handler)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that brokers go away is the purpose
     results: list[Result] = []
     try:
@@ -91,10 +91,6 @@ def _chosen(arguments: argparse.Namespace) -> list[Scenario]:
     if arguments.scenario:
         return [SCENARIOS[name] for name in arguments.scenario]
     return [one for one in SCENARIOS.values() if one.quick or not arguments.quick]
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _arguments() -> argparse.Namespace:

@@ -54,6 +54,7 @@ class World:
         self.folder = Path(tempfile.mkdtemp(prefix="gridloom-fault-"))
         environment = os.environ | ground.environment
         environment |= {"GRIDLOOM_NAMESPACE": settings.namespace, "GRIDLOOM_LOG_FORMAT": "json"}
+        environment["TMPDIR"] = str(self.folder)  # a killed worker leaves a folder behind
         self.workers = Workers(self.folder, environment)
         self.feed = Feed(settings, self.random, scenario.mix, scenario.source)
         self.watch = Watch(settings)
@@ -99,36 +100,42 @@ class World:
             await self.feeding
         try:
             async with asyncio.timeout(_DRAIN_S):
-                while not (await self._drained() and await self._drained()):
+                while await self._behind() or await self._behind():
                     await asyncio.sleep(0.3)
                 if self.scenario.source.transactions:  # the slack may have been real messages
                     await asyncio.sleep(_SLACK_S)
         except TimeoutError:
-            raise FaultError(f"not drained after {_DRAIN_S:.0f} s") from None
+            raise FaultError(
+                f"not drained after {_DRAIN_S:.0f} s: behind by {await self._behind()}; if all "
+                f"were to end now: {await self.verify()}"
+            ) from None
         if late := await self.workers.end():
             raise FaultError(f"SIGTERM did not end {', '.join(late)}")
         self.run.verdict = await self.verify()
 
     async def bridge_idle(self, unless: str) -> None:
         """Wait until the bridge has passed on everything; at once where it is the dead one."""
-        while unless != "ingest" and not await self._read(*BRIDGE_READS):
+        while unless != "ingest" and await self._unread(*BRIDGE_READS):
             await asyncio.sleep(0.3)
 
-    async def _drained(self) -> bool:
-        """Everybody has committed up to the ends."""
-        if self.scenario.source.topic != "readings" and not await self._read(*BRIDGE_READS):
-            return False
-        return await self._read(*METER_READS)
+    async def _behind(self) -> dict[str, dict[int, int]]:
+        """Agent -> partition -> messages that it has not committed."""
+        behind = {}
+        if self.scenario.source.topic != "readings":
+            behind["ingest"] = await self._unread(*BRIDGE_READS)
+        behind["meter"] = await self._unread(*METER_READS)
+        return {agent: unread for agent, unread in behind.items() if unread}
 
-    async def _read(self, agent: str, topic: str) -> bool:
-        """Whether the agent has committed up to the topic's ends; a marker is never read."""
+    async def _unread(self, agent: str, topic: str) -> dict[int, int]:
+        """Partition -> messages up to the topic's end; a transaction's marker is never read."""
         source = self.scenario.source
         slack = _UNREADABLE if source.transactions and topic == source.topic else 0
         full = self.settings.topic(topic)
         ends = (await end_offsets(self.settings, [full]))[full]
         done = await group_offsets(self.settings, self.settings.topic(f"gridloom.{agent}"))
         read = {tp.partition: at for tp, (at, _) in done.items() if tp.topic == full}
-        return all(read.get(p, 0) + slack >= end for p, end in ends.items())
+        unread = {p: end - read.get(p, 0) for p, end in ends.items()}
+        return {p: messages for p, messages in unread.items() if messages > slack}
 
     # -- the verdict --
 
