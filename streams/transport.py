@@ -186,7 +186,8 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
             return  # a rebalance came: this assignment is over
         for tp, offset in start.items():
             self._jump_to(tp, offset)
-            self._committed_offset[tp] = offset or None
+            # Where the state is ahead of the group's offset, the next commit says so.
+            self._acked.setdefault(tp, [])
         self._sought = True
 
     def _new_assignment(self) -> None:
