@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 _KEEP_S = 0.3
 _END_S = 30.0
+_OUTAGE = re.compile("NodeNotReady|Unable |NotEnoughReplicas|is overlapping")  # thousands of them
 
 
 @dataclass
@@ -116,6 +118,7 @@ class Workers:
         """The last lines of every log, for a run that failed."""
         shown = []
         for path in sorted(self.folder.glob("*.log")):
-            last = path.read_text(errors="replace").splitlines()[-lines:]
+            said = path.read_text(errors="replace").splitlines()
+            last = [text for text in said if not _OUTAGE.search(text)][-lines:]
             shown += [f"--- {path.name}", *(text[:400] for text in last)]
         return "\n".join(shown)
