@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,10 @@ class BrokerStatus:
 
 
 class Broker:
-    """One embedded broker, by name; `with Broker(ephemeral=True) as bootstrap:` in tests."""
+    """One embedded broker, by name; `with Broker(ephemeral=True) as bootstrap:` in tests.
+
+    properties: further broker properties, they win; {host}, {port}, {controller_port} are filled.
+    """
 
     def __init__(
         self,
@@ -92,9 +95,11 @@ class Broker:
         *,
         folder: Path | None = None,
         ephemeral: bool = False,
+        properties: Mapping[str, str] | None = None,
         on_progress: Progress = lambda _: None,
     ) -> None:
         self.name, self.ephemeral, self._say = name, ephemeral, on_progress
+        self._properties = properties or {}
         if ephemeral and folder is None:
             folder = Path(tempfile.mkdtemp(prefix="gridloom-broker-"))
         self.folder = folder or data_home() / "broker" / name
@@ -197,7 +202,8 @@ class Broker:
             return [client.getsockname()[1], controller.getsockname()[1]]
 
     def _format(self, java: str, classpath: str, ports: list[int]) -> None:
-        text = _PROPERTIES.format(
+        more = "".join(f"{name}={text}\n" for name, text in self._properties.items())
+        text = (_PROPERTIES + more).format(
             host=HOST, port=ports[0], controller_port=ports[1], folder=self.folder
         )
         (self.folder / "server.properties").write_text(text)

@@ -32,6 +32,7 @@ from streams.settings import Settings
 _ATTEMPTS = 2  # a step that raised so often on a message goes to dead letters
 _RESEEK_S = 5.0  # a seek that brought nothing is asked for again
 _SAVE_SHARE = 10  # saving may take a tenth of the time: a large state is saved less often
+_SAVE_WITHIN_S = 5.0  # ... but a save that waited for a broker does not put off the next for long
 _RETRY_S = 1.0
 
 
@@ -326,7 +327,7 @@ class StageRunner:
         lag_s = self._now() - work.oldest_s if work.events else 0.0
         metrics.SAVE_LAG.labels(self.stage.name, str(tp.partition)).set(lag_s)
         work.saved_offset, work.borrowed = work.cut.offset, False
-        work.next_save_s = self._now() + _SAVE_SHARE * took_s
+        work.next_save_s = self._now() + min(_SAVE_SHARE * took_s, _SAVE_WITHIN_S)
 
     async def _restore(self, tp: TP, work: Work) -> None:
         """Never a half-applied state: back to the last cut, and read on from there."""

@@ -15,7 +15,8 @@ hole as acknowledged. Three books replace its `_read_offset` and `_gap`:
 Private names of faust-streaming 0.15.3 it relies on (tests/contract/test_transport.py fails when
 one goes): Consumer._getmany, _get_active_partitions, _active_partitions, _buffered_partitions,
 _to_message, _read_offset, _committed_offset, _acked, _acked_index, _is_changelog_tp,
-_new_offset, _new_consumer_thread; AIOKafkaConsumerThread._fetch_records.
+_new_offset, _new_consumer_thread; AIOKafkaConsumerThread._fetch_records, _create_client_consumer,
+_ensure_consumer.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -35,6 +37,7 @@ class ExactConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread that owns the aiokafka consumer: the only place that may move its positions."""
 
     _one_fetch: asyncio.Lock | None = None
+    _asking: Any = None  # a client without a group
 
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
@@ -57,6 +60,28 @@ class ExactConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             )
             book._owed.update({ensure_TP(tp): batch[0].offset for tp, batch in records.items()})
             return records
+
+    async def earliest_offsets(self, *partitions: TP) -> Any:
+        return await self.call_thread(self._earliest, partitions)
+
+    async def _earliest(self, partitions: tuple[TP, ...]) -> Any:
+        """Asked over a connection of its own: on the consumer's it waits for the fetch before it,
+        up to 1.5 s, and it is asked at every hole.
+        """
+        if self._asking is None:
+            client = self._create_client_consumer(self.transport)
+            try:
+                await client.start()
+            except KafkaError:
+                await client.stop()
+                return await self._ensure_consumer().beginning_offsets(partitions)
+            self._asking = client
+        return await self._asking.beginning_offsets(partitions)
+
+    async def on_thread_stop(self) -> None:
+        await super().on_thread_stop()
+        if self._asking is not None:
+            await self._asking.stop()
 
 
 class ExactConsumer(driver.Consumer):  # type: ignore[misc]
@@ -161,7 +186,8 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
             return  # a rebalance came: this assignment is over
         for tp, offset in start.items():
             self._jump_to(tp, offset)
-            self._committed_offset[tp] = offset or None
+            # Where the state is ahead of the group's offset, the next commit says so.
+            self._acked.setdefault(tp, [])
         self._sought = True
 
     def _new_assignment(self) -> None:

@@ -22,7 +22,7 @@ from itertools import pairwise
 import numpy as np
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from kernels.records import Records
@@ -30,8 +30,8 @@ from schemas import MARKET, MARKET_IN, TELEMETRY_IN
 from schemas.codec import header_map
 from schemas.registry import Domain
 from streams import metrics
+from streams.client import BrokerUnreachableError, new_consumer, new_producer
 from streams.client import consumer as started_consumer
-from streams.client import new_consumer, new_producer
 from streams.counts import Counts
 from streams.ingest.admission import Admitted, Row, Source, admit, dead_row, tick_row
 from streams.ingest.bulk import Bulk, BulkAdmission
@@ -47,6 +47,7 @@ from streams.topics import group_offsets
 STAGE = "ingest"
 TICK_HEADER = "gl_tick_ms"
 _COMMIT_S = 1.0
+_RETRY_S = 1.0
 _WORK_BYTES = 2 << 20  # of values at a time: bounds what the columns of a fetch take
 _SEND_BYTES = 1 << 20  # of a producer's batch: several Arrow batches a round trip
 
@@ -67,7 +68,9 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         self._clocks: dict[str, TickClock] = {}
         self._counts: dict[TopicPartition, Counts] = {}
         self._next: dict[TopicPartition, int] = {}  # offset to commit
-        self._epoch = 0  # + 1 whenever partitions are taken away
+        self._read: dict[TopicPartition, int] = {}  # offset expected next
+        self._epoch = 0  # + 1 at every rebalance: what was polled before is read again
+        self._one = asyncio.Lock()  # rebalances come between two answers, not within one
         self._stopping = asyncio.Event()
         self._log = log("ingest")
 
@@ -82,6 +85,7 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             group_id=group,
             session_timeout_ms=self.settings.session_ms,
             heartbeat_interval_ms=1000,
+            isolation_level="read_committed",  # what its producer took back is no reading
         )
         await self._producer.start()
         await self._registry.start()
@@ -90,8 +94,10 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer.subscribe(list(self._inputs), listener=self)
             self._log.info("ready", group=group)
             await self._loop()
+            # Not after a failure: a refused output must not be committed over.
+            async with self._one:
+                await self._commit()
         finally:
-            await self._commit()
             await self._consumer.stop()
             await self._producer.stop()
             await self._registry.stop()
@@ -108,27 +114,29 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             waited_s += now_s - before_s
             for tp, fetched in polled.items():
                 for records in fetched:
-                    await self._take(tp, records, epoch)
-            self._outbox.put(self._packer.close_aged())
-            await self._outbox.flush()
-            if now_s - began_s >= _COMMIT_S:
-                await self._commit()
-                metrics.BUSY.set(1 - waited_s / (time.monotonic() - began_s))
-                began_s, waited_s = time.monotonic(), 0.0
+                    async with self._one:
+                        if epoch == self._epoch:
+                            await self._take(tp, records)
+            async with self._one:
+                self._outbox.put(self._packer.close_aged())
+                await self._outbox.flush()
+                if now_s - began_s >= _COMMIT_S:
+                    await self._commit()
+                    metrics.BUSY.set(1 - waited_s / (time.monotonic() - began_s))
+                    began_s, waited_s = time.monotonic(), 0.0
 
-    async def _take(self, tp: TopicPartition, records: Records, epoch: int) -> None:
+    async def _take(self, tp: TopicPartition, records: Records) -> None:
         """One answer of a partition: admitted and packed, then counted."""
         topic = self._inputs[tp.topic]
         take = self._telemetry if topic is TELEMETRY_IN else self._market
+        await self._note_lost(tp, records)
         counts = Counts()
         for part in _parts(records):
             await take(tp, part, counts)
             await self._outbox.flush()
-            if epoch != self._epoch:
-                return  # taken away meanwhile: whoever has it now reads it again
         counts.check()
-        self._counts.setdefault(tp, Counts()).add(counts)
-        self._next[tp] = records.next_offset
+        self._counts[tp].add(counts)
+        self._next[tp] = self._read[tp] = records.next_offset
         stage = f"{STAGE}.{topic.name}"
         metrics.count_rows(stage, counts)
         metrics.MESSAGES.labels(stage).inc(len(records))
@@ -137,6 +145,19 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         if records.error is not None:
             self._log.error("corrupt", topic=tp.topic, partition=tp.partition)
             raise records.error
+
+    async def _note_lost(self, tp: TopicPartition, records: Records) -> None:
+        """A hole that retention made is a loss; others are transaction markers or compaction."""
+        offset = int(records.offset[0]) if len(records) else records.next_offset
+        wanted = self._read.get(tp, offset)
+        if offset == wanted:
+            return
+        first = min(offset, (await self._consumer.beginning_offsets([tp]))[tp])
+        if (lost := first - wanted) > 0:
+            topic = self._inputs[tp.topic].name
+            self._log.error("lost", topic=topic, partition=tp.partition, messages=lost)
+            metrics.LOST.labels(f"{STAGE}.{topic}").inc(lost)
+            self._counts[tp].lost_messages += lost
 
     # -- telemetry: by columns --
 
@@ -229,20 +250,16 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         )
 
     async def _commit(self) -> None:
-        """Outputs durable first, then offsets and counts in one commit.
-
-        What is committed is fixed before anything is waited for: a rebalance commits while rows of
-        the next messages are being packed.
-        """
-        offsets = {
-            tp: OffsetAndMetadata(offset, orjson.dumps(self._counts[tp].as_dict()).decode())
-            for tp, offset in self._next.items()
-        }
-        self._next.clear()
+        """Outputs durable first, then offsets and counts in one commit."""
         self._outbox.put(self._packer.close_all())
         await self._outbox.durable()
         owned = self._consumer.assignment()
-        offsets = {tp: offset for tp, offset in offsets.items() if tp in owned}
+        offsets = {
+            tp: OffsetAndMetadata(offset, orjson.dumps(self._counts[tp].as_dict()).decode())
+            for tp, offset in self._next.items()
+            if tp in owned
+        }
+        self._next.clear()
         if offsets:
             try:
                 await self._consumer.commit(offsets)
@@ -253,16 +270,30 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         self._epoch += 1
         if revoked:
-            await self._commit()
-        self._counts.clear()
+            async with self._one:
+                await self._commit()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        group = self.settings.topic(f"gridloom.{STAGE}")
-        committed = await group_offsets(self.settings, group)
-        for tp in assigned:
-            _, metadata = committed.get(tp, (0, ""))
-            self._counts[tp] = Counts(**orjson.loads(metadata)) if metadata else Counts()
+        async with self._one:
+            committed = await self._committed()
+            for book in (self._counts, self._read, self._next):
+                book.clear()
+            for tp in assigned:
+                offset, metadata = committed.get(tp, (-1, ""))
+                self._counts[tp] = Counts(**orjson.loads(metadata)) if metadata else Counts()
+                if offset >= 0:
+                    self._read[tp] = offset
         self._log.info("assigned", partitions=len(assigned))
+
+    async def _committed(self) -> dict[TopicPartition, tuple[int, str]]:
+        """Asked again until it is known: counts that began at zero would be wrong for ever."""
+        while True:
+            try:
+                group = self.settings.topic(f"gridloom.{STAGE}")
+                return await group_offsets(self.settings, group)
+            except (KafkaError, BrokerUnreachableError) as error:
+                self._log.warning("counts_unread", error=repr(error))
+                await asyncio.sleep(_RETRY_S)
 
 
 def _parts(records: Records) -> Iterator[Records]:

@@ -38,6 +38,11 @@ def test_a_private_method_it_calls_or_overrides_exists(name: str) -> None:
     assert callable(getattr(driver.Consumer, name))
 
 
+@pytest.mark.parametrize("name", ["_create_client_consumer", "_ensure_consumer"])
+def test_a_private_method_of_its_thread_exists(name: str) -> None:
+    assert callable(getattr(driver.AIOKafkaConsumerThread, name))
+
+
 @pytest.mark.parametrize("name", CONSUMER_BOOKS)
 def test_a_book_it_reads_is_still_kept_by_the_consumer(name: str) -> None:
     source = inspect.getsource(base.Consumer)
@@ -57,6 +62,8 @@ def test_a_book_it_reads_is_still_kept_by_the_consumer(name: str) -> None:
         (driver.Consumer, "on_partitions_assigned"),
         (driver.Consumer, "_new_offset"),
         (driver.AIOKafkaConsumerThread, "_fetch_records"),
+        (driver.AIOKafkaConsumerThread, "earliest_offsets"),
+        (driver.AIOKafkaConsumerThread, "on_thread_stop"),
     ],
 )
 def test_an_override_has_the_arguments_of_what_it_overrides(owner: type, name: str) -> None:
