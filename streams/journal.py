@@ -29,10 +29,12 @@ from streams.client import read_all
 from streams.counts import Counts
 from streams.settings import Settings
 
-# Rows of one part: about 200 KB. A state of fewer rows is saved whole in the cut itself.
-PART_ROWS = 16_384
+# Rows of one part: about 50 KB. A state of fewer rows is saved whole in the cut itself.
+PART_ROWS = 8_192
 MAX_PART_ROWS = 131_072  # 12 MB before compression
-PARTS = 64  # so many parts of a state's size: neither many names in a cut nor much to write again
+PARTS = 64  # of a base
+# Of what was added until the next base: many are names in every cut, few are rows written again.
+ADDED_PARTS = 512
 PART_BYTES = 8 << 20  # a state that does not grow by rows is cut into pieces of this size
 
 ReadAll = Callable[[Settings, str, set[int] | None], AsyncIterator[Any]]
@@ -202,10 +204,10 @@ class Journal:
             *pieces, body = [dumped[at : at + PART_BYTES] for at in ends]
             cut.chain = Chain(base=[cut.part(piece) for piece in pieces])
             return True, body
-        rows = min(max(self._part_rows, len(state) // PARTS), MAX_PART_ROWS)
         if not state.growth.has_base:
+            rows = min(max(self._part_rows, len(state) // PARTS), MAX_PART_ROWS)
             cut.chain = Chain(base=[cut.part(piece) for piece in state.base(rows)])
-        elif state.growth.rows >= rows:
+        elif state.growth.rows >= max(self._part_rows, len(state) // ADDED_PARTS):
             cut.chain.added.append(cut.part(state.added()))
             state.growth.seal()
         return False, state.added()

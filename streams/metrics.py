@@ -4,6 +4,8 @@ Metrics are floats and start at zero with the process: they watch, they never se
 counts are in the journals (`gridloom doctor`).
 """
 
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from streams.counts import Counts
@@ -49,7 +51,12 @@ RESTORES = Counter("gridloom_restores", "Falls back to the last cut", ["stage"])
 def count_rows(stage: str, counts: Counts) -> None:
     """Add one batch's counts."""
     for outcome, rows in counts.terms().items():
-        ROWS.labels(stage, outcome).inc(rows)
+        _rows(stage, outcome).inc(rows)
+
+
+@cache
+def _rows(stage: str, outcome: str) -> Counter:
+    return ROWS.labels(stage, outcome)
 
 
 def serve(settings: Settings) -> None:

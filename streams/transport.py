@@ -12,11 +12,25 @@ hole as acknowledged. Three books replace its `_read_offset` and `_gap`:
     _jump[tp]  offset somebody sought to: the batch in hand is stale, the next fetch seeks there
     _sent[tp]  delivered offsets without an acknowledgement: the first is the offset to commit
 
-Private names of faust-streaming 0.15.3 it relies on (tests/contract/test_transport.py fails when
-one goes): Consumer._getmany, _get_active_partitions, _active_partitions, _buffered_partitions,
-_to_message, _read_offset, _committed_offset, _acked, _acked_index, _is_changelog_tp,
-_new_offset, _new_consumer_thread; AIOKafkaConsumerThread._fetch_records, _create_client_consumer,
-_ensure_consumer.
+Faust has no public extension point for what a consumer hands over and commits, so it overrides or
+reads these private names of faust-streaming 0.15.3; tests/contract/test_transport*.py fail when one
+goes, or does something else:
+
+    Consumer._getmany                pulls one fetch from the thread; getmany is rewritten around it
+    Consumer._get_active_partitions  which partitions are not paused ...
+    Consumer._active_partitions      ... and whether one was paused while its batch was in hand
+    Consumer._buffered_partitions    paused by back-pressure only: its batch goes on
+    Consumer._to_message             aiokafka's record as Faust's message
+    Consumer._is_changelog_tp        Faust's own tables are recovered before streams are fetched
+    Consumer._read_offset            what the drain loop drops by: always "nothing"
+    Consumer._committed_offset       where the group's commit is; acks below it are ignored
+    Consumer._acked, _acked_index    what ack() notes; read and cleared where a commit is decided
+    Consumer._new_offset             decides what is committed: rewritten on _sent
+    Consumer._new_consumer_thread    so that the thread is ours
+    AIOKafkaConsumerThread._fetch_records
+                                     runs on the consumer's thread: seeks are only safe there
+    AIOKafkaConsumerThread._create_client_consumer, _ensure_consumer
+                                     the log's start is asked over a connection of its own
 """
 
 import asyncio

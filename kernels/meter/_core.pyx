@@ -194,6 +194,8 @@ cdef class Ledger:
         cdef int32_t size = 0, slot_count = 0, at, older
         cdef Py_ssize_t i
         cdef Slot slot
+        if self.count == 0:
+            return
         for i in range(self.count):
             older = self.link[i]
             if older != NONE and place[older] == NONE:

@@ -27,6 +27,7 @@ from streams.client import producer
 from streams.settings import Settings
 from streams.topics import create_topics
 from tests.bench.case import Case, say, suite
+from tests.bench.exact_state import state
 from tests.bench.metered import BATCH_ROWS, Quarters
 
 _MESSAGES, _MESSAGES_QUICK = 2_000, 400
@@ -42,10 +43,12 @@ _INPUTS = {
 
 @suite("exact", "the meter agent on one core, saving every 1, 8, 64 messages, beside no journal")
 def exact(quick: bool) -> Iterator[Case]:
-    """Cases `meter` by input and save interval."""
+    """Case `state`, then cases `meter` by input and save interval."""
     messages = _MESSAGES_QUICK if quick else _MESSAGES
     runs = _RUNS_QUICK if quick else _RUNS
-    with Broker(ephemeral=True, on_progress=say) as bootstrap:
+    broker = Broker(ephemeral=True, on_progress=say)
+    with broker as bootstrap:
+        yield from state(bootstrap, broker.folder, quick)
         for name, given in _INPUTS.items():
             yield from _meter(bootstrap, name, given, messages, runs)
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,18 +49,36 @@ def reading(quantity: int) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def worker(settings: Settings) -> AsyncIterator["subprocess.Popen[bytes]"]:
+async def worker(settings: Settings) -> AsyncIterator[int]:
+    """A running worker; gives the port of its metrics."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
     environment = os.environ | {
+        "GRIDLOOM_METRICS_PORT": str(port),
         "GRIDLOOM_BROKERS": settings.brokers,
         "GRIDLOOM_NAMESPACE": settings.namespace,
     }
     command = [sys.executable, "-m", "tests.contract.poisoned"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
-        yield process
+        yield port
     finally:
         process.terminate()
         assert process.wait(30) == 0
+
+
+async def metrics_of(port: int) -> dict[str, float]:
+    """Every sample that Prometheus would see: name and labels -> number."""
+
+    def scrape() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text: bytes = answer.read()
+        return text.decode()
+
+    lines = (await asyncio.to_thread(scrape)).splitlines()
+    samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(number) for name, number in samples}
 
 
 async def saved(settings: Settings, consumed: int) -> Counts:
@@ -87,13 +107,20 @@ async def test_a_step_that_raises_goes_to_dead_letters_and_the_stream_goes_on(
         await client.send_and_wait(settings.topic("readings"), b"\x80\x04N.", partition=0)
         value = encode(READINGS, READINGS.rows([reading(6)]))
         await client.send_and_wait(settings.topic("readings"), value, partition=0, headers=headers)
-    async with worker(settings):
+    async with worker(settings) as port:
         counts = await saved(settings, consumed=10)
+        seen = await metrics_of(port)
     # three rows of the poisoned batch, one message that is no batch
     assert counts == Counts(consumed=10, accepted=6, dead_lettered=4)
     cut = await load(settings)
     assert isinstance(cut.state, Sum)
     assert cut.state.energy_mj == 1 + 2 + 3 + 4 + 5 + 6  # nothing of the half-applied step
+    at = '{partition="0",stage="poisoned.readings"}'
+    assert seen[f"gridloom_journal_bytes{at}"] > 0
+    assert 0 <= seen[f"gridloom_journal_lag_seconds{at}"] < 60
+    assert seen['gridloom_save_seconds_count{stage="poisoned.readings"}'] >= 1
+    assert seen['gridloom_save_seconds_sum{stage="poisoned.readings"}'] > 0
+    assert seen['gridloom_restores_total{stage="poisoned.readings"}'] == 2  # each raised attempt
     letters = [row async for row in read_rows(settings, DEAD_LETTER.name)]
     assert [(r["reason"], r["source_offset"]) for r in letters] == [
         ("step_failed", 1),

@@ -1,5 +1,6 @@
 """What streams/transport.py relies on in other people's code: fails when it changes."""
 
+import ast
 import inspect
 from importlib.metadata import version
 
@@ -7,6 +8,7 @@ import pytest
 from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 
+from streams import transport
 from streams.transport import ExactConsumer, ExactConsumerThread, ExactTransport
 
 CONSUMER_PRIVATES = (
@@ -88,3 +90,32 @@ def test_streams_are_resumed_by_seek_then_flow_as_the_books_expect() -> None:
 def test_the_transport_makes_the_exact_consumer() -> None:
     assert ExactTransport.Consumer is ExactConsumer
     assert issubclass(ExactTransport, driver.Transport)
+
+
+def test_every_private_name_it_touches_is_named_with_its_reason_and_checked_here() -> None:
+    tree = ast.parse(inspect.getsource(transport))
+    touched = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    touched |= {node.name for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)}
+    touched |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    stock = {*dir(driver.Consumer), *dir(driver.AIOKafkaConsumerThread), *CONSUMER_BOOKS}
+    private = {name for name in touched & stock if name[0] == "_" and name[:2] != "__"}
+
+    assert private == {*CONSUMER_PRIVATES, *CONSUMER_BOOKS, "_fetch_records"}
+    for name in private:
+        assert name in (transport.__doc__ or ""), f"say why {name} is touched"
+
+
+def test_an_acknowledgement_is_noted_in_the_index_that_a_commit_reads() -> None:
+    source = inspect.getsource(base.Consumer.ack)
+    assert "acked_index.add(offset)" in source
+    assert "committed is None or offset >= committed" in source
+
+
+def test_a_commit_still_asks_for_the_offset_that_is_decided_here() -> None:
+    source = inspect.getsource(base.Consumer)
+    assert source.count("self._new_offset(tp)") >= 1
+
+
+def test_a_fetch_runs_on_the_thread_of_the_consumer() -> None:
+    source = inspect.getsource(driver.AIOKafkaConsumerThread.getmany)
+    assert source.index("self.call_thread(") < source.index("self._fetch_records,")

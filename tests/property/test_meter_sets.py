@@ -215,6 +215,24 @@ def test_a_restart_from_a_base_and_what_was_added_gives_the_same_bytes(ledger, r
     assert Slots.load_chain(base, [*sealed, chained.added()], ledger).dump() == running.dump()
 
 
+@TWINS
+@given(st.lists(st.tuples(identities, contents), max_size=40), st.data())
+@settings(max_examples=150, deadline=None)
+def test_dropping_closed_readings_at_any_cut_changes_no_byte(ledger, rows, data):
+    order = [row(identity, content) for identity, content in rows]
+    running = Slots(retention_ms=2 * STEP_MS, ledger=ledger)
+    cleaned = Slots(retention_ms=2 * STEP_MS, ledger=ledger)
+    for start, stop in pairwise(data.draw(cuts(len(order)))):
+        (one,) = apply_all(running, order[start:stop], [0, stop - start])
+        (other,) = apply_all(cleaned, order[start:stop], [0, stop - start])
+        assert encode(USAGE, other.changed) == encode(USAGE, one.changed)
+        assert other.refused == one.refused
+        live = cleaned._ledger.live()
+        cleaned._ledger.compact()
+        assert len(cleaned) == live == len(running._ledger.rows())
+        assert cleaned.dump() == running.dump()
+
+
 @given(st.lists(st.tuples(identities, contents), max_size=24), st.data())
 @settings(max_examples=150, deadline=None)
 def test_both_twins_give_the_same_bytes_conflicts_and_closing_included(rows, data):

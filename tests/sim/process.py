@@ -123,10 +123,10 @@ class Process:
     async def deliver(self) -> None:
         """The stream: one message after the other, from any partition that has one."""
         while True:
-            await self.gate.wait()
+            await self.gate.alive()
             ready = [tp for tp in sorted(self.position) if self._next(tp) is not None]
             if not ready:
-                await asyncio.sleep(0.06)
+                await asyncio.sleep(0.04 + 0.04 * self.random.random())
                 continue
             tp = self.random.choice(ready)
             for message in self._fetch(tp):
@@ -137,6 +137,7 @@ class Process:
                 self._sent[tp].append(message.offset)
                 await self.runner.handle(SimpleNamespace(message=message, ack=self._ack(message)))
                 await self.gate.wait(0.002)
+            await self.gate.wait()
 
     def _next(self, tp: TP) -> Any:
         records = self.broker.records((tp.topic, tp.partition))
@@ -184,6 +185,6 @@ class Process:
 
     async def save_due(self) -> None:
         while True:
-            await asyncio.sleep(0.05)
-            await self.gate.wait()
+            await asyncio.sleep(0.04 + 0.04 * self.random.random())
+            await self.gate.alive()
             await self.runner.save_due()

@@ -88,8 +88,8 @@ class World:
 
     async def _commits(self, process: Process) -> None:
         while True:
-            await asyncio.sleep(0.1)
-            await process.gate.wait()
+            await asyncio.sleep(0.1 + 0.05 * self.random.random())
+            await process.gate.alive()
             if process in self.members and process.consumer_generation_id == self.generation:
                 self.committed |= process.commits()
 
@@ -167,11 +167,10 @@ class World:
         self.start_process()
         ends = {tp.partition: self._last(tp) for tp in self.tps}
         deadline_s = asyncio.get_running_loop().time() + _PEACE_S
-        calm = (
-            0  # polls in which all was saved: a late write of an earlier owner may undo the first
-        )
+        # Polls in which all was saved; a late write of an earlier owner may undo the first.
+        calm = 0
         while calm < 3 and asyncio.get_running_loop().time() < deadline_s:
-            await asyncio.sleep(0.7)
+            await asyncio.sleep(0.5)
             cuts = await self.saved()
             all_saved = all(cuts[partition].offset >= last for partition, last in ends.items())
             calm = calm + 1 if all_saved else 0

@@ -1,8 +1,5 @@
 """Journal: one complete cut is in the log at every moment, whoever wrote and wherever it broke."""
 
-import asyncio
-from types import SimpleNamespace
-
 import orjson
 import pytest
 
@@ -16,29 +13,11 @@ from streams.journal import Journal, JournalError, saved_counts
 from streams.registry import EMPTY
 from streams.settings import Settings
 from streams.settle import Period
+from tests.unit.journal_log import Log
 
 METER, SETTLE = STAGES["meter.readings"], STAGES["settle.usage"]
 QUARTER_MS = 900_000
 T0 = 1_767_225_600_000
-
-
-class Log:
-    """A compacted topic in memory: every record in order, to be read up to any of them."""
-
-    def __init__(self):
-        self.records = []
-
-    async def send(self, topic, value, key, partition):
-        self.records.append(SimpleNamespace(partition=partition, key=key, value=value))
-        return asyncio.sleep(0)
-
-    def reader(self, end=None, keep=lambda record: True):
-        async def read(settings, topic, partitions=None):
-            for record in filter(keep, self.records[:end]):
-                if partitions is None or record.partition in partitions:
-                    yield record
-
-        return read
 
 
 def journal_of(log, stage=METER, part_rows=4, **reader):

@@ -1,0 +1,182 @@
+"""The transport's three books on Faust's own consumer, without a broker: owed, sought, sent."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import faust
+import pytest
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from streams.transport import ExactConsumer, ExactConsumerThread, ExactTransport
+
+P0, P1 = TP("readings", 0), TP("readings", 1)
+
+
+def record(offset: int) -> SimpleNamespace:
+    """A record as aiokafka hands it over."""
+    names = ("timestamp", "timestamp_type", "checksum")
+    rest: dict[str, Any] = dict.fromkeys(names, 0) | {"headers": (), "key": None, "value": b""}
+    sizes = {"serialized_key_size": 0, "serialized_value_size": 0}
+    return SimpleNamespace(topic="readings", partition=0, offset=offset, **rest, **sizes)
+
+
+class Fetched(ExactConsumer):
+    """The consumer with what the next fetches bring, in place of a broker."""
+
+    fetches: list[dict[TP, list[Any]]]
+
+    def highwater(self, tp: TP) -> int:
+        return 0
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
+        self.asked = set(active_partitions)
+        return self.fetches.pop(0)
+
+
+async def _ignore(*_: Any) -> None: ...
+
+
+@pytest.fixture
+def consumer(monkeypatch: pytest.MonkeyPatch) -> Fetched:
+    app = faust.App("books", broker="kafka://127.0.0.1:1", consumer_auto_offset_reset="earliest")
+    transport = ExactTransport(app.conf.broker_consumer, app)
+    made = Fetched(transport, _ignore, _ignore, _ignore)
+    monkeypatch.setattr(app.topics, "acks_enabled_for", lambda topic: True)
+    made._active_partitions = {P0, P1}
+    made.flow_active = made._ready = made._sought = True
+    return made
+
+
+async def delivered(consumer: Fetched, *fetches: dict[TP, list[int]]) -> list[tuple[TP, int]]:
+    consumer.fetches = [{tp: list(map(record, some)) for tp, some in f.items()} for f in fetches]
+    found = []
+    while consumer.fetches:
+        async for tp, message in consumer.getmany(timeout=0.0):
+            message.tp = tp
+            found.append((tp, message.offset))
+    return found
+
+
+class Message:
+    """What a stream acknowledges."""
+
+    def __init__(self, tp: TP, offset: int) -> None:
+        self.acked, self.tp, self.topic, self.offset = False, tp, tp.topic, offset
+
+
+def ack(consumer: Fetched, tp: TP, offset: int) -> None:
+    assert consumer.ack(Message(tp, offset))
+
+
+async def test_the_first_unacknowledged_record_is_what_is_committed(consumer: Fetched) -> None:
+    await delivered(consumer, {P0: [5, 6, 7]})
+
+    assert consumer._new_offset(P0) == 5
+    ack(consumer, P0, 7)
+    ack(consumer, P0, 5)
+    assert consumer._new_offset(P0) == 6
+    ack(consumer, P0, 6)
+    assert consumer._new_offset(P0) == 8
+
+
+async def test_no_partition_is_fetched_between_a_seek_and_the_resume_after_it(
+    consumer: Fetched,
+) -> None:
+    consumer._new_assignment()
+    consumer._active_partitions = {P0}
+    consumer.resume_flow()  # of an assignment that has not sought yet
+    consumer.fetches = [{P0: [record(1)]}]
+    async for _ in consumer.getmany(timeout=0.0):
+        pytest.fail("delivered before the seek")
+    assert consumer.fetches, "nothing may be pulled either"
+
+    consumer._sought = True
+    consumer.resume_flow()
+    assert await delivered(consumer, {P0: [1]}) == [(P0, 1)]
+
+
+async def test_what_a_stop_of_the_flow_cuts_off_is_owed(consumer: Fetched) -> None:
+    consumer.fetches = [{P0: list(map(record, (1, 2, 3)))}]
+    consumer._owed[P0] = 1  # as the fetch on the consumer's thread notes it
+    got = []
+    async for _, message in consumer.getmany(timeout=0.0):
+        got.append(message.offset)
+        if message.offset == 2:
+            consumer.stop_flow()
+
+    assert got == [1, 2]
+    assert consumer._owed[P0] == 2  # whether the second one arrived is not known
+
+
+async def test_a_seek_makes_the_batch_in_hand_stale(consumer: Fetched) -> None:
+    consumer.fetches = [{P0: list(map(record, (4, 5, 6)))}]
+    got = []
+    async for _, message in consumer.getmany(timeout=0.0):
+        got.append(message.offset)
+        await consumer.seek(P0, 4)
+
+    assert got == [4]
+    assert consumer._jump[P0] == 4
+    assert list(consumer._sent[P0]) == []
+
+
+async def test_a_hole_is_listed_and_nothing_is_committed_over_a_record(consumer: Fetched) -> None:
+    await delivered(consumer, {P0: [1]}, {P0: [5]})
+
+    assert consumer.holes[P0] == {(2, 5)}
+    ack(consumer, P0, 5)
+    assert consumer._new_offset(P0) == 1
+
+
+async def test_the_drain_loop_is_never_told_to_drop(consumer: Fetched) -> None:
+    consumer._read_offset[P0] = 99  # Faust's own book would drop what is below
+    await delivered(consumer, {P0: [1]})
+
+    assert consumer._read_offset[P0] is None
+
+
+@pytest.mark.parametrize(
+    ("owed", "jump", "sought"), [({P0: 3}, {}, [3]), ({P0: 3}, {P0: 9}, [3, 9]), ({}, {P1: 2}, [])]
+)
+async def test_the_next_fetch_seeks_first_and_a_jump_wins_over_a_debt(
+    consumer: Fetched, monkeypatch: pytest.MonkeyPatch, owed: Any, jump: Any, sought: list[int]
+) -> None:
+    """P1 is not assigned: it is not sought."""
+    calls: list[Any] = []
+
+    async def fetched(self: Any, client: Any, *_: Any) -> Any:
+        calls.append("fetch")
+        return {P0: [record(9)]}
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetched)
+    client = SimpleNamespace(assignment=lambda: {P0}, seek=lambda tp, offset: calls.append(offset))
+    consumer._owed.update(owed)
+    consumer._jump.update(jump)
+    thread = ExactConsumerThread(consumer, loop=None)
+
+    await thread._fetch_records(client, {P0})
+
+    assert calls == [*sought, "fetch"]
+    assert (consumer._owed, consumer._jump) == ({P0: 9}, {})
+
+
+async def test_a_new_assignment_starts_where_the_state_asks_else_where_committed(
+    consumer: Fetched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def committed() -> dict[TP, int]:
+        return {P0: 3, P1: 4}
+
+    async def asked(tps: set[TP]) -> dict[TP, int]:
+        assert tps == {P0, P1}
+        return {P0: 40}
+
+    monkeypatch.setattr(consumer, "seek_to_committed", committed)
+    monkeypatch.setattr(consumer, "assignment", lambda: {P0, P1})
+    consumer.transport.start_offsets = asked
+    consumer._new_assignment()
+
+    await consumer.perform_seek()
+
+    assert consumer._jump == {P0: 40, P1: 4}
+    assert (consumer._sought, consumer._ready) == (True, False)

@@ -1,0 +1,118 @@
+"""Texts, columns and growth of a kernel's state: the compiled twins say what the plain ones say."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels import _core
+from kernels.growth import Growth
+from kernels.meter.layout import READING, TEXTS
+from kernels.rollup.layout import SAMPLE, WINDOW
+from kernels.snapshot import Snapshot, narrowed, pack, unpack
+from kernels.symbols import Symbols, Texts
+from schemas import DecodeError
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+batches = st.lists(st.lists(texts, min_size=1, max_size=8), min_size=1, max_size=6)
+wide = st.integers(-(2**63), 2**63 - 1)
+
+
+@st.composite
+def states(draw):
+    """Rows of one of the layouts: some fields one value, some spread over all that they hold."""
+    dtype = draw(st.sampled_from([READING, SAMPLE, WINDOW]))
+    rows = np.zeros(draw(st.integers(0, 300)), dtype)
+    for name in dtype.names:
+        low, high = np.iinfo(dtype[name]).min, np.iinfo(dtype[name]).max
+        first = draw(st.integers(int(low), int(high)))
+        span = draw(st.sampled_from([0, 1, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 2**64]))
+        last = min(int(high), first + span)
+        spread = np.random.default_rng(draw(st.integers(0, 9))).random(len(rows))
+        rows[name] = [first + int(x * (last - first)) for x in spread]
+        if len(rows) > 1:
+            rows[name][:2] = first, last
+    return rows
+
+
+@given(batches)
+@settings(max_examples=200, deadline=None)
+def test_both_tables_give_every_text_the_same_code(columns):
+    plain, core, seen = Texts([]), _core.Texts([]), []
+    for column in columns:
+        array = pa.array(column, pa.string()).slice(1)
+        offsets = np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, 4 * array.offset)
+        data = np.frombuffer(array.buffers()[2] or b"", np.uint8)
+        codes = core.codes(offsets, data)
+        assert codes.tolist() == plain.codes(offsets, data).tolist()
+        assert [core.names[code] for code in codes] == column[1:]
+        seen += codes.tolist()
+    assert core.names == plain.names == list(dict.fromkeys(core.names))
+    given_codes = np.array(seen, np.int32)
+    for one, other in zip(core.first_use(given_codes), plain.first_use(given_codes), strict=True):
+        assert one.tolist() == other.tolist()
+    for one, other in zip(core.texts(given_codes), plain.texts(given_codes), strict=True):
+        assert one.tolist() == other.tolist()
+
+
+def test_a_table_that_grows_keeps_its_codes():
+    names = [f"meter-{n}" for n in range(5_000)]
+    table = _core.Texts([])
+    assert [table.code(name) for name in names] == list(range(5_000))
+    assert [table.code(name) for name in names] == list(range(5_000))
+    assert table.names == names
+
+
+@given(batches)
+@settings(max_examples=50, deadline=None)
+def test_a_column_comes_back_as_it_was_given(columns):
+    symbols = Symbols(["known"])
+    for column in columns:
+        codes = symbols.encode(pa.array(column, pa.string()).dictionary_encode())
+        back = symbols.array(codes)
+        assert back.to_pylist() == column
+        assert back.dictionary.to_pylist() == list(dict.fromkeys(column))
+        back.validate(full=True)
+
+
+@given(states())
+@settings(max_examples=150, deadline=None)
+def test_a_state_comes_back_as_it_was_packed_and_both_twins_pack_the_same(rows):
+    assert _core.narrowed(rows) == narrowed(rows)
+    parameters = (1, -(2**62))
+    dumped = pack(7, Snapshot(parameters, ["a", "", "ü"], rows))
+    found = unpack(7, 2, rows.dtype, dumped)
+    assert (found.parameters, found.names) == (parameters, ["a", "", "ü"])
+    assert found.rows.tobytes() == rows.tobytes()
+    with pytest.raises(DecodeError, match="version 7, this code reads 8"):
+        unpack(8, 2, rows.dtype, dumped)
+
+
+def test_what_was_added_is_what_was_noted_since_the_last_seal():
+    growth, noted = Growth(READING), []
+    for number in range(1, 40):
+        rows = np.zeros(number, READING)
+        rows["quantity"] = number
+        growth.note(rows)
+        noted += rows["quantity"].tolist()
+        copy = growth.added()
+        assert copy["quantity"].tolist() == noted
+        copy["quantity"] = -1  # recoded for the save, say
+        if number % 7 == 0:
+            growth.seal()
+            noted = []
+    assert growth.added()["quantity"].tolist() == noted
+
+
+def test_equal_rows_are_packed_equally_whatever_else_the_table_has_seen():
+    rows = np.zeros(3, READING)
+    rows["meter_id"] = [1, 0, 1]
+    first, second = Symbols(["a", "b"]), Symbols(["x", "b", "a"])
+    others = rows.copy()
+    others["meter_id"] = [1, 2, 1]
+    for name in TEXTS[1:]:
+        others[name] = 2
+    names = [first.compact(rows, TEXTS), second.compact(others, TEXTS)]
+    assert names[0] == names[1] == ["b", "a"]
+    assert rows.tobytes() == others.tobytes()
