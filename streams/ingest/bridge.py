@@ -95,11 +95,12 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         while not self._stopping.is_set():
             polled = await self._consumer.getmany(timeout_ms=self.settings.batch_ms)
             epoch = self._epoch
+            kept = await self._first_kept(polled)
             for tp, records in polled.items():
                 for record in records:
                     async with self._one:
                         if epoch == self._epoch:
-                            await self._take(tp, record)
+                            await self._take(tp, record, kept.get(tp, 0))
                 self._lag(tp, records[-1].offset)
             async with self._one:
                 await self._send(self._packer.close_aged())
@@ -107,7 +108,21 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._commit()
                     committed_s = time.monotonic()
 
-    async def _take(self, tp: TopicPartition, record: Any) -> None:
+    async def _first_kept(
+        self, polled: dict[TopicPartition, list[Any]]
+    ) -> dict[TopicPartition, int]:
+        """The log's start where offsets are missing: asked once a poll, not at every hole."""
+        holed = [
+            tp
+            for tp, records in polled.items()
+            if records[-1].offset + 1 - self._read.get(tp, records[0].offset) != len(records)
+        ]
+        kept: dict[TopicPartition, int] = {}
+        if holed:
+            kept = await self._consumer.beginning_offsets(holed)
+        return kept
+
+    async def _take(self, tp: TopicPartition, record: Any, first_kept: int) -> None:
         source = Source(self._inputs[tp.topic], tp.partition, record.offset, record.timestamp)
         headers = header_map(record.headers)
         registry = self._registry.registry
@@ -115,7 +130,7 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         if admitted.unregistered and await self._registry.catch_up():
             # registered just before it sent: read the registry to its end, then decide
             admitted = admit(source, record.value, headers, registry.at(registry.offset))
-        await self._note_lost(tp, record.offset)
+        self._note_lost(tp, record.offset, first_kept)
         await self._pack(source, admitted)
         counts = admitted.counts
         counts.check()
@@ -126,13 +141,10 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         for refused in admitted.refused:
             metrics.REFUSED.labels(f"{STAGE}.{source.topic.name}", refused.reason).inc()
 
-    async def _note_lost(self, tp: TopicPartition, offset: int) -> None:
+    def _note_lost(self, tp: TopicPartition, offset: int, first_kept: int) -> None:
         """A hole that retention made is a loss; others are transaction markers or compaction."""
-        wanted = self._read.get(tp, offset)
-        if offset == wanted:
-            return
-        first = min(offset, (await self._consumer.beginning_offsets([tp]))[tp])
-        if (lost := first - wanted) > 0:
+        lost = min(first_kept, offset) - self._read.get(tp, offset)
+        if lost > 0:
             topic = self._inputs[tp.topic].name
             self._log.error("lost", topic=topic, partition=tp.partition, messages=lost)
             metrics.LOST.labels(f"{STAGE}.{topic}").inc(lost)

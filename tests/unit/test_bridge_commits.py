@@ -68,11 +68,11 @@ async def bridge(brokers: Brokers, monkeypatch: pytest.MonkeyPatch) -> Bridge:
 
 
 async def test_a_refused_output_is_never_committed_over(bridge: Bridge, brokers: Brokers) -> None:
-    await bridge._take(TP, message(0))
+    await bridge._take(TP, message(0), 0)
     brokers.refuses = True
     with pytest.raises(KafkaTimeoutError):
         await bridge._commit()
-    await bridge._take(TP, message(1))
+    await bridge._take(TP, message(1), 0)
     with pytest.raises(KafkaTimeoutError):  # the broker works again, the output is still missing
         await bridge._commit()
     assert brokers.committed == []
@@ -81,11 +81,11 @@ async def test_a_refused_output_is_never_committed_over(bridge: Bridge, brokers:
 async def test_counts_go_on_from_what_was_committed_after_a_rebalance(
     bridge: Bridge, brokers: Brokers
 ) -> None:
-    await bridge._take(TP, message(0))
+    await bridge._take(TP, message(0), 0)
     await bridge.on_partitions_revoked({TP})
-    await bridge._take(TP, message(1))  # taken, but another owner may have it: not committed
+    await bridge._take(TP, message(1), 0)  # taken, but another owner may have it: not committed
     await bridge.on_partitions_assigned({TP})
-    await bridge._take(TP, message(1))
+    await bridge._take(TP, message(1), 0)
     await bridge._commit()
     last = brokers.committed[-1][TP]
     assert last.offset == 2
@@ -98,5 +98,6 @@ async def test_only_a_hole_that_retention_made_is_a_loss(
 ) -> None:
     await bridge.on_partitions_assigned({TP})
     brokers.first_kept = first_kept
-    await bridge._take(TP, message(7))
+    kept = await bridge._first_kept({TP: [message(7)]})
+    await bridge._take(TP, message(7), kept[TP])
     assert bridge._counts[TP].lost_messages == lost
