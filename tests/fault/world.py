@@ -111,6 +111,7 @@ class World:
             ) from None
         if late := await self.workers.end():
             raise FaultError(f"SIGTERM did not end {', '.join(late)}")
+        self.run.restarts = self.workers.restarts
         self.run.verdict = await self.verify()
 
     async def bridge_idle(self, unless: str) -> None:
