@@ -42,6 +42,8 @@ def main() -> int:
                 _write(results[-1].line(), arguments.json)
     except KeyboardInterrupt:
         say("interrupted")
+        if results and not results[-1].runs:
+            results.pop()
         return 130
     finally:
         if results:
