@@ -42,6 +42,8 @@ def main() -> int:
                 _write(results[-1].line(), arguments.json)
     except KeyboardInterrupt:
         say("interrupted")
+        if results and not results[-1].runs:
+            results.pop()
         return 130
     finally:
         if results:
@@ -76,6 +78,8 @@ def _run(one: Scenario, number: int, grounds: Grounds) -> Run:
         grounds.leave()
     recoveries = ", ".join(f"{s:.1f}" for s in run.recoveries_s)
     say(f"  {time.monotonic() - began_s:.0f} s, recovery {recoveries or '-'} s, {run.verdict}")
+    if run.restarts:
+        say(f"  {run.restarts} processes ended by themselves and were started again")
     if run.failure:
         say(f"  FAILED: {run.failure}")
     return run

@@ -53,11 +53,15 @@ def scenario(name: str, about: str, runs: int, **options: Any) -> Callable[[Act]
 
 @dataclass
 class Run:
-    """One run: the verdict's counts, the recoveries, how many faults; or how it failed."""
+    """One run: the verdict's counts, the recoveries, how many faults; or how it failed.
+
+    restarts: processes that ended by themselves and were started again, no fault of ours.
+    """
 
     verdict: dict[str, int] = field(default_factory=dict)
     recoveries_s: list[float] = field(default_factory=list)
     faults: int = 0
+    restarts: int = 0
     failure: str = ""
 
 

@@ -50,13 +50,14 @@ class World:
         self, ground: Ground, settings: Settings, scenario: Scenario, number: int, run: Run
     ) -> None:
         self.ground, self.settings, self.scenario, self.run = ground, settings, scenario, run
-        self.random = random.Random(f"{scenario.name}/{number}")
+        seed = f"{scenario.name}/{number}"
+        self.random = random.Random(seed)  # of the scenario alone: how fast rows flow may differ
         self.folder = Path(tempfile.mkdtemp(prefix="gridloom-fault-"))
         environment = os.environ | ground.environment
         environment |= {"GRIDLOOM_NAMESPACE": settings.namespace, "GRIDLOOM_LOG_FORMAT": "json"}
         environment["TMPDIR"] = str(self.folder)  # a killed worker leaves a folder behind
         self.workers = Workers(self.folder, environment)
-        self.feed = Feed(settings, self.random, scenario.mix, scenario.source)
+        self.feed = Feed(settings, random.Random(seed), scenario.mix, scenario.source)
         self.watch = Watch(settings)
         self.earlier: Path | None = None
         self.removed: dict[str, dict[int, tuple[int, int]]] = {}
@@ -111,6 +112,7 @@ class World:
             ) from None
         if late := await self.workers.end():
             raise FaultError(f"SIGTERM did not end {', '.join(late)}")
+        self.run.restarts = self.workers.restarts
         self.run.verdict = await self.verify()
 
     async def bridge_idle(self, unless: str) -> None:

@@ -53,6 +53,14 @@ def test_an_ephemeral_broker_listens_on_loopback_and_leaves_nothing() -> None:
     assert not Path(f"/proc/{status.pid}").exists()
 
 
+def test_further_properties_win_over_those_of_the_house() -> None:
+    broker = Broker("more", ephemeral=True, properties={"num.io.threads": "1", "more": "{host}"})
+    with broker:
+        lines = (broker.folder / "server.properties").read_text().splitlines()
+    assert lines.index("num.io.threads=1") > lines.index("num.io.threads=2")  # the last one holds
+    assert lines[-1] == f"more={HOST}"
+
+
 def test_a_killed_broker_starts_again_with_its_data_on_its_port() -> None:
     broker = Broker("again", ephemeral=True)
     bootstrap = broker.start()

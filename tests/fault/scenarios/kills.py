@@ -45,7 +45,6 @@ async def one_of_two_kill(world: World) -> None:
     "bridge-kill",
     "kill -9 of the bridge, twice a run",
     runs=15,
-    quick=True,
     limit_s=PROCESS_LIMIT_S,
 )
 async def bridge_kill(world: World) -> None:
