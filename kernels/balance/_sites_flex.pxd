@@ -68,7 +68,7 @@ cdef inline int solve(Site* p, Work* w, double start, double step, double* mu_fo
     if ask >= room_:
         mu = p.voll
     if not step > 0:
-        step = 1e-3 * (1 + fabs(mu))
+        step = FIRST_STEP * (1 + fabs(mu))
     meet = INFINITY
     while solves < TANGENTS_MAX:
         if solve_at(p, w, mu, &cost, &energy) < 0:
@@ -101,11 +101,12 @@ cdef inline int solve(Site* p, Work* w, double start, double step, double* mu_fo
             mu = least(most(mu, mu_low), mu_high)
             meet = g_low + (ask - e_low) * (mu - mu_low)
         else:
-            share = quantile(p, w, ask, True)
+            # beyond what the steps' prices suggest for twice the miss, so that the next is a bracket
+            share = quantile(p, w, 2 * ask - energy, True)
             if energy < ask:
-                mu = least(most(share, mu) + step, p.voll)
+                mu = least(most(share, mu + step), p.voll)
             else:
-                mu = least(share, mu) - step
+                mu = least(share, mu - step)
             step *= 4
     if not (has_low and has_high):
         return solves

@@ -174,14 +174,14 @@ cdef inline double forward(const Site* p, Work* w, double* energy) noexcept nogi
                     charged += amount
                     discharged += amount
             reach = (p.load[t] + p.export_max[t]) * p.hours + flex_wanted(p, t)
-            eps = 1e-12 * p.charge + 1e-15 * reach
+            eps = 1e-12 * p.charge + POSITION_SLIVER * reach
             if charged > p.charge - eps:
                 charged, c_state = p.charge, 2
             elif charged > eps:
                 c_state = 1
             else:
                 charged = 0.0
-            eps = 1e-12 * p.discharge + 1e-15 * reach
+            eps = 1e-12 * p.discharge + POSITION_SLIVER * reach
             if discharged > p.discharge - eps:
                 discharged, d_state = p.discharge, 2
             elif discharged > eps:

@@ -71,7 +71,7 @@ cdef inline int emit(
     """The stack between two positions (MWh from full export), from the dear end down."""
     cdef const double* price = w.price + t * w.wide
     cdef const double* wide = w.width + t * w.wide
-    cdef int j, count = w.stacked[t]
+    cdef int j, count = w.stacked[t], first = n
     cdef double top = 0.0, bottom, begun = high, sliver = POSITION_SLIVER * high
     for j in range(count):
         top += wide[j]
@@ -88,6 +88,8 @@ cdef inline int emit(
             begun = bottom
         if bottom <= low:
             break
+    if n > first:
+        width[n - 1] += (begun - low) * (p.eta_c if move == LESS_CHARGE else 1 / p.eta_d)
     return n
 
 

@@ -14,6 +14,7 @@ what stands here instead of the compiled twin in _certificate.pyx.
 """
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,6 +23,17 @@ from kernels.balance.sites_columns import GAP_MAX, PLAN_AXES, SEEN, U8, UNMET_MI
 
 Columns = tuple[F64, ...]
 Shape = tuple[int, int, int, int, int]
+Prover = Callable[[Columns, Columns, U8, Shape, int, int], int]
+
+
+def prover() -> Prover:
+    """prove_rows, or its compiled twin."""
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return prove_rows
+    from kernels.balance import _certificate
+
+    compiled: Prover = _certificate.prove_rows
+    return compiled
 
 
 def prove_rows(
@@ -32,20 +44,16 @@ def prove_rows(
     given, found: the columns of Sites and SitePlans in their order. Rows left out (BAD_INPUT) have
     no proof. Returns how many rows are GAP_LOOSE.
     """
-    if os.environ.get("GRIDLOOM_PURE") == "1":
-        rows = np.arange(first, last)[(status[first:last] & Status.BAD_INPUT.value) == 0]
-        sites = Sites(*(column[rows] for column in given))
-        plan = {name: column[rows] for name, column in zip(PLAN_AXES, found, strict=True)}
-        flags = _fill(sites, plan)
-        for name, column in zip(PLAN_AXES, found, strict=True):
-            if PLAN_AXES[name] == "N":
-                column[rows] = plan[name]
-        status[rows] |= flags
-        return int(((flags & Status.GAP_LOOSE.value) > 0).sum())
-    from kernels.balance import _certificate
-
-    loose: int = _certificate.prove_rows(given, found, status, shape, first, last)
-    return loose
+    assert shape[0] == len(status)
+    rows = np.arange(first, last)[(status[first:last] & Status.BAD_INPUT.value) == 0]
+    sites = Sites(*(column[rows] for column in given))
+    plan = {name: column[rows] for name, column in zip(PLAN_AXES, found, strict=True)}
+    flags = _fill(sites, plan)
+    for name, column in zip(PLAN_AXES, found, strict=True):
+        if PLAN_AXES[name] == "N":
+            column[rows] = plan[name]
+    status[rows] |= flags
+    return int(((flags & Status.GAP_LOOSE.value) > 0).sum())
 
 
 def _fill(sites: Sites, plan: dict[str, F64]) -> U8:
