@@ -14,8 +14,23 @@ from kernels.balance.certificate import lower_bound
 from kernels.balance.checks import check
 from kernels.balance.columns import F64, BadInput, Dispatch, Network, Prices, Status
 from kernels.balance.layout import Programme, places, programme
+from kernels.balance.sites import Workspace, balance_sites
+from kernels.balance.sites_columns import BadSite, SitePlans, Sites
 
-__all__ = ["BadInput", "Dispatch", "Network", "Prices", "Status", "balance", "lower_bound"]
+__all__ = [
+    "BadInput",
+    "BadSite",
+    "Dispatch",
+    "Network",
+    "Prices",
+    "SitePlans",
+    "Sites",
+    "Status",
+    "Workspace",
+    "balance",
+    "balance_sites",
+    "lower_bound",
+]
 
 GAP_MAX = 1e-7
 _SEEN = 1e-6  # MW or MWh: less of shedding, burning or unmet energy is rounding

@@ -8,6 +8,8 @@ whose gap is above 1e-9; SitePlans.method says which. GRIDLOOM_PURE=1 runs the p
 """
 
 import os
+from dataclasses import replace
+from importlib import import_module
 from operator import attrgetter
 from threading import Lock, Thread
 from typing import Any
@@ -42,12 +44,8 @@ class Workspace:
 def _engine() -> Any:
     """The module with Workspace, empty_columns and solve_rows: sites_reference or its twin."""
     if os.environ.get("GRIDLOOM_PURE") == "1":
-        from kernels.balance import sites_reference
-
-        return sites_reference
-    from kernels.balance import _sites
-
-    return _sites
+        return import_module("kernels.balance.sites_reference")
+    return import_module("kernels.balance._sites")
 
 
 def balance_sites(
@@ -145,7 +143,7 @@ def _finish(sites: Sites, plans: SitePlans, run: _Run) -> SitePlans:
     for row in np.flatnonzero(loose | (plans.method == HIGHS)).tolist():
         _by_highs(sites, plans, run, row)
     bad = np.flatnonzero(plans.status & Status.BAD_INPUT.value).tolist()
-    return SitePlans(*run.found, plans.status, plans.method, refusals(sites, bad))
+    return replace(plans, errors=refusals(sites, bad))
 
 
 def _by_highs(sites: Sites, plans: SitePlans, run: _Run, row: int) -> None:

@@ -72,7 +72,9 @@ class Sites:
     voll: F64  # [N] per MWh of load or deferrable energy not served
 
     @classmethod
-    def of(cls, *, load_mw: npt.ArrayLike, dt_h: npt.ArrayLike, **columns: npt.ArrayLike) -> "Sites":
+    def of(
+        cls, *, load_mw: npt.ArrayLike, dt_h: npt.ArrayLike, **columns: npt.ArrayLike
+    ) -> "Sites":
         """Columns as arrays, lists or one number for all; raises FieldError on a shape or name.
 
         A column of one storage or requirement may leave its axis out: [N] for [N, 1], [N, T] for
