@@ -44,6 +44,7 @@ cdef struct Site:
     int steps, units
     double hours, voll
     double charge, discharge, eta_c, eta_d, retain, soc0, low, high, wear, worth
+    double per_eta_c, per_eta_d
     double burn_price, burn_value    # below this bus price charging and discharging at once pays
     bint burns          # in the solve at hand
     bint burns_always   # by the site's own prices
