@@ -8,7 +8,7 @@ and starts from the last basis. Every peer's cost is compared with our bound.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import median
 from time import perf_counter, process_time
@@ -54,14 +54,9 @@ def _solves(steps: int, hours: float, count: int) -> Iterator[Case]:
     space = Workspace()
     plans, before = balance_sites(sites), [balance_sites(site) for site in each]
     say(f"T={steps}: ours")
-    cold_each = _seconds(lambda: [balance_sites(site, workspace=space) for site in each])
+    cold_each = _seconds(lambda: _one_by_one(each, [None] * count, space))
     cold_all = _seconds(lambda: balance_sites(sites, workspace=space))
-    warm_each = _seconds(
-        lambda: [
-            balance_sites(site, warm=plan, workspace=space)
-            for site, plan in zip(after, before, strict=True)
-        ]
-    )
+    warm_each = _seconds(lambda: _one_by_one(after, before, space))
     warm_all = _seconds(lambda: balance_sites(later, warm=plans, workspace=space))
     yield _solve_case(f"T={steps} cold", cold_each / count, _cold_peers(sites, plans), count)
     yield _solve_case(
@@ -71,6 +66,11 @@ def _solves(steps: int, hours: float, count: int) -> Iterator[Case]:
     peer = {"highs warm": sites_peers.highs_warm(sites, later, partial(_agree, proof))}
     yield _solve_case(f"T={steps} warm", warm_each / count, peer, count)
     yield _solve_case(f"T={steps} warm, as a batch", warm_all / count, peer, count)
+
+
+def _one_by_one(sites: Sequence[Sites], warm: Sequence[SitePlans | None], space: Workspace) -> None:
+    for site, before in zip(sites, warm, strict=True):
+        balance_sites(site, warm=before, workspace=space)
 
 
 def _solve_case(name: str, seconds: float, peers: dict[str, float | None], count: int) -> Case:
@@ -119,7 +119,7 @@ def _batch(count: int) -> Iterator[Case]:
     some = [sites.take([row]) for row in range(0, count, max(1, count // 500))]
     space = Workspace()
     balance_sites(some[0], workspace=space)
-    single = _wall(lambda: [balance_sites(site, workspace=space) for site in some]) / len(some)
+    single = _wall(lambda: _one_by_one(some, [None] * len(some), space)) / len(some)
     one = _wall(lambda: balance_sites(sites, workspace=space), 3)
     two = _wall(lambda: balance_sites(sites, threads=2, workspace=space), 3)
     yield Case(
