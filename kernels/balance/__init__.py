@@ -18,9 +18,25 @@ from kernels.balance.certificate import lower_bound
 from kernels.balance.checks import check
 from kernels.balance.columns import BadInput, Dispatch, Network, Prices, Status
 from kernels.balance.invariants import Plan
+from kernels.balance.sites import Workspace as SiteWorkspace
+from kernels.balance.sites import balance_sites
+from kernels.balance.sites_columns import BadSite, SitePlans, Sites
 from schemas.errors import GridloomError
 
-__all__ = ["BadInput", "Dispatch", "Network", "Prices", "Status", "balance", "lower_bound"]
+__all__ = [
+    "BadInput",
+    "BadSite",
+    "Dispatch",
+    "Network",
+    "Prices",
+    "SitePlans",
+    "SiteWorkspace",
+    "Sites",
+    "Status",
+    "balance",
+    "balance_sites",
+    "lower_bound",
+]
 
 GAP_MAX = 1e-7
 RESIDUAL_MAX = 1e-9  # of the largest load or storage, at least of 1

@@ -24,14 +24,15 @@ import numpy as np
 cimport numpy as cnp
 
 from kernels.balance._sites_columns cimport (
-    FOUND, GIVEN, Shape, pointers, shape_of,
+    FOUND, GIVEN, PER_FLEX, PER_FLEX_STEP, PER_SITE, PER_STEP, PER_STORAGE_STEP, PER_UNIT_STEP,
+    Shape, per_found, pointers, shape_of,
 )
 from kernels.balance._sites_flex cimport solve
 from kernels.balance._sites_price cimport price_paths
 from kernels.balance._sites_row cimport (
     SEVERAL, clear, is_bad, read, write,
 )
-from kernels.balance._sites_work cimport Site, Work
+from kernels.balance._sites_work cimport WARM_STEP, Site, Work
 
 from kernels.balance import sites_columns
 from kernels.balance.columns import Status
@@ -51,6 +52,7 @@ cdef class Workspace:
 
     cdef Work work
     cdef void* block
+    cdef readonly long passes  # of the dynamic programme, over all rows so far
 
     def __cinit__(self):
         self.block = NULL
@@ -121,6 +123,30 @@ cdef class Workspace:
         return 0
 
 
+def empty_columns(tuple shape):
+    """The columns of SitePlans up to method, in their order, not filled."""
+    cdef Shape s = shape_of(shape)
+    cdef cnp.npy_intp dims[3]
+    cdef cnp.npy_intp per[PER_STORAGE_STEP + 1]
+    cdef int i, axis, ndim
+    cdef list columns = []
+    per[PER_FLEX_STEP] = per[PER_FLEX] = s.flexes
+    per[PER_UNIT_STEP], per[PER_STORAGE_STEP] = s.units, s.storages
+    dims[0] = s.sites
+    for i in range(FOUND):
+        axis, ndim = per_found(i), 1
+        if axis != PER_SITE and axis != PER_STEP:
+            dims[ndim] = per[axis]
+            ndim += 1
+        if axis != PER_SITE and axis != PER_FLEX:
+            dims[ndim] = s.steps
+            ndim += 1
+        columns.append(cnp.PyArray_EMPTY(ndim, dims, cnp.NPY_DOUBLE, 0))
+    for i in range(2):
+        columns.append(cnp.PyArray_EMPTY(1, dims, cnp.NPY_UINT8, 0))
+    return columns
+
+
 def solve_rows(
     tuple given, tuple found, tuple status_method, tuple shape, object warm_mu,
     Py_ssize_t first, Py_ssize_t last, Workspace workspace,
@@ -138,7 +164,7 @@ def solve_rows(
     cdef uint8_t[::1] method = status_method[1]
     cdef double* start = NULL
     cdef Py_ssize_t row
-    cdef int kind, special = 0, failed = 0
+    cdef int kind, passes, special = 0, failed = 0
     cdef Site site
     cdef Work* work = &workspace.work
     assert 0 <= first <= last <= s.sites == len(status) == len(method)
@@ -165,9 +191,11 @@ def solve_rows(
                 method[row] = HIGHS
                 special += 1
                 continue
-            if solve_one(&site, work, start, row, &s) < 0:
+            passes = solve_one(&site, work, start, row, &s)
+            if passes < 0:
                 failed = 1
                 break
+            workspace.passes += passes
             write(inputs, outputs, &s, row, &site, work)
     if failed:
         raise MemoryError("no memory for the balance's workspace; solve fewer steps at once")
@@ -178,10 +206,11 @@ cdef int solve_one(
     Site* site, Work* work, const double* start, Py_ssize_t row, const Shape* s
 ) noexcept nogil:
     cdef double mu = 0.0, step = 0.0
+    cdef int passes
     if start != NULL and site.flex >= 0:
         mu = start[row * s.flexes + site.flex]
-        step = 1e-3 * (1 + abs(mu)) if abs(mu) < 1e12 else 0.0  # NaN and infinity start cold
-    if solve(site, work, mu, step, &site.mu) < 0:
-        return -1
-    price_paths(site, work)
-    return 0
+        step = WARM_STEP * (1 + abs(mu)) if abs(mu) < 1e12 else 0.0  # NaN and infinity start cold
+    passes = solve(site, work, mu, step, &site.mu)
+    if passes > 0:
+        price_paths(site, work)
+    return passes

@@ -15,8 +15,8 @@ cdef inline void keep(const Work* w, int steps, double* side) noexcept nogil:
 
 cdef inline double quantile(const Site* p, Work* w, double energy, bint served) noexcept nogil:
     """The price below which the steps' prices leave room for so much deferrable energy."""
-    cdef int t, n = 0, j, at
-    cdef double width, price, reach, sum_ = 0.0
+    cdef int t, n = 0, at
+    cdef double width, price, reach
     cdef double* prices = w.order
     cdef double* widths = w.order + p.steps
     for t in range(p.steps):
@@ -32,17 +32,44 @@ cdef inline double quantile(const Site* p, Work* w, double energy, bint served) 
                 reach -= w.base_width[t * w.wide + at]
                 at += 1
             price = w.base_price[t * w.wide + at] if w.base_stacked[t] else 0.0
-        j = n
-        while j > 0 and prices[j - 1] > price:
-            prices[j], widths[j] = prices[j - 1], widths[j - 1]
-            j -= 1
-        prices[j], widths[j] = price, width
+        prices[n], widths[n] = price, width
         n += 1
-    for j in range(n):
-        sum_ += widths[j]
-        if sum_ >= energy:
-            return prices[j]
-    return prices[n - 1] if n else p.voll
+    return reached(prices, widths, n, energy) if n else p.voll
+
+
+cdef inline double reached(double* prices, double* widths, int n, double energy) noexcept nogil:
+    """The least price below or at which the widths sum to `energy`; the highest where none does."""
+    cdef int low = 0, high = n - 1, less, i, more
+    cdef double pivot = prices[0], below, same
+    while low <= high:
+        pivot = prices[(low + high) // 2]
+        below = same = 0.0
+        less, i, more = low, low, high  # [less: below it | equal | not seen | above it]
+        while i <= more:
+            if prices[i] < pivot:
+                below += widths[i]
+                swap(prices, widths, i, less)
+                less += 1
+                i += 1
+            elif prices[i] > pivot:
+                swap(prices, widths, i, more)
+                more -= 1
+            else:
+                same += widths[i]
+                i += 1
+        if energy <= below and less > low:
+            high = less - 1
+        elif energy <= below + same or more == high:
+            return pivot
+        else:
+            energy -= below + same
+            low = more + 1
+    return pivot
+
+
+cdef inline void swap(double* prices, double* widths, int i, int j) noexcept nogil:
+    prices[i], prices[j] = prices[j], prices[i]
+    widths[i], widths[j] = widths[j], widths[i]
 
 
 cdef inline int solve(Site* p, Work* w, double start, double step, double* mu_found) noexcept nogil:
@@ -68,7 +95,7 @@ cdef inline int solve(Site* p, Work* w, double start, double step, double* mu_fo
     if ask >= room_:
         mu = p.voll
     if not step > 0:
-        step = 1e-3 * (1 + fabs(mu))
+        step = FIRST_STEP * (1 + fabs(mu))
     meet = INFINITY
     while solves < TANGENTS_MAX:
         if solve_at(p, w, mu, &cost, &energy) < 0:
@@ -101,11 +128,12 @@ cdef inline int solve(Site* p, Work* w, double start, double step, double* mu_fo
             mu = least(most(mu, mu_low), mu_high)
             meet = g_low + (ask - e_low) * (mu - mu_low)
         else:
-            share = quantile(p, w, ask, True)
+            # beyond what the steps' prices suggest for twice the miss, so that the next is a bracket
+            share = quantile(p, w, 2 * ask - energy, True)
             if energy < ask:
-                mu = least(most(share, mu) + step, p.voll)
+                mu = least(most(share, mu + step), p.voll)
             else:
-                mu = least(share, mu) - step
+                mu = least(share, mu - step)
             step *= 4
     if not (has_low and has_high):
         return solves

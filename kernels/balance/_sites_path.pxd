@@ -1,5 +1,6 @@
 # Backward: the least cost by what is stored. Forward: the plan from soc0.
 
+from libc.float cimport DBL_MAX
 from libc.math cimport INFINITY
 from libc.stdlib cimport realloc
 
@@ -51,6 +52,18 @@ cdef inline int backward(const Site* p, Work* w) noexcept nogil:
         position = (w.v_start[t + 1] - w.h_top[t]) * back
         w.v_start[t] = begun = most(position, p.low)
         while position < p.high:
+            if position == begun:  # within the limits: what the later steps' list has goes on as it is
+                v = most(bv[0], -DBL_MAX)
+                while av[0] >= v:
+                    step = aw[0] * back
+                    if position + step >= p.high:
+                        break
+                    ov[n], ow[n] = av[0] * p.retain, step
+                    position += step
+                    n += 1
+                    av += 1
+                    aw += 1
+                begun = position
             if av[0] >= bv[0]:  # at equal value energy is kept
                 v, step = av[0], aw[0]
                 if v == -INFINITY:
@@ -174,14 +187,14 @@ cdef inline double forward(const Site* p, Work* w, double* energy) noexcept nogi
                     charged += amount
                     discharged += amount
             reach = (p.load[t] + p.export_max[t]) * p.hours + flex_wanted(p, t)
-            eps = 1e-12 * p.charge + 1e-15 * reach
+            eps = 1e-12 * p.charge + POSITION_SLIVER * reach
             if charged > p.charge - eps:
                 charged, c_state = p.charge, 2
             elif charged > eps:
                 c_state = 1
             else:
                 charged = 0.0
-            eps = 1e-12 * p.discharge + 1e-15 * reach
+            eps = 1e-12 * p.discharge + POSITION_SLIVER * reach
             if discharged > p.discharge - eps:
                 discharged, d_state = p.discharge, 2
             elif discharged > eps:

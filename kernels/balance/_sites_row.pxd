@@ -98,6 +98,7 @@ cdef inline int read(
         # a storage that leaks may fall below its lower limit where nothing is there to charge it
         p.low = least(given[SOC_MIN][i], p.soc0 * pow(p.retain, s.steps))
         p.wear, p.worth = given[WEAR][i], given[TERMINAL_VALUE][i]
+    p.per_eta_c, p.per_eta_d = 1 / p.eta_c, 1 / p.eta_d
     p.burns_always, p.burn_price, p.burn_value = False, -INFINITY, -INFINITY
     if p.charge > 0 and p.discharge > 0 and p.eta_c * p.eta_d < 1:
         p.burn_value = -p.wear * p.eta_d / (1 - p.eta_c * p.eta_d)

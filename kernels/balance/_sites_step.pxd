@@ -64,30 +64,38 @@ cdef inline double flex_wanted(const Site* p, int t) noexcept nogil:
     return p.flex_max[t] * p.hours if p.flex_energy > 0 else 0.0
 
 
+cdef struct Walk:
+    # down the stack of a step: the block that is walked through, and its upper end
+    const double* price
+    const double* wide
+    double top, sliver
+    int block
+
+
 cdef inline int emit(
-    const Site* p, const Work* w, int t, double low, double high, int move,
+    const Site* p, Walk* at, double high, double low, int move,
     double* value, double* width, int* moves, int n,
 ) noexcept nogil:
-    """The stack between two positions (MWh from full export), from the dear end down."""
-    cdef const double* price = w.price + t * w.wide
-    cdef const double* wide = w.width + t * w.wide
-    cdef int j, count = w.stacked[t]
-    cdef double top = 0.0, bottom, begun = high, sliver = POSITION_SLIVER * high
-    for j in range(count):
-        top += wide[j]
-    for j in range(count - 1, -1, -1):
-        bottom = most(top - wide[j], low) if j else low
-        top -= wide[j]
-        if begun - bottom > sliver:
+    """The stack between two positions (MWh from full export), on from where the walk is."""
+    cdef double bottom, begun = high
+    cdef double per_value = p.per_eta_c if move == LESS_CHARGE else p.eta_d
+    cdef double per_width = p.eta_c if move == LESS_CHARGE else p.per_eta_d
+    cdef double wear = 0.0 if move == LESS_CHARGE else p.wear
+    cdef int first = n
+    while at.block >= 0:
+        bottom = most(at.top - at.wide[at.block], low) if at.block else low
+        if begun - bottom > at.sliver:
             moves[n] = move
-            if move == LESS_CHARGE:
-                value[n], width[n] = price[j] / p.eta_c, (begun - bottom) * p.eta_c
-            else:
-                value[n], width[n] = (price[j] - p.wear) * p.eta_d, (begun - bottom) / p.eta_d
+            value[n] = (at.price[at.block] - wear) * per_value
+            width[n] = (begun - bottom) * per_width
             n += 1
             begun = bottom
         if bottom <= low:
             break
+        at.top -= at.wide[at.block]
+        at.block -= 1
+    if n > first:
+        width[n - 1] += (begun - low) * per_width
     return n
 
 
@@ -104,6 +112,7 @@ cdef inline void stage(const Site* p, Work* w, int t) noexcept nogil:
     cdef const double* wide = w.width + t * w.wide
     cdef double at_rest = (p.load[t] + p.export_max[t]) * p.hours + flex_wanted(p, t)
     cdef double all_ = 0.0, room, low, high, star, both
+    cdef Walk at
     cdef int j, n
     for j in range(w.stacked[t]):
         all_ += wide[j]
@@ -119,24 +128,26 @@ cdef inline void stage(const Site* p, Work* w, int t) noexcept nogil:
             if price[j] < p.burn_price:
                 both += wide[j]
         star = least(most(low, both), high)
-    n = emit(p, w, t, most(star, at_rest), high, LESS_CHARGE, value, width, move, 0)
+    at.price, at.wide, at.top, at.block = price, wide, all_, w.stacked[t] - 1
+    at.sliver = POSITION_SLIVER * high
+    n = emit(p, &at, high, most(star, at_rest), LESS_CHARGE, value, width, move, 0)
     w.h_charging[t] = n if star <= at_rest else -1  # -1: no breakpoint of h is at rest
     if star < at_rest:
-        n = emit(p, w, t, star, at_rest, MORE_DISCHARGE, value, width, move, n)
+        n = emit(p, &at, at_rest, star, MORE_DISCHARGE, value, width, move, n)
     if p.burns:
         both = at_rest + p.charge - p.discharge
         if star >= both:
             width[n] = at_rest + p.charge - star - most(at_rest - star, 0.0)
         else:
             width[n] = p.discharge - most(at_rest - star, 0.0)
-        width[n] *= 1 / p.eta_d - p.eta_c
+        width[n] *= p.per_eta_d - p.eta_c
         value[n], move[n] = p.burn_value, MORE_OF_BOTH
         if width[n] > POSITION_SLIVER * high:
             n += 1
         if both < star:
-            n = emit(p, w, t, most(both, low), star, MORE_DISCHARGE, value, width, move, n)
+            n = emit(p, &at, star, most(both, low), MORE_DISCHARGE, value, width, move, n)
         if both > low:
-            n = emit(p, w, t, low, least(both, star), LESS_CHARGE, value, width, move, n)
+            n = emit(p, &at, least(both, star), low, LESS_CHARGE, value, width, move, n)
     value[n] = -INFINITY
     w.h_count[t] = n
     w.h_top[t] = least(p.charge, room) * p.eta_c

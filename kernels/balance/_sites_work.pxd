@@ -8,6 +8,8 @@ cdef extern from *:
     #define POSITION_SLIVER 1e-14
     #define TIE 1e-14
     #define TANGENTS_MAX 80
+    #define FIRST_STEP 0.03
+    #define WARM_STEP 0.015
     """
     const double LABEL      # of a position: closer to a breakpoint is at it
     const double SOC_LABEL  # of the storage's size: the same, for what is stored
@@ -15,6 +17,8 @@ cdef extern from *:
     const double POSITION_SLIVER   # of the supply's size: the same, for what serves a step
     const double TIE        # of the cost: tangents that are this close meet
     const int TANGENTS_MAX
+    const double FIRST_STEP # of a price, in search of the first bracket; four times as far each time
+    const double WARM_STEP  # the same beside the last tick's price
 
 cdef enum Kind:
     REN = 0
@@ -40,6 +44,7 @@ cdef struct Site:
     int steps, units
     double hours, voll
     double charge, discharge, eta_c, eta_d, retain, soc0, low, high, wear, worth
+    double per_eta_c, per_eta_d
     double burn_price, burn_value    # below this bus price charging and discharging at once pays
     bint burns          # in the solve at hand
     bint burns_always   # by the site's own prices

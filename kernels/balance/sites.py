@@ -8,7 +8,8 @@ whose gap is above 1e-9; SitePlans.method says which. GRIDLOOM_PURE=1 runs the p
 """
 
 import os
-from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
 from operator import attrgetter
 from threading import Lock, Thread
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from kernels.balance.columns import Status
-from kernels.balance.sites_certificate import prove_rows
+from kernels.balance.sites_certificate import prover
 from kernels.balance.sites_checks import refusals
 from kernels.balance.sites_columns import COLUMNS, HIGHS, PLAN_AXES, SitePlans, Sites
 from kernels.balance.sites_programme import solve_row
@@ -30,24 +31,21 @@ class Workspace:
     """Buffers for balance_sites, reused from call to call; for one call at a time."""
 
     def __init__(self) -> None:
-        self._new, self.solve_rows = _engine()
+        self.engine, self.prove_rows = _engine(), prover()
         self._buffers: list[Any] = []
 
     def buffer(self, thread: int) -> Any:
         """The buffers of a thread, made when first asked for."""
         while len(self._buffers) <= thread:
-            self._buffers.append(self._new())
+            self._buffers.append(self.engine.Workspace())
         return self._buffers[thread]
 
 
-def _engine() -> tuple[Callable[[], Any], Callable[..., int]]:
+def _engine() -> Any:
+    """The module with Workspace, empty_columns and solve_rows: sites_reference or its twin."""
     if os.environ.get("GRIDLOOM_PURE") == "1":
-        from kernels.balance import sites_reference
-
-        return sites_reference.Workspace, sites_reference.solve_rows
-    from kernels.balance import _sites
-
-    return _sites.Workspace, _sites.solve_rows
+        return import_module("kernels.balance.sites_reference")
+    return import_module("kernels.balance._sites")
 
 
 def balance_sites(
@@ -70,8 +68,9 @@ def balance_sites(
     if warm is not None and warm.mu.shape != sites.flex_energy_mwh.shape:
         shown = f"{warm.mu.shape} beside {sites.flex_energy_mwh.shape}"
         raise FieldError("shape", "warm.mu", shown, "give the plans of the same sites")
-    plans = _empty(*shape)
-    run = _Run(sites, plans, None if warm is None else warm.mu, workspace or Workspace())
+    workspace = workspace or Workspace()
+    plans = SitePlans(*workspace.engine.empty_columns(shape))
+    run = _Run(sites, plans, None if warm is None else warm.mu, workspace)
     if threads == 1 or shape[0] <= _CHUNK:
         run.rows(0, shape[0], 0)
     else:
@@ -79,13 +78,6 @@ def balance_sites(
     if run.special:
         return _finish(sites, plans, run)
     return plans
-
-
-def _empty(rows: int, steps: int, units: int, storages: int, flexes: int) -> SitePlans:
-    widths = {"N": (rows,), "NT": (rows, steps), "NKT": (rows, units, steps)}
-    widths |= {"NST": (rows, storages, steps), "NFT": (rows, flexes, steps), "NF": (rows, flexes)}
-    status, method = np.empty(rows, np.uint8), np.empty(rows, np.uint8)
-    return SitePlans(*[np.empty(widths[axes]) for axes in PLAN_AXES.values()], status, method)
 
 
 class _Run:
@@ -106,10 +98,12 @@ class _Run:
         """Solve and prove rows first to last."""
         marks = (self.status, self.method)
         buffer = self.workspace.buffer(thread)
-        special = self.workspace.solve_rows(
+        special = self.workspace.engine.solve_rows(
             self.given, self.found, marks, self.shape, self.mu, first, last, buffer
         )
-        special += prove_rows(self.given, self.found, self.status, self.shape, first, last)
+        special += self.workspace.prove_rows(
+            self.given, self.found, self.status, self.shape, first, last
+        )
         if special:
             with self._lock:
                 self.special += special
@@ -149,7 +143,7 @@ def _finish(sites: Sites, plans: SitePlans, run: _Run) -> SitePlans:
     for row in np.flatnonzero(loose | (plans.method == HIGHS)).tolist():
         _by_highs(sites, plans, run, row)
     bad = np.flatnonzero(plans.status & Status.BAD_INPUT.value).tolist()
-    return SitePlans(*run.found, plans.status, plans.method, refusals(sites, bad))
+    return replace(plans, errors=refusals(sites, bad))
 
 
 def _by_highs(sites: Sites, plans: SitePlans, run: _Run, row: int) -> None:
@@ -159,7 +153,7 @@ def _by_highs(sites: Sites, plans: SitePlans, run: _Run, row: int) -> None:
     plans.status[row] &= Status.SOC0_CLAMPED.value
     plans.method[row] = HIGHS
     solved = solve_row(sites, plans, row)
-    prove_rows(run.given, run.found, plans.status, run.shape, row, row + 1)
+    run.workspace.prove_rows(run.given, run.found, plans.status, run.shape, row, row + 1)
     if not several and not (solved and abs(float(plans.gap_rel[row])) < gap):
         for column, kept in zip((*run.found, plans.status, plans.method), before, strict=True):
             column[row] = kept

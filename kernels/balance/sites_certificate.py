@@ -4,7 +4,8 @@ Weak duality, site by site: for ANY prices (bus pi, storage value v, requirement
 less than
 
     sum over t of dt (pi load + sum over sources min(0, cost - pi) limit)
-    + storage     dt min(0, pi - eta_c v) charge_max + dt min(0, wear - pi + v / eta_d) discharge_max
+    + storage     dt min(0, pi - eta_c v) charge_max
+                  + dt min(0, wear - pi + v / eta_d) discharge_max
                   + (v[t] - retain v[t+1]) x its least soc within limits - v[0] retain soc0
     + requirement mu energy + dt min(0, pi - mu) flex_max + min(0, voll - mu) energy
 
@@ -14,6 +15,7 @@ what stands here instead of the compiled twin in _certificate.pyx.
 """
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,6 +24,17 @@ from kernels.balance.sites_columns import GAP_MAX, PLAN_AXES, SEEN, U8, UNMET_MI
 
 Columns = tuple[F64, ...]
 Shape = tuple[int, int, int, int, int]
+Prover = Callable[[Columns, Columns, U8, Shape, int, int], int]
+
+
+def prover() -> Prover:
+    """prove_rows, or its compiled twin."""
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return prove_rows
+    from kernels.balance._certificate import prove_rows as compiled
+
+    proof: Prover = compiled
+    return proof
 
 
 def prove_rows(
@@ -32,20 +45,16 @@ def prove_rows(
     given, found: the columns of Sites and SitePlans in their order. Rows left out (BAD_INPUT) have
     no proof. Returns how many rows are GAP_LOOSE.
     """
-    if os.environ.get("GRIDLOOM_PURE") == "1":
-        rows = np.arange(first, last)[(status[first:last] & Status.BAD_INPUT.value) == 0]
-        sites = Sites(*(column[rows] for column in given))
-        plan = {name: column[rows] for name, column in zip(PLAN_AXES, found, strict=True)}
-        flags = _fill(sites, plan)
-        for name, column in zip(PLAN_AXES, found, strict=True):
-            if PLAN_AXES[name] == "N":
-                column[rows] = plan[name]
-        status[rows] |= flags
-        return int(((flags & Status.GAP_LOOSE.value) > 0).sum())
-    from kernels.balance import _certificate
-
-    loose: int = _certificate.prove_rows(given, found, status, shape, first, last)
-    return loose
+    assert shape[0] == len(status)
+    rows = np.arange(first, last)[(status[first:last] & Status.BAD_INPUT.value) == 0]
+    sites = Sites(*(column[rows] for column in given))
+    plan = {name: column[rows] for name, column in zip(PLAN_AXES, found, strict=True)}
+    flags = _fill(sites, plan)
+    for name, column in zip(PLAN_AXES, found, strict=True):
+        if PLAN_AXES[name] == "N":
+            column[rows] = plan[name]
+    status[rows] |= flags
+    return int(((flags & Status.GAP_LOOSE.value) > 0).sum())
 
 
 def _fill(sites: Sites, plan: dict[str, F64]) -> U8:
@@ -58,7 +67,9 @@ def _fill(sites: Sites, plan: dict[str, F64]) -> U8:
     plan["gap_rel"] = gap = (plan["objective"] - bound) / np.maximum(1.0, size)
     plan["max_residual"] = worst = _residuals(sites, plan)
     loose = ~((np.abs(gap) <= GAP_MAX) & (worst <= GAP_MAX * _largest(sites, plan)))
-    return _flags(sites, plan) | (loose * Status.GAP_LOOSE.value).astype(np.uint8)
+    flags = _flags(sites, plan)
+    flags[loose] |= Status.GAP_LOOSE.value
+    return flags
 
 
 def _largest(sites: Sites, plan: dict[str, F64]) -> F64:
@@ -83,7 +94,8 @@ def _flags(sites: Sites, plan: dict[str, F64]) -> U8:
     flags = shed.any(axis=1) * Status.SHED.value
     flags |= (charging & discharging).any(axis=(1, 2)) * Status.BURN.value
     flags |= unmet.any(axis=1) * Status.FLEX_UNMET.value
-    return flags.astype(np.uint8)
+    bits: U8 = flags.astype(np.uint8)
+    return bits
 
 
 def lower_bounds(sites: Sites, bus: F64, value: F64, mu: F64) -> F64:
@@ -107,11 +119,12 @@ def lower_bounds(sites: Sites, bus: F64, value: F64, mu: F64) -> F64:
     kept = sites.storage_retain[:, :, None] * value[:, :, 1:]
     later = np.concatenate([kept, sites.storage_terminal_value[:, :, None]], axis=2)
     held = value - later
-    whole += (held * np.where(held > 0, low[:, :, None], sites.storage_soc_max_mwh[:, :, None])).sum(
-        axis=(1, 2)
-    )
+    whole += (
+        held * np.where(held > 0, low[:, :, None], sites.storage_soc_max_mwh[:, :, None])
+    ).sum(axis=(1, 2))
     whole -= (value[:, :, 0] * sites.storage_retain * soc0).sum(axis=1)
-    return (hours * step).sum(axis=1) + whole
+    bound: F64 = (hours * step).sum(axis=1) + whole
+    return bound
 
 
 def _limits(sites: Sites) -> tuple[F64, F64]:
@@ -125,7 +138,7 @@ def _limits(sites: Sites) -> tuple[F64, F64]:
 
 def _costs(sites: Sites, plan: dict[str, F64]) -> list[F64]:
     """The terms c x, [N, ...] each."""
-    rows, hours = len(sites.dt_h), sites.dt_h[:, None]
+    hours = sites.dt_h[:, None]
     carbon, voll = sites.carbon_price[:, None], sites.voll[:, None]
     unit = sites.supply_cost + carbon * sites.supply_ci
     served = hours * plan["flex_mw"].sum(axis=2)
@@ -135,8 +148,7 @@ def _costs(sites: Sites, plan: dict[str, F64]) -> list[F64]:
         hours * (sites.import_price + carbon * sites.grid_ci) * plan["import_mw"],
         -hours * sites.export_price * plan["export_mw"],
         hours * voll * plan["shed_mw"],
-        (hours * unit)[:, :, None].repeat(sites.load_mw.shape[1], axis=2).reshape(rows, -1)
-        * plan["supply_mw"].reshape(rows, -1),
+        hours * unit * plan["supply_mw"].sum(axis=2),
         hours * sites.storage_wear * plan["discharge_mw"].sum(axis=2),
         -sites.storage_terminal_value * left,
         voll * np.where(unmet > UNMET_MIN * sites.flex_energy_mwh, unmet, 0.0),
@@ -175,8 +187,7 @@ def _residuals(sites: Sites, plan: dict[str, F64]) -> F64:
             )
         ),
     ]
-    rows = len(sites.dt_h)
-    worst = [v.reshape(rows, -1).max(axis=1, initial=0.0) for v in violations]
+    worst = [v.max(axis=tuple(range(1, v.ndim)), initial=0.0) for v in violations]
     found: F64 = np.max(worst, axis=0)
     return found
 

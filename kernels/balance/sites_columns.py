@@ -72,11 +72,13 @@ class Sites:
     voll: F64  # [N] per MWh of load or deferrable energy not served
 
     @classmethod
-    def of(cls, *, load_mw: npt.ArrayLike, dt_h: npt.ArrayLike, **columns: npt.ArrayLike) -> "Sites":
+    def of(
+        cls, *, load_mw: npt.ArrayLike, dt_h: npt.ArrayLike, **columns: npt.ArrayLike
+    ) -> "Sites":
         """Columns as arrays, lists or one number for all; raises FieldError on a shape or name.
 
         A column of one storage or requirement may leave its axis out: [N] for [N, 1], [N, T] for
-        [N, 1, T].
+        [N, 1, T]. Units that are the same for all sites: [K].
         """
         load = np.ascontiguousarray(load_mw, np.float64)
         if load.ndim != 2 or load.shape[1] < 1:
@@ -159,15 +161,17 @@ def _widths(given: dict[str, npt.ArrayLike]) -> dict[str, int]:
         for axis in "KSF":
             if axis in axes:
                 shape = np.shape(column)
-                whole = len(shape) == len(axes)
-                widths[axis] = max(widths[axis], shape[axes.index(axis)] if whole else 1)
+                own = axis == "K" and len(shape) == 1  # one list of units for all sites
+                whole = own or len(shape) == len(axes)
+                at = 0 if own else axes.index(axis)
+                widths[axis] = max(widths[axis], shape[at] if whole else 1)
     return widths
 
 
 def _shaped(name: str, given: npt.ArrayLike, shape: tuple[int, ...]) -> F64:
     axes = COLUMNS[name][0]
     array = np.asarray(given, np.float64)
-    if array.ndim and array.ndim == len(axes) - 1 and len(axes) > 1 and axes[1] in "KSF":
+    if array.ndim and array.ndim == len(axes) - 1 and len(axes) > 1 and axes[1] in "SF":
         array = np.expand_dims(array, 1)
     try:
         return np.ascontiguousarray(np.broadcast_to(array, shape))

@@ -28,7 +28,7 @@ _BLOCKS = (
 def solve_row(sites: Sites, plans: SitePlans, row: int) -> bool:
     """Write the row's plan and prices; False, and nothing written, where HiGHS finds none."""
     site = sites.take([row])
-    _, steps, _, storages, flexes = site.shape
+    _, steps, _, storages, _ = site.shape
     at = _places(site)
     lp = _programme(site, at)
     try:
@@ -51,7 +51,8 @@ def _places(site: Sites) -> dict[str, I64]:
     """Block -> index of each of its variables, [things, T]; unmet [F]."""
     _, steps, units, storages, flexes = site.shape
     things = dict(zip(_BLOCKS, (1, 1, 1, 1, units, *[storages] * 3, flexes), strict=True))
-    places, start = {}, 0
+    places: dict[str, I64] = {}
+    start = 0
     for name, count in things.items():
         size = count * steps
         places[name] = np.arange(start, start + size, dtype=np.int64).reshape(count, steps)

@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 
-import tests.bench.exact
-import tests.bench.pipeline  # noqa: F401  (these register their suites)
 from schemas.errors import GridloomError
 from tests.bench.case import SUITES, Case, say, show
+
+for _name in ("balance", "balance_sites", "decode", "exact", "ingest", "match", "pipeline"):
+    import_module(f"tests.bench.{_name}")  # registers its suite
 
 
 def main() -> int:

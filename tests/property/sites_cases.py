@@ -20,11 +20,11 @@ def random_sites(
     return Sites.of(**{name: np.stack([site[name] for site in made]) for name in made[0]})
 
 
-def _site(random: np.random.Generator, T: int, units: int, negative: bool) -> dict[str, F64]:
+def _site(random: np.random.Generator, steps: int, units: int, negative: bool) -> dict[str, F64]:
     def happens(chance: float) -> bool:
         return bool(random.random() < chance)
 
-    hours = float(random.choice([0.25, 0.5, 1.0]))
+    T, hours = steps, float(random.choice([0.25, 0.5, 1.0]))
     size = 10.0 ** random.integers(-3, 6) if happens(0.5) else 10.0
     hour = np.arange(T) * hours
     load = size * (1 + 0.3 * np.sin(hour / 4 + random.uniform(0, 6)) + random.normal(0, 0.05, T))
@@ -50,7 +50,7 @@ def _site(random: np.random.Generator, T: int, units: int, negative: bool) -> di
     if happens(0.1):
         energy = low = soc0 = 0.0
     if happens(0.1):
-        energy = low = soc0  # no width
+        energy = low = soc0 = max(soc0, 0.0)  # no width
     lossless = happens(0.3)
     flex_max = size * random.uniform(0, 0.6) * (random.random(T) < random.choice([0.2, 0.8, 1.0]))
     asked = flex_max.sum() * hours * random.choice([0.0, 0.1, 0.3, 0.7, 1.0, 1.3])
