@@ -70,7 +70,7 @@ cdef class Workspace:
         m.size = (m.unmet + F + LANES - 1) // LANES * LANES
         m.rows = N + M + F
         cdef int widest = padded(max(R, J, F))
-        cdef long wanted = <long> COLUMNS * m.size + 4 * m.rows + 3 * J + L
+        cdef long wanted = <long> COLUMNS * m.size + 4 * m.rows + N + 3 * J + L
         cdef int R4 = padded(R), J4 = padded(J), F4 = padded(F)
         wanted += <long> T * (R * R4 + J * J4 + 2 * J + F + J * F4) + F * F4 + J * F4 + J
         wanted += 2 * widest
@@ -106,6 +106,7 @@ cdef class Workspace:
         self.dy, at = at, at + m.rows
         self.left, at = at, at + m.rows
         m.rhs, at = at, at + m.rows
+        m.reach, at = at, at + N
         m.charged, at = at, at + J
         m.drawn, at = at, at + J
         m.kept, at = at, at + J
@@ -189,7 +190,7 @@ cdef class Workspace:
                 m.width[m.out + i] = out[r, t] * v
                 m.cost[m.out + i] = -dt * out_price[r, t]
                 m.width[m.ren + i] = ren[r, t] * v
-                m.width[m.shed + i] = 1.5 * load[r, t] * v  # an interior even where all is shed
+                m.width[m.shed + i] = load[r, t] * v
                 m.cost[m.shed + i] = dt * voll
                 m.rhs[i] = load[r, t] * v
         k = 0
@@ -225,6 +226,7 @@ cdef class Workspace:
             for t in range(T):
                 m.width[m.flow + t * L + k] = link_cap[k] * v
                 m.cost[m.flow + t * L + k] = dt * tariff[k]
+        _give_room(m)
         k = 0
         for i in range(m.size):
             if m.width[i] > 1e-12:
@@ -239,6 +241,33 @@ cdef class Workspace:
         for i in range(m.size):
             m.cost[i] *= v
         return 0
+
+
+cdef void _give_room(Model* m) noexcept nogil:
+    """A bus that no source can reach sheds all its load: so that this is no corner of the box, its
+    limit is let go and its sinks, which must be 0, are taken out."""
+    cdef int i, k, t, N = m.steps * m.regions
+    cdef double* reach = m.reach
+    for i in range(N):
+        reach[i] = m.width[m.into + i] + m.width[m.ren + i]
+        for k in range(m.units):
+            reach[i] += m.width[k * N + i]
+    for t in range(m.steps):
+        for k in range(m.stores):
+            reach[t * m.regions + m.store_region[k]] += m.width[m.discharge + t * m.stores + k]
+        for k in range(m.links):
+            reach[t * m.regions + m.link_to[k]] += m.width[m.flow + t * m.links + k]
+    for i in range(N):
+        if reach[i] <= 1e-12:
+            m.width[m.shed + i] *= 1.5
+            m.width[m.out + i] = m.width[m.flex + i] = 0.0
+    for t in range(m.steps):
+        for k in range(m.stores):
+            if reach[t * m.regions + m.store_region[k]] <= 1e-12:
+                m.width[m.charge + t * m.stores + k] = 0.0
+        for k in range(m.links):
+            if reach[t * m.regions + m.link_from[k]] <= 1e-12:
+                m.width[m.flow + t * m.links + k] = 0.0
 
 
 cdef bint _has_window(const double[::1] flex, double energy) noexcept nogil:
@@ -283,6 +312,7 @@ cdef int _iterate(Workspace w, int most) noexcept nogil:
     cdef int i, n = m.size, done = 0
     cdef double found[4]
     cdef double both = 0.0, gap, target, primal, dual, worst, size
+    cdef double unit = 1.0 / (m.mw * m.money)  # one of currency
     for i in range(n):
         both += 2.0 * m.on[i]
     if both == 0.0:
@@ -292,7 +322,7 @@ cdef int _iterate(Workspace w, int most) noexcept nogil:
     while True:
         weigh(n, w.x, m.width, m.on, w.zl, w.zu, w.red, m.cost, w.isl, w.isu, w.theta, w.h,
               found)
-        gap, size = found[0], 1.0 + found[2]
+        gap, size = found[0], found[2] + (1.0 if unit > 1.0 else unit)
         w.apart = max(gap / size, 1e-3 * worst, found[1])  # the rows are settled afterwards
         if w.apart <= CLOSE or done == most or not w.apart < 1e100:
             return done

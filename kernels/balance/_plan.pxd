@@ -6,6 +6,8 @@ from kernels.balance._model cimport Model
 cdef inline double inside(Model* m, double* x, int i, double upper) noexcept nogil:
     """MW of variable i: exactly its limit where it is at it, never above."""
     cdef double v = x[i] * m.mw
+    if m.width[i] == 0.0:
+        return 0.0
     return upper if x[i] == m.width[i] or v > upper else v
 
 
@@ -36,7 +38,7 @@ cdef inline int write_plan(Model* m, double* x, net, plan) except -1:
             into[r, t] = inside(m, x, m.into + i, into_max[r, t])
             out[r, t] = inside(m, x, m.out + i, out_max[r, t])
             ren[r, t] = inside(m, x, m.ren + i, ren_max[r, t])
-            flex[r, t] = inside(m, x, m.flex + i, flex_max[r, t]) if m.width[m.flex + i] else 0.0
+            flex[r, t] = inside(m, x, m.flex + i, flex_max[r, t])
             v = x[m.shed + i] * m.mw
             shed[r, t] = v if v < load[r, t] else load[r, t]
         for s in range(charge_max.shape[1]):  # of a storage that can do nothing; others below
@@ -76,7 +78,10 @@ cdef inline int write_prices(Model* m, double* y, net, prices) except -1:
     cdef double v, voll = net.voll
     for r in range(R):
         for t in range(T):
-            bus[r, t] = y[t * R + r] * m.money / m.dt
+            if m.reach[t * R + r] <= 1e-12 and m.width[m.shed + t * R + r] == 0.0:
+                bus[r, t] = voll  # no row there: nothing comes, nothing may go
+            else:
+                bus[r, t] = y[t * R + r] * m.money / m.dt
         for s in range(kept.shape[1]):
             v = worth[r, s]
             for t in range(T - 1, -1, -1):
