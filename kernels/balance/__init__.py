@@ -40,10 +40,14 @@ class _Solved(NamedTuple):
     max_residual: float
 
 
-def balance(network: Network) -> Dispatch:
-    """The least-cost plan of a network with its prices, lower bound and residual."""
+def balance(network: Network, last: Dispatch | None = None, later: int = 0) -> Dispatch:
+    """The least-cost plan of a network with its prices, lower bound and residual.
+
+    last: the plan of an earlier tick to start from, whose step `later` is step 0 now. It makes the
+    solve shorter, never the proof weaker; a plan of another shape is passed over.
+    """
     net, flags, errors = check(network)
-    done = _solve(net)
+    done = _solve(net, last, later)
     plan = done.plan
     _flag(flags, plan, done.gap_rel)
     emitted = carbon.emissions_kg(net, plan["import"], plan["supply"])
@@ -74,13 +78,18 @@ def balance(network: Network) -> Dispatch:
     )
 
 
-def _solve(net: Network) -> _Solved:
+def _solve(net: Network, last: Dispatch | None, later: int) -> _Solved:
     """By simplex where small; else by the interior point, and by simplex where that is loose."""
     rows, steps, units, storages, links = net.shape
     if steps * (rows * (units + 5 + 3 * storages) + links) < SMALL:
         return _measured(net, *highs.solve(net), "highs")
     if not hasattr(_memory, "workspace"):
         _memory.workspace = Workspace()
+    if last is not None:
+        found = interior.solve(net, _memory.workspace, last, later)
+        done = _measured(net, *found, "interior, warm")
+        if _is_proven(net, done):
+            return done
     done = _measured(net, *interior.solve(net, _memory.workspace), "interior")
     if _is_proven(net, done):
         return done

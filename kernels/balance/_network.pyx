@@ -15,10 +15,13 @@ from libc.string cimport memset
 from kernels.balance._model cimport Model, gather, scatter, weights
 from kernels.balance._normal cimport Normal, factor, padded, solve
 from kernels.balance._passes cimport LANES, centre, direction, move, predict, weigh
-from kernels.balance._plan cimport write_plan, write_prices
+from kernels.balance._plan cimport read_plan, write_plan, write_prices
 
 cdef double CLOSE = 1e-9       # of complementarity and residuals, in the model's units
 cdef double SNUG = 1e-12       # of the rows after settling, same units
+cdef double WARM_ROOM = 0.1    # of its width: how far from its bounds a variable starts
+cdef double WARM_FAR = 0.1      # at most, in units of power
+cdef double WARM_Z = 0.1        # least multiplier to start with, in units of cost
 cdef int ITERATIONS_MAX = 60
 cdef int COLUMNS = 15
 
@@ -292,6 +295,22 @@ cdef void _start(Workspace w) noexcept nogil:
         w.zu[i] = m.on[i] * ((-c if c < 0.0 else 0.0) + 1.0)
 
 
+cdef void _start_warm(Workspace w) noexcept nogil:
+    """x and y given: x moved into the box, multipliers that its reduced costs ask for."""
+    cdef Model* m = &w.m
+    cdef int i
+    cdef double c, room
+    gather(m, w.y, w.g)
+    for i in range(m.size):
+        c = m.cost[i] - w.g[i]
+        w.red[i] = c
+        room = WARM_ROOM * m.width[i]
+        room = room if room < WARM_FAR else WARM_FAR
+        w.x[i] = min(max(w.x[i], room), m.width[i] - room)
+        w.zl[i] = m.on[i] * ((c if c > 0.0 else 0.0) + WARM_Z)
+        w.zu[i] = m.on[i] * ((-c if c < 0.0 else 0.0) + WARM_Z)
+
+
 cdef double _residual(Workspace w) noexcept nogil:
     """left = b - A x; the largest of it."""
     cdef Model* m = &w.m
@@ -385,6 +404,7 @@ cdef double _settle(Workspace w) noexcept nogil:
     cdef int i
     cdef double room, worst
     for i in range(m.size):
+        w.x[i] = min(max(w.x[i], 0.0), m.width[i])
         w.dx[i] = w.x[i]
         room = m.width[i] - w.x[i]
         w.theta[i] = 0.0
@@ -404,11 +424,19 @@ cdef double _settle(Workspace w) noexcept nogil:
     return _project(w)
 
 
-def solve_network(net, plan, prices, Workspace w not None):
-    """Fill plan (arrays by block, as named in layout.py) and prices for a checked network."""
+def solve_network(net, plan, prices, Workspace w not None, start=None, int later=0):
+    """Fill plan (arrays by block, as named in layout.py) and prices for a checked network.
+
+    start: (plan, prices) of an earlier solve of the same shape, whose step `later` is step 0 now.
+    """
     w.load(net)
+    if start is not None:
+        read_plan(&w.m, w.x, w.y, net, start[0], start[1], later)
     with nogil:
-        _start(w)
+        if start is None:
+            _start(w)
+        else:
+            _start_warm(w)
         w.iterations = _iterate(w, ITERATIONS_MAX)
         _settle(w)
     write_plan(&w.m, w.x, net, plan)
