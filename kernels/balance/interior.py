@@ -5,6 +5,7 @@ reach the bytes of another.
 """
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -66,9 +67,7 @@ def _empty(net: Network) -> tuple[Plan, Prices]:
     rows, steps, units, storages, links = net.shape
     width = {"R": rows, "T": steps, "K": units, "S": storages, "L": links}
     plan = {name: np.zeros([width[axis] for axis in axes]) for name, axes in BLOCKS}
-    return plan, Prices(
-        np.zeros((rows, steps)), np.zeros((rows, storages, steps)), np.zeros(rows)
-    )
+    return plan, Prices(np.zeros((rows, steps)), np.zeros((rows, storages, steps)), np.zeros(rows))
 
 
 def _start(net: Network, last: Dispatch) -> tuple[Plan, Prices] | None:
@@ -90,9 +89,7 @@ def _start(net: Network, last: Dispatch) -> tuple[Plan, Prices] | None:
     return (plan, last.prices) if same and len(plan["flow"]) == links else None
 
 
-def _start_of(
-    start: tuple[Plan, Prices], regions: I64, links: I64
-) -> tuple[Plan, Prices]:
+def _start_of(start: tuple[Plan, Prices], regions: I64, links: I64) -> tuple[Plan, Prices]:
     plan, prices = start
     own = {name: x[links if name == "flow" else regions] for name, x in plan.items()}
     return own, Prices(prices.bus[regions], prices.storage[regions], prices.flex[regions])
@@ -100,7 +97,7 @@ def _start_of(
 
 def _part(net: Network, regions: I64, links: I64) -> Network:
     """These regions and links as a network of their own."""
-    taken = {}
+    taken: dict[str, Any] = {}
     for field in fields(net):
         column = getattr(net, field.name)
         if isinstance(column, np.ndarray):

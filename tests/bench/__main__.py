@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-import tests.bench.pipeline  # noqa: F401  (registers its suite)
+import tests.bench.balance
+import tests.bench.pipeline  # noqa: F401  (both register their suites)
 from schemas.errors import GridloomError
 from tests.bench.case import SUITES, Case, say, show
 
