@@ -13,13 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.balance import carbon, highs, interior, invariants
-from kernels.balance._network import Workspace
+from kernels.balance._network import Workspace as NetworkWorkspace
 from kernels.balance.certificate import lower_bound
 from kernels.balance.checks import check
 from kernels.balance.columns import BadInput, Dispatch, Network, Prices, Status
 from kernels.balance.invariants import Plan
-from kernels.balance.sites import Workspace as SiteWorkspace
-from kernels.balance.sites import balance_sites
+from kernels.balance.sites import Workspace, balance_sites
 from kernels.balance.sites_columns import BadSite, SitePlans, Sites
 from schemas.errors import GridloomError
 
@@ -30,7 +29,7 @@ __all__ = [
     "Network",
     "Prices",
     "SitePlans",
-    "SiteWorkspace",
+    "Workspace",
     "Sites",
     "Status",
     "balance",
@@ -56,10 +55,14 @@ class _Solved(NamedTuple):
     max_residual: float
 
 
-def balance(network: Network) -> Dispatch:
-    """The least-cost plan of a network with its prices, lower bound and residual."""
+def balance(network: Network, last: Dispatch | None = None, later: int = 0) -> Dispatch:
+    """The least-cost plan of a network with its prices, lower bound and residual.
+
+    last: the plan of an earlier tick to start from, whose step `later` is step 0 now. It makes the
+    solve shorter, never the proof weaker; a plan of another shape is passed over.
+    """
     net, flags, errors = check(network)
-    done = _solve(net)
+    done = _solve(net, last, later)
     plan = done.plan
     _flag(flags, plan, done.gap_rel)
     emitted = carbon.emissions_kg(net, plan["import"], plan["supply"])
@@ -90,13 +93,18 @@ def balance(network: Network) -> Dispatch:
     )
 
 
-def _solve(net: Network) -> _Solved:
+def _solve(net: Network, last: Dispatch | None, later: int) -> _Solved:
     """By simplex where small; else by the interior point, and by simplex where that is loose."""
     rows, steps, units, storages, links = net.shape
     if steps * (rows * (units + 5 + 3 * storages) + links) < SMALL:
         return _measured(net, *highs.solve(net), "highs")
     if not hasattr(_memory, "workspace"):
-        _memory.workspace = Workspace()
+        _memory.workspace = NetworkWorkspace()
+    if last is not None:
+        found = interior.solve(net, _memory.workspace, last, later)
+        done = _measured(net, *found, "interior, warm")
+        if _is_proven(net, done):
+            return done
     done = _measured(net, *interior.solve(net, _memory.workspace), "interior")
     if _is_proven(net, done):
         return done

@@ -33,6 +33,7 @@ cdef struct Model:
     double* on               # [size] 1 where the width is not 0
     double* cost             # [size]
     double* rhs              # [rows]
+    double* reach            # [T][R] the most that sources other than shedding can bring
 
 
 cdef inline void gather(Model* m, double* y, double* out) noexcept nogil:

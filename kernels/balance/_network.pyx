@@ -15,10 +15,13 @@ from libc.string cimport memset
 from kernels.balance._model cimport Model, gather, scatter, weights
 from kernels.balance._normal cimport Normal, factor, padded, solve
 from kernels.balance._passes cimport LANES, centre, direction, move, predict, weigh
-from kernels.balance._plan cimport write_plan, write_prices
+from kernels.balance._plan cimport read_plan, write_plan, write_prices
 
 cdef double CLOSE = 1e-9       # of complementarity and residuals, in the model's units
 cdef double SNUG = 1e-12       # of the rows after settling, same units
+cdef double WARM_ROOM = 0.1    # of its width: how far from its bounds a variable starts
+cdef double WARM_FAR = 0.1      # at most, in units of power
+cdef double WARM_Z = 0.1        # least multiplier to start with, in units of cost
 cdef int ITERATIONS_MAX = 60
 cdef int COLUMNS = 15
 
@@ -70,7 +73,7 @@ cdef class Workspace:
         m.size = (m.unmet + F + LANES - 1) // LANES * LANES
         m.rows = N + M + F
         cdef int widest = padded(max(R, J, F))
-        cdef long wanted = <long> COLUMNS * m.size + 4 * m.rows + 3 * J + L
+        cdef long wanted = <long> COLUMNS * m.size + 4 * m.rows + N + 3 * J + L
         cdef int R4 = padded(R), J4 = padded(J), F4 = padded(F)
         wanted += <long> T * (R * R4 + J * J4 + 2 * J + F + J * F4) + F * F4 + J * F4 + J
         wanted += 2 * widest
@@ -106,6 +109,7 @@ cdef class Workspace:
         self.dy, at = at, at + m.rows
         self.left, at = at, at + m.rows
         m.rhs, at = at, at + m.rows
+        m.reach, at = at, at + N
         m.charged, at = at, at + J
         m.drawn, at = at, at + J
         m.kept, at = at, at + J
@@ -189,7 +193,7 @@ cdef class Workspace:
                 m.width[m.out + i] = out[r, t] * v
                 m.cost[m.out + i] = -dt * out_price[r, t]
                 m.width[m.ren + i] = ren[r, t] * v
-                m.width[m.shed + i] = 1.5 * load[r, t] * v  # an interior even where all is shed
+                m.width[m.shed + i] = load[r, t] * v
                 m.cost[m.shed + i] = dt * voll
                 m.rhs[i] = load[r, t] * v
         k = 0
@@ -225,6 +229,7 @@ cdef class Workspace:
             for t in range(T):
                 m.width[m.flow + t * L + k] = link_cap[k] * v
                 m.cost[m.flow + t * L + k] = dt * tariff[k]
+        _give_room(m)
         k = 0
         for i in range(m.size):
             if m.width[i] > 1e-12:
@@ -239,6 +244,33 @@ cdef class Workspace:
         for i in range(m.size):
             m.cost[i] *= v
         return 0
+
+
+cdef void _give_room(Model* m) noexcept nogil:
+    """A bus that no source can reach sheds all its load: so that this is no corner of the box, its
+    limit is let go and its sinks, which must be 0, are taken out."""
+    cdef int i, k, t, N = m.steps * m.regions
+    cdef double* reach = m.reach
+    for i in range(N):
+        reach[i] = m.width[m.into + i] + m.width[m.ren + i]
+        for k in range(m.units):
+            reach[i] += m.width[k * N + i]
+    for t in range(m.steps):
+        for k in range(m.stores):
+            reach[t * m.regions + m.store_region[k]] += m.width[m.discharge + t * m.stores + k]
+        for k in range(m.links):
+            reach[t * m.regions + m.link_to[k]] += m.width[m.flow + t * m.links + k]
+    for i in range(N):
+        if reach[i] <= 1e-12:
+            m.width[m.shed + i] *= 1.5
+            m.width[m.out + i] = m.width[m.flex + i] = 0.0
+    for t in range(m.steps):
+        for k in range(m.stores):
+            if reach[t * m.regions + m.store_region[k]] <= 1e-12:
+                m.width[m.charge + t * m.stores + k] = 0.0
+        for k in range(m.links):
+            if reach[t * m.regions + m.link_from[k]] <= 1e-12:
+                m.width[m.flow + t * m.links + k] = 0.0
 
 
 cdef bint _has_window(const double[::1] flex, double energy) noexcept nogil:
@@ -263,6 +295,22 @@ cdef void _start(Workspace w) noexcept nogil:
         w.zu[i] = m.on[i] * ((-c if c < 0.0 else 0.0) + 1.0)
 
 
+cdef void _start_warm(Workspace w) noexcept nogil:
+    """x and y given: x moved into the box, multipliers that its reduced costs ask for."""
+    cdef Model* m = &w.m
+    cdef int i
+    cdef double c, room
+    gather(m, w.y, w.g)
+    for i in range(m.size):
+        c = m.cost[i] - w.g[i]
+        w.red[i] = c
+        room = WARM_ROOM * m.width[i]
+        room = room if room < WARM_FAR else WARM_FAR
+        w.x[i] = min(max(w.x[i], room), m.width[i] - room)
+        w.zl[i] = m.on[i] * ((c if c > 0.0 else 0.0) + WARM_Z)
+        w.zu[i] = m.on[i] * ((-c if c < 0.0 else 0.0) + WARM_Z)
+
+
 cdef double _residual(Workspace w) noexcept nogil:
     """left = b - A x; the largest of it."""
     cdef Model* m = &w.m
@@ -283,6 +331,7 @@ cdef int _iterate(Workspace w, int most) noexcept nogil:
     cdef int i, n = m.size, done = 0
     cdef double found[4]
     cdef double both = 0.0, gap, target, primal, dual, worst, size
+    cdef double unit = 1.0 / (m.mw * m.money)  # one of currency
     for i in range(n):
         both += 2.0 * m.on[i]
     if both == 0.0:
@@ -292,7 +341,7 @@ cdef int _iterate(Workspace w, int most) noexcept nogil:
     while True:
         weigh(n, w.x, m.width, m.on, w.zl, w.zu, w.red, m.cost, w.isl, w.isu, w.theta, w.h,
               found)
-        gap, size = found[0], 1.0 + found[2]
+        gap, size = found[0], found[2] + (1.0 if unit > 1.0 else unit)
         w.apart = max(gap / size, 1e-3 * worst, found[1])  # the rows are settled afterwards
         if w.apart <= CLOSE or done == most or not w.apart < 1e100:
             return done
@@ -355,6 +404,7 @@ cdef double _settle(Workspace w) noexcept nogil:
     cdef int i
     cdef double room, worst
     for i in range(m.size):
+        w.x[i] = min(max(w.x[i], 0.0), m.width[i])
         w.dx[i] = w.x[i]
         room = m.width[i] - w.x[i]
         w.theta[i] = 0.0
@@ -374,11 +424,19 @@ cdef double _settle(Workspace w) noexcept nogil:
     return _project(w)
 
 
-def solve_network(net, plan, prices, Workspace w not None):
-    """Fill plan (arrays by block, as named in layout.py) and prices for a checked network."""
+def solve_network(net, plan, prices, Workspace w not None, start=None, int later=0):
+    """Fill plan (arrays by block, as named in layout.py) and prices for a checked network.
+
+    start: (plan, prices) of an earlier solve of the same shape, whose step `later` is step 0 now.
+    """
     w.load(net)
+    if start is not None:
+        read_plan(&w.m, w.x, w.y, net, start[0], start[1], later)
     with nogil:
-        _start(w)
+        if start is None:
+            _start(w)
+        else:
+            _start_warm(w)
         w.iterations = _iterate(w, ITERATIONS_MAX)
         _settle(w)
     write_plan(&w.m, w.x, net, plan)

@@ -16,9 +16,11 @@ cdef extern from *:
     typedef double *__restrict gl_column;
     /* keeps theta, and with it the normal equations, within reach */
     #define GL_PROXIMAL 1e-8
+    #define GL_LEAST 1e-15
     """
     ctypedef double* gl_column
     const double PROXIMAL "GL_PROXIMAL"
+    const double LEAST "GL_LEAST"
 
 
 cdef inline double most(double* lane) noexcept nogil:
@@ -43,11 +45,13 @@ cdef inline void _weigh(
     gl_column worst, gl_column spent,
 ) noexcept nogil:
     cdef int j
-    cdef double off, su, d
+    cdef double off, su, sl, d
     for j in range(LANES):
         off = 1.0 - on[j]
         su = w[j] - x[j]
-        isl[j] = on[j] / (x[j] + off)
+        su = su if su > LEAST else LEAST  # rounding may close the gap to a limit
+        sl = x[j] if x[j] > LEAST else LEAST
+        isl[j] = on[j] / (sl + off)
         isu[j] = on[j] / (su + off)
         d = on[j] / (zl[j] * isl[j] + zu[j] * isu[j] + off + PROXIMAL)
         theta[j] = d

@@ -1,6 +1,7 @@
 """Carbon of a plan: emissions, the average of what serves a region, and of one more MWh."""
 
-from kernels.balance import _carbon
+from kernels.balance._carbon import average as _average
+from kernels.balance._carbon import marginal as _marginal
 from kernels.balance.columns import F64, Network
 
 
@@ -17,7 +18,7 @@ def average(net: Network, flow_mw: F64, served_mw: F64, emitted_kg: F64) -> F64:
     carbon: it was counted when it was charged. ci x served = own emissions + sum of sent x ci of
     the sender; a region that nothing reaches has 0.
     """
-    ci: F64 = _carbon.average(net, flow_mw, served_mw, emitted_kg / (1000 * net.dt_h))
+    ci: F64 = _average(net, flow_mw, served_mw, emitted_kg / (1000 * net.dt_h))
     return ci
 
 
@@ -27,5 +28,5 @@ def marginal(net: Network, import_mw: F64, ren_mw: F64, supply_mw: F64, average_
     Curtailed wind and solar first (0), then a part-loaded unit (the dearest), then imports below
     their limit; where none is, storage or a link is marginal and the average stands in for it.
     """
-    ci: F64 = _carbon.marginal(net, import_mw, ren_mw, supply_mw, average_ci)
+    ci: F64 = _marginal(net, import_mw, ren_mw, supply_mw, average_ci)
     return ci

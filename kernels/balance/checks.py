@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.balance._scan import outside
 from kernels.balance.columns import F64, BadInput, Network, Status
 
 _MAY_BE_NEGATIVE = (
@@ -14,31 +15,37 @@ _MAY_BE_NEGATIVE = (
     "storage_terminal_value",
     "load_mw",
 )
+_COLUMNS = tuple(
+    field.name
+    for field in fields(Network)
+    if field.name not in ("regions", "dt_h", "carbon_price", "voll", "link_from", "link_to")
+)
+_LEAST = np.nextafter(0.0, 1.0)  # what is above 0
 _PER_LINK = ("link_cap_mw", "link_loss", "link_tariff")
 
 
 def check(net: Network) -> tuple[Network, list[Status], tuple[BadInput, ...]]:
     """The network to solve, the flags of each region so far, and what was refused."""
     errors: list[BadInput] = []
-    for field in fields(net):
-        column = getattr(net, field.name)
-        if isinstance(column, np.ndarray) and column.dtype == np.float64:
-            errors += _refused(net, field.name, column)
+    for name in _COLUMNS:
+        low = -np.inf if name in _MAY_BE_NEGATIVE and name != "load_mw" else 0.0
+        if outside(getattr(net, name), low, np.inf):
+            errors += _refused(net, name, getattr(net, name))
     errors += _efficiencies(net)
-    for n in range(len(net.link_cap_mw)):
-        ends = (net.link_from[n], net.link_to[n])
+    for n, ends in enumerate(zip(net.link_from.tolist(), net.link_to.tolist(), strict=True)):
         if not all(0 <= end < len(net.regions) for end in ends) or ends[0] == ends[1]:
             errors.append(
                 BadInput(f"link {n}", "link_to", -1, str(ends), "name two regions of the network")
             )
-    bad = {error.region for error in errors}
-    out = np.array([region in bad for region in net.regions], bool)
-    cut = np.array([f"link {n}" in bad for n in range(len(net.link_cap_mw))], bool)
-    if len(cut):
-        inside = np.clip(np.stack([net.link_from, net.link_to]), 0, len(net.regions) - 1)
-        cut |= out[inside].any(axis=0)
-    flags = [Status.BAD_INPUT if is_out else Status(0) for is_out in out]
-    if out.any() or cut.any():
+    flags = [Status(0)] * len(net.regions)
+    if errors:
+        bad = {error.region for error in errors}
+        out = np.array([region in bad for region in net.regions], bool)
+        cut = np.array([f"link {n}" in bad for n in range(len(net.link_cap_mw))], bool)
+        if len(cut):
+            inside = np.clip(np.stack([net.link_from, net.link_to]), 0, len(net.regions) - 1)
+            cut |= out[inside].any(axis=0)
+        flags = [Status.BAD_INPUT if is_out else Status(0) for is_out in out]
         net = _without(net, out, cut)
     return _clamped(net, flags), flags, tuple(errors)
 
@@ -70,6 +77,8 @@ def _efficiencies(net: Network) -> list[BadInput]:
     found = []
     for name in ("storage_eta_c", "storage_eta_d", "storage_retain"):
         column = getattr(net, name)
+        if not outside(column, _LEAST, 1.0):
+            continue
         for r, s in np.argwhere((column <= 0) | (column > 1)):
             if np.isfinite(column[r, s]) and column[r, s] >= 0:
                 shown = repr(float(column[r, s]))

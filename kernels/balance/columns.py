@@ -93,9 +93,10 @@ class Network:
         rows, steps = len(regions), load.shape[1] if load.ndim == 2 else 0
         widths = {"R": rows, "T": steps, "K": 0, "S": 0, "L": 0}
         for name, (axes, _) in _DEFAULTS.items():
-            given = np.shape(columns.get(name, 0.0))  # the width of units, storages and links
-            if len(given) == len(axes) and axes[-1] in "KSL":
-                widths[axes[-1]] = max(widths[axes[-1]], given[-1])
+            if axes[-1] in "KSL" and name in columns:  # the width of units, storages and links
+                given = np.shape(columns[name])
+                if len(given) == len(axes):
+                    widths[axes[-1]] = max(widths[axes[-1]], given[-1])
         for name, number in (("dt_h", dt_h), ("carbon_price", carbon_price), ("voll", voll)):
             if not isfinite(number):
                 raise FieldError("not_finite", name, f"{number} is no number", "send a finite one")
@@ -167,6 +168,10 @@ _DEFAULTS: dict[str, tuple[str, float]] = {
 
 
 def _shaped(name: str, given: npt.ArrayLike, kind: Any, shape: tuple[int, ...]) -> Any:
+    if isinstance(given, float | int):
+        return np.full(shape, given, kind)
+    if isinstance(given, np.ndarray) and given.shape == shape and given.dtype == kind:
+        return np.ascontiguousarray(given)
     try:
         return np.ascontiguousarray(np.broadcast_to(np.asarray(given, kind), shape))
     except ValueError:

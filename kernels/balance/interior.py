@@ -5,27 +5,35 @@ reach the bytes of another.
 """
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
 from kernels.balance._network import Workspace, solve_network
-from kernels.balance.columns import F64, I64, Network, Prices
+from kernels.balance.columns import F64, I64, Dispatch, Network, Prices
 from kernels.balance.invariants import Plan
 from kernels.balance.layout import BLOCKS
 
 _PER_LINK = ("link_from", "link_to", "link_cap_mw", "link_loss", "link_tariff")
 
 
-def solve(net: Network, workspace: Workspace) -> tuple[Plan, Prices]:
-    """Plan by block (see layout.py) and prices of a checked network."""
+def solve(
+    net: Network, workspace: Workspace, last: Dispatch | None = None, later: int = 0
+) -> tuple[Plan, Prices]:
+    """Plan by block (see layout.py) and prices of a checked network.
+
+    last: where to start, `later` steps on; one of another shape is no start.
+    """
     plan, prices = _empty(net)
+    start = None if last is None else _start(net, last)
     parts = connected(net)
     if len(parts) == 1:
-        solve_network(net, plan, prices, workspace)
+        solve_network(net, plan, prices, workspace, start, later)
     else:
         for regions, links in parts:
             one, dual = _empty(part := _part(net, regions, links))
-            solve_network(part, one, dual, workspace)
+            own = None if start is None else _start_of(start, regions, links)
+            solve_network(part, one, dual, workspace, own, later)
             for name, axes in BLOCKS:
                 plan[name][links if axes[0] == "L" else regions] = one[name]
             for name in ("bus", "storage", "flex"):
@@ -59,14 +67,37 @@ def _empty(net: Network) -> tuple[Plan, Prices]:
     rows, steps, units, storages, links = net.shape
     width = {"R": rows, "T": steps, "K": units, "S": storages, "L": links}
     plan = {name: np.zeros([width[axis] for axis in axes]) for name, axes in BLOCKS}
-    return plan, Prices(
-        np.zeros((rows, steps)), np.zeros((rows, storages, steps)), np.zeros(rows)
-    )
+    return plan, Prices(np.zeros((rows, steps)), np.zeros((rows, storages, steps)), np.zeros(rows))
+
+
+def _start(net: Network, last: Dispatch) -> tuple[Plan, Prices] | None:
+    plan = {
+        "supply": last.supply_mw,
+        "import": last.import_mw,
+        "export": last.export_mw,
+        "ren": last.ren_used_mw,
+        "charge": last.charge_mw,
+        "discharge": last.discharge_mw,
+        "soc": last.soc_mwh,
+        "flex": last.flex_mw,
+        "shed": last.shed_mw,
+        "flow": last.flow_mw,
+    }
+    rows, steps, units, storages, links = net.shape
+    same = plan["supply"].shape == (rows, units, steps)
+    same = same and plan["soc"].shape == (rows, storages, steps)
+    return (plan, last.prices) if same and len(plan["flow"]) == links else None
+
+
+def _start_of(start: tuple[Plan, Prices], regions: I64, links: I64) -> tuple[Plan, Prices]:
+    plan, prices = start
+    own = {name: x[links if name == "flow" else regions] for name, x in plan.items()}
+    return own, Prices(prices.bus[regions], prices.storage[regions], prices.flex[regions])
 
 
 def _part(net: Network, regions: I64, links: I64) -> Network:
     """These regions and links as a network of their own."""
-    taken = {}
+    taken: dict[str, Any] = {}
     for field in fields(net):
         column = getattr(net, field.name)
         if isinstance(column, np.ndarray):

@@ -3,6 +3,7 @@
 import typer
 
 from streams.cli import (
+    balance,
     broker,
     demo,
     dlq,
@@ -43,6 +44,7 @@ for command in (
     tail,
     dlq,
     doctor,
+    balance,
 ):
     command.register(app)
 

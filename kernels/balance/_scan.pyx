@@ -1,0 +1,13 @@
+"""One look at a column: is there anything in it that checks.py has to name?"""
+
+from libc.math cimport isfinite
+
+
+def outside(column, double low, double high):
+    """Whether a float64 column, in one piece, has a value that is not finite, < low or > high."""
+    cdef const double[::1] flat = column.reshape(-1)
+    cdef Py_ssize_t i
+    for i in range(flat.shape[0]):
+        if not isfinite(flat[i]) or flat[i] < low or flat[i] > high:
+            return True
+    return False
