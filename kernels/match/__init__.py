@@ -42,6 +42,7 @@ from kernels.match.primal import Plans
 from kernels.match.problem import Compiled, Problem, compile_problem
 from kernels.match.reasons import explain
 from kernels.match.reference import Engine
+from kernels.match.smooth import climb, is_smooth_better
 from kernels.match.volume import ascend, restrict
 from schemas.errors import FieldError, GridloomError
 
@@ -136,9 +137,12 @@ class _Found:
             plans.keep(_wanted(problem, jobs.job_id, warm))
             if warm.prices is not None:
                 start = restrict(warm.prices, problem.active, problem.capacity.shape)
-        ascent = ascend(
-            problem, engine, tables, start, plans.repair, policy.gap_target, policy.iterations
-        )
+        if is_smooth_better(problem):
+            ascent = climb(problem, engine, tables, start, policy.gap_target)
+        else:
+            ascent = ascend(
+                problem, engine, tables, start, plans.repair, policy.gap_target, policy.iterations
+            )
         plans.polish(ascent.prices, ascent.bound, policy)
         self.iterations = ascent.iterations
         self.prices[:, :, problem.active] = ascent.prices
