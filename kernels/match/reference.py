@@ -82,7 +82,9 @@ class Engine:
             prices = [*self._priced_one(table, job)[:, 0].tolist(), self.reject[job]]
             least[row] = min(prices)
             weights = [decay((price - least[row]) / tau) for price in prices]
-            whole = sum(weights, 0.0)
+            whole = 0.0
+            for weight in weights:  # one by one, which sum() does not do in every Python
+                whole += weight
             drawn = []  # column, expected use, use
             for site in np.flatnonzero(weights[:-1]).tolist():
                 need = needs(self._p.demand[job], self._p.scale_ppm[site])
