@@ -6,6 +6,8 @@ for networks of one slot. Seconds are CPU seconds of the solve alone: building a
 are not counted. A peer that does not end within TIMEOUT_S is timed out.
 """
 
+import os
+import sys
 import tempfile
 from pathlib import Path
 from time import process_time
@@ -44,9 +46,8 @@ class Program:
 
     def highs(self, solver: str, *, whole: bool = False) -> Solved:
         """`solver`: simplex, ipm or choose; one thread."""
-        highs = highspy.Highs()
+        highs = _quiet()
         for option, setting in {
-            "output_flag": False,
             "threads": 1,
             "time_limit": TIMEOUT_S,
             "solver": solver,
@@ -72,8 +73,7 @@ class Program:
         model = model_builder.Model()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "match.mps")
-            highs = highspy.Highs()
-            highs.setOptionValue("output_flag", False)
+            highs = _quiet()
             self._lp.integrality_ = []
             highs.passModel(self._lp)
             highs.writeModel(str(path))
@@ -111,6 +111,20 @@ class Program:
         return Solved(process_time() - began, cost, -float("inf"), False)
 
 
+def _quiet() -> highspy.Highs:
+    """A solver that keeps off the standard output, where its first one writes its name."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        highs = highspy.Highs()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    highs.setOptionValue("output_flag", False)
+    return highs
+
+
 def _costs(problem: Problem) -> F64:
     table = PriceTables(problem).costs[0, :, :, 0]
     return np.where(problem.open[:, :, 0] == 1, problem.fixed + problem.demand @ table, np.inf)
@@ -121,13 +135,14 @@ def _lp(problem: Problem, costs: F64) -> Any:
     kinds = len(problem.active)
     job, site = np.nonzero(np.isfinite(costs))
     need = needs(problem.demand[job], problem.scale_ppm[site])
-    rows, values = _columns(job, site, need, jobs, kinds)
+    unit = np.maximum(problem.capacity[:, 0], 1).astype(float)  # rows of a capacity of 1
+    rows, values = _columns(job, site, need, unit, jobs, kinds)
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = len(job) + jobs, jobs + sites * kinds
     lp.col_cost_ = np.concatenate([costs[job, site], problem.reject])
     lp.col_lower_ = np.zeros(lp.num_col_)
     lp.col_upper_ = np.ones(lp.num_col_)
-    capacity = problem.capacity[:, 0].astype(float).ravel()
+    capacity = (problem.capacity[:, 0] / unit).ravel()
     lp.row_lower_ = np.concatenate([np.ones(jobs), np.full(sites * kinds, -highspy.kHighsInf)])
     lp.row_upper_ = np.concatenate([np.ones(jobs), capacity])
     lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
@@ -138,10 +153,10 @@ def _lp(problem: Problem, costs: F64) -> Any:
     return lp
 
 
-def _columns(job: I64, site: I64, need: I64, jobs: int, kinds: int) -> tuple[I64, F64]:
+def _columns(job: I64, site: I64, need: I64, unit: F64, jobs: int, kinds: int) -> tuple[I64, F64]:
     rows = np.empty((len(job), kinds + 1), np.int64)
     rows[:, 0] = job
     rows[:, 1:] = jobs + site[:, None] * kinds + np.arange(kinds)
     values = np.ones(rows.shape)
-    values[:, 1:] = need
+    values[:, 1:] = need / unit[site]
     return rows, values
