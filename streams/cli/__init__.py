@@ -7,6 +7,7 @@ from streams.cli import (
     demo,
     dlq,
     doctor,
+    match,
     produce,
     registry,
     replay,
@@ -42,6 +43,7 @@ for command in (
     replay,
     tail,
     dlq,
+    match,
     doctor,
 ):
     command.register(app)
