@@ -34,12 +34,28 @@ class Plans:
         self._take(self._greedy(table, order))
         return self.cost
 
-    def keep(self, wanted: I32) -> None:
-        """The plan given, as far as it still holds; other jobs where they cost least."""
+    def keep(self, wanted: I32, prices: F64) -> float:
+        """The plan given, as far as it still holds; others by regret at the prices. The bound."""
         everyone = np.arange(len(self._p.row))
         option, free = self._nothing()
         self._engine.keep(wanted, everyone, option, free)
+        table = self._tables.at(prices)
+        answers = self._engine.sweep(table)
+        self._engine.place(table, _descending(answers.second - answers.least), option, free)
         self._take(self._fill(option, free))
+        return float(answers.least.sum() - (prices * self._p.capacity).sum())
+
+    def mend(self, prices: F64, bound: float, policy: Policy) -> None:
+        """Local search on the plan kept, at prices that were right before."""
+        if not self.is_near(bound, policy):
+            shortlist = self._shortlist(self._tables.at(prices), policy)
+            scan = policy.scan if self._few() else _SCAN_MANY
+            self._improve([self.option], 1, shortlist, bound, policy, scan)
+
+    def is_near(self, bound: float, policy: Policy) -> bool:
+        """Whether the best plan is as near to the bound as the policy asks."""
+        costs = self._costs(self.option)
+        return float(costs.sum()) - bound <= policy.gap_target * float(np.abs(costs).sum())
 
     def polish(self, prices: F64, bound: float, policy: Policy) -> None:
         """Repairs in the order that serves most often, local search on them and on the plan kept;
@@ -47,6 +63,8 @@ class Plans:
         then repairs in other orders; then the cheapest is ruined and recreated. Each only as long
         as the gap to `bound` is not met and there is work left.
         """
+        if self.is_near(bound, policy):
+            return
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
         regret = answers.second - answers.least
@@ -60,7 +78,7 @@ class Plans:
         else:
             starts += [self._greedy(table, by_regret), self._greedy(table, by_worth)]
             self._improve(starts, 1, shortlist, bound, policy, _SCAN_MANY)
-        if self._is_near(bound, policy):
+        if self.is_near(bound, policy):
             return
         starts += [
             self._evict(table, answers.option, by_regret, by_size),
@@ -71,7 +89,7 @@ class Plans:
         ]
         count = min(max(_IMPROVED_JOBS // len(self._p.row), 1), _IMPROVED_MAX)
         self._improve(starts, count, shortlist, bound, policy, policy.scan)
-        if not self._is_near(bound, policy):
+        if not self.is_near(bound, policy):
             self._take(self._ruin(self.option.copy(), shortlist, bound, policy))
 
     def _improve(
@@ -87,13 +105,9 @@ class Plans:
         starts.sort(key=self.cost_of)
         self._take(starts[0])
         for _ in range(count):
-            if self._is_near(bound, policy):
+            if self.is_near(bound, policy):
                 return
             self._take(self._descend(starts.pop(0).copy(), shortlist, policy.passes, scan))
-
-    def _is_near(self, bound: float, policy: Policy) -> bool:
-        costs = self._costs(self.option)
-        return float(costs.sum()) - bound <= policy.gap_target * float(np.abs(costs).sum())
 
     def _shortlist(self, table: F64, policy: Policy) -> tuple[I32, F64, F64, F64]:
         """Candidates [n, C], their costs and prices, and orders [2, n] to place jobs in."""

@@ -115,28 +115,41 @@ def climb(
     scale = float(np.abs(engine.sweep(tables.at(flat)).least).sum())
     if not len(smooth.scarce) or scale == 0.0:
         return Ascent(flat, engine.sweep(tables.at(flat)).least.sum(), 0)
-    gain = _GAIN * gap_target * scale
-    mean, warm = scale / smooth.jobs, smooth.scaled(np.maximum(start[:, 0], 0.0))
-    tau, steps, prices = _TAU_COLD * mean, 0, smooth.begin(scale)
+    gain, mean = _GAIN * gap_target * scale, scale / smooth.jobs
+    warm = smooth.scaled(np.maximum(start[:, 0], 0.0))
+    found = _Followed(warm, -np.inf, 0, False)
     if warm.any():
-        tau, prices = _TAU_WARM * mean, np.maximum(warm, _PRICE_LEAST * warm.mean())
-    point = _Point(prices, tau / prices)
-    stride = max(smooth.jobs // _SAMPLE, 1)
-    if stride >= _SAMPLE_FROM and not warm.any():
-        # prices of a sample are off by its noise, which is a width of the smoothing
-        sampled = _follow(smooth, point, tau, mean, stride, gain)
-        steps, tau = sampled.steps, _TAU_WARM * mean
-        prices = np.maximum(sampled.best, _PRICE_LEAST * sampled.best.mean())
-        point = _Point(prices, tau / prices)
-    found = _follow(smooth, point, tau, mean, 1, gain)
+        found = _from(smooth, warm, mean, 1, gain)
+    if not found.settled:
+        # nothing to start from, or the world is another one
+        cold = _cold(smooth, scale, mean, gain)
+        found = max(found, cold, key=lambda followed: followed.bound)
     found = _cleared(smooth, found, mean, gain)
-    return Ascent(smooth.full(found.best)[:, None, :], found.bound, steps + found.steps)
+    return Ascent(smooth.full(found.best)[:, None, :], found.bound, found.steps)
 
 
 class _Followed(NamedTuple):
     best: F64
     bound: float
     steps: int
+    settled: bool  # it ended since nothing was left to gain
+
+
+def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> _Followed:
+    prices, tau = smooth.begin(scale), _TAU_COLD * mean
+    stride = max(smooth.jobs // _SAMPLE, 1)
+    if stride < _SAMPLE_FROM:
+        return _follow(smooth, _Point(prices, tau / prices), tau, mean, 1, gain)
+    # prices of a sample are off by its noise, which is a width of the smoothing
+    sampled = _follow(smooth, _Point(prices, tau / prices), tau, mean, stride, gain)
+    found = _from(smooth, sampled.best, mean, 1, gain)
+    return found._replace(steps=sampled.steps + found.steps)
+
+
+def _from(smooth: Smooth, near: F64, mean: float, stride: int, gain: float) -> _Followed:
+    """From prices that are nearly right."""
+    prices, tau = np.maximum(near, _PRICE_LEAST * near.mean()), _TAU_WARM * mean
+    return _follow(smooth, _Point(prices, tau / prices), tau, mean, stride, gain)
 
 
 def _follow(
@@ -166,7 +179,7 @@ def _follow(
         if there.bound > bound:
             best, bound = prices, there.bound
         here = there
-    return _Followed(best, bound, steps)
+    return _Followed(best, bound, steps, steps < _STEPS)
 
 
 def _cleared(smooth: Smooth, found: _Followed, mean: float, gain: float) -> _Followed:
@@ -175,7 +188,7 @@ def _cleared(smooth: Smooth, found: _Followed, mean: float, gain: float) -> _Fol
     bound = smooth.slope(prices, _TAU_LEAST * mean, mean, 1).bound
     if bound < found.bound - gain:
         return found
-    return _Followed(prices, bound, found.steps + 1)
+    return found._replace(best=prices, bound=bound, steps=found.steps + 1)
 
 
 def _newton(smooth: Smooth, here: _Slope, prices: F64, slacks: F64, tau: float) -> F64:
