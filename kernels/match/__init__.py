@@ -42,7 +42,8 @@ from kernels.match.primal import Plans
 from kernels.match.problem import Compiled, Problem, compile_problem
 from kernels.match.reasons import explain
 from kernels.match.reference import Engine
-from kernels.match.volume import ascend, restrict
+from kernels.match.smooth import climb, is_smooth_better
+from kernels.match.volume import Ascent, ascend, restrict
 from schemas.errors import FieldError, GridloomError
 
 __all__ = [
@@ -131,18 +132,35 @@ class _Found:
         problem = self.problem
         engine, tables = _engine(problem), PriceTables(problem)
         plans = Plans(problem, engine, tables)
-        start = np.zeros(problem.capacity.shape)
-        if warm is not None:
-            plans.keep(_wanted(problem, jobs.job_id, warm))
-            if warm.prices is not None:
-                start = restrict(warm.prices, problem.active, problem.capacity.shape)
-        ascent = ascend(
-            problem, engine, tables, start, plans.repair, policy.gap_target, policy.iterations
-        )
+        ascent = self._ascend(engine, tables, plans, jobs, policy, warm)
         plans.polish(ascent.prices, ascent.bound, policy)
         self.iterations = ascent.iterations
         self.prices[:, :, problem.active] = ascent.prices
         self._place(plans.option, engine, tables, ascent.prices)
+
+    def _ascend(
+        self,
+        engine: Engine,
+        tables: PriceTables,
+        plans: Plans,
+        jobs: Jobs,
+        policy: Policy,
+        warm: Warm | None,
+    ) -> Ascent:
+        """Prices; those of the warm start, where the plan kept is near enough to their bound."""
+        problem = self.problem
+        start = np.zeros(problem.capacity.shape)
+        if warm is not None:
+            if warm.prices is not None:
+                start = np.maximum(restrict(warm.prices, problem.active, start.shape), 0.0)
+            bound = plans.keep(_wanted(problem, jobs.job_id, warm), start)
+            plans.mend(start, bound, policy)
+            if plans.is_near(bound, policy):
+                return Ascent(start, bound, 0)
+        if is_smooth_better(problem):
+            return climb(problem, engine, tables, start, policy.gap_target)
+        repair, target = plans.repair, policy.gap_target
+        return ascend(problem, engine, tables, start, repair, target, policy.iterations)
 
     def _place(self, option: I32, engine: Engine, tables: PriceTables, prices: F64) -> None:
         problem, row = self.problem, self.problem.row

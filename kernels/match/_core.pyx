@@ -15,7 +15,7 @@ fused multiply-add, so that sums equal numpy's bit for bit.
 import numpy as np
 
 from kernels.match.problem import needs
-from kernels.match.reference import Sweep
+from kernels.match.reference import Soft, Sweep
 
 cdef extern from *:
     """
@@ -38,6 +38,30 @@ cdef extern from *:
     void gridloom_price(
         double* priced, const double* base, const double* amount, const double* table,
         long step, int kinds, long count
+    ) noexcept nogil
+
+cdef extern from *:
+    """
+    static inline double gridloom_decay(double x)
+    {
+        if (x >= 16.0) return 0.0;
+        const double y = x / 256.0;
+        double power = 1.0 - y * (1.0 - y * (0.5 - y * (1.0 / 6.0 - y * (1.0 / 24.0))));
+        for (int turn = 0; turn < 8; turn++) power *= power;
+        return power;
+    }
+    /* row -= factor * above, elementwise. */
+    #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
+    __attribute__((target_clones("avx2", "default")))
+    #endif
+    static void gridloom_eliminate(double *row, const double *above, double factor, long count)
+    {
+        for (long at = 0; at < count; at++) row[at] -= factor * above[at];
+    }
+    """
+    double gridloom_decay(double x) noexcept nogil
+    void gridloom_eliminate(
+        double* row, const double* above, double factor, long count
     ) noexcept nogil
 
 cdef enum:
@@ -173,6 +197,83 @@ cdef class Engine:
                     self.add_edges(edges, job, at)
         used = np.ascontiguousarray(edges_.cumsum(axis=1)[:, : self.slots])
         return Sweep(least_, second_, option_, used)
+
+    def soften(
+        self,
+        const double[:, :, :, ::1] table,
+        const long long[::1] rows,
+        double tau,
+        const long long[:, ::1] column,
+        const double[::1] unit,
+        int count,
+        int thin,
+    ):
+        """One slot: answers with weights exp(-(price - least) / tau), by `rows`."""
+        least_, use_, curvature_ = np.empty(len(rows)), np.zeros(count), np.zeros((count, count))
+        cdef double[::1] least = least_, use = use_
+        cdef double[:, ::1] curvature = curvature_
+        cdef double[::1] price = np.empty(self.sites + 1), weight = np.empty(self.sites + 1)
+        most = max(self.sites * self.kinds, 1)
+        cdef double[::1] expected = np.empty(most), own = np.empty(most)
+        cdef int[::1] at = np.empty(most, np.int32), of_site = np.empty(most, np.int32)
+        cdef Py_ssize_t row, job, site, k, e, f, drawn, answers
+        cdef double low, whole, change, narrow = thin / tau
+        cdef long long need
+        with nogil:
+            for row in range(rows.shape[0]):
+                job = rows[row]
+                self.price_row(table, job, &price[0])
+                low = self.reject[job]
+                price[self.sites] = low
+                for site in range(self.sites):
+                    if not self.open[job, site, 0]:
+                        price[site] = INFINITE
+                    if price[site] < low:
+                        low = price[site]
+                least[row] = low
+                whole, answers = 0.0, 0
+                for site in range(self.sites + 1):
+                    weight[site] = gridloom_decay((price[site] - low) / tau)
+                    whole += weight[site]
+                    answers += weight[site] != 0.0
+                drawn = 0
+                for site in range(self.sites):
+                    if weight[site] == 0.0:
+                        continue
+                    for k in range(self.kinds):
+                        need = self.need(job, site, k)
+                        if need > 0 and column[site, k] >= 0:
+                            at[drawn], of_site[drawn] = <int>column[site, k], <int>site
+                            own[drawn] = <double>need / unit[k]
+                            expected[drawn] = weight[site] / whole * own[drawn]
+                            use[at[drawn]] += expected[drawn]
+                            drawn += 1
+                if answers == 1 or row % thin:
+                    continue
+                for e in range(drawn):
+                    for f in range(e, drawn):
+                        change = -expected[e] * expected[f]
+                        if of_site[e] == of_site[f]:
+                            change += own[e] * expected[f]
+                        curvature[at[e], at[f]] += change * narrow
+        return Soft(least_, use_, curvature_)
+
+    def solve(self, double[:, ::1] matrix, double[::1] right):
+        """x of matrix x = right, symmetric and positive, its upper half given; both are used up."""
+        cdef Py_ssize_t i, j, count = right.shape[0]
+        cdef double factor
+        with nogil:
+            for j in range(count):
+                for i in range(j + 1, count):
+                    factor = matrix[j, i] / matrix[j, j]
+                    if factor != 0.0:
+                        gridloom_eliminate(&matrix[i, i], &matrix[j, i], factor, count - i)
+                        right[i] -= factor * right[j]
+            for i in range(count - 1, -1, -1):
+                right[i] = right[i] / matrix[i, i]
+                for j in range(i):
+                    right[j] -= matrix[j, i] * right[i]
+        return np.asarray(right)
 
     cdef void add_edges(
         self, long long[:, :, ::1] edges, Py_ssize_t job, Py_ssize_t option

@@ -134,7 +134,7 @@ cdef class Search:
         cdef double left_cost, saving, away
         cdef Py_ssize_t q, one, other = -1, site = self.engine.site_of[option]
         cdef int left, place, to = -1, at, last = self.held[site] - 1
-        cdef int first = last - scan if last > scan else -1
+        cdef int first = last - scan if last >= scan else -1
         for at in range(last, first, -1):
             one = self.members[site, at]
             if one == job:

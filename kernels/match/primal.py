@@ -8,9 +8,11 @@ from kernels.match.problem import Problem
 from kernels.match.reference import Engine
 
 _IMPROVED_MAX = 5  # plans that local search starts from,
-_IMPROVED_JOBS = 40_000  # fewer of them, down to one, above so many jobs in all
+_IMPROVED_JOBS = 10_000  # fewer of them, down to one, above so many jobs in all
 _CANDIDATES_MAX = 96  # options of a job that local search looks at,
-_CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in all
+_CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in all,
+_JOBS_FEW = 5_000  # and in one slot with more jobs than this
+_CANDIDATES_MANY, _SCAN_MANY = 5, 16  # so many, and so many jobs in the way: prices do the rest
 _SEED = 1
 _WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
 
@@ -32,51 +34,102 @@ class Plans:
         self._take(self._greedy(table, order))
         return self.cost
 
-    def keep(self, wanted: I32) -> None:
-        """The plan given, as far as it still holds; other jobs where they cost least."""
+    def keep(self, wanted: I32, prices: F64) -> float:
+        """The plan given, as far as it still holds; others by regret at the prices. The bound."""
         everyone = np.arange(len(self._p.row))
         option, free = self._nothing()
         self._engine.keep(wanted, everyone, option, free)
+        table = self._tables.at(prices)
+        answers = self._engine.sweep(table)
+        self._engine.place(table, _descending(answers.second - answers.least), option, free)
         self._take(self._fill(option, free))
+        return float(answers.least.sum() - (prices * self._p.capacity).sum())
+
+    def mend(self, prices: F64, bound: float, policy: Policy) -> None:
+        """Local search on the plan kept, at prices that were right before."""
+        if not self.is_near(bound, policy):
+            shortlist = self._shortlist(self._tables.at(prices), policy)
+            scan = policy.scan if self._few() else _SCAN_MANY
+            self._improve([self.option], 1, shortlist, bound, policy, scan)
+
+    def is_near(self, bound: float, policy: Policy) -> bool:
+        """Whether the best plan is as near to the bound as the policy asks."""
+        costs = self._costs(self.option)
+        return float(costs.sum()) - bound <= policy.gap_target * float(np.abs(costs).sum())
 
     def polish(self, prices: F64, bound: float, policy: Policy) -> None:
-        """Repairs in several orders, local search on the best few and on the plan kept.
+        """Repairs in the order that serves most often, local search on them and on the plan kept;
 
-        The cheapest is ruined and recreated until the gap to `bound` is met or the work is done.
+        then repairs in other orders; then the cheapest is ruined and recreated. Each only as long
+        as the gap to `bound` is not met and there is work left.
         """
+        if self.is_near(bound, policy):
+            return
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
         regret = answers.second - answers.least
         by_share, by_size = _descending(regret / self._share), _descending(self._share)
-        starts = [
-            self.option,
+        by_regret, by_worth = _descending(regret), _descending(self._p.reject / self._share)
+        shortlist = self._shortlist(table, policy)
+        starts = [self.option]
+        if self._few():
+            starts.append(self._greedy(table, by_size))
+            self._improve(starts, 2, shortlist, bound, policy, policy.scan)
+        else:
+            starts += [self._greedy(table, by_regret), self._greedy(table, by_worth)]
+            self._improve(starts, 1, shortlist, bound, policy, _SCAN_MANY)
+        if self.is_near(bound, policy):
+            return
+        starts += [
+            self._evict(table, answers.option, by_regret, by_size),
             self._greedy(table, by_share),
-            self._greedy(table, by_size),
-            self._greedy(table, _descending(regret)),
-            self._greedy(table, _descending(self._p.reject / self._share)),
-            self._evict(table, answers.option, by_share, by_size),
+            self._greedy(table, by_regret),
+            self._greedy(table, by_worth),
+            self.option,
         ]
         count = min(max(_IMPROVED_JOBS // len(self._p.row), 1), _IMPROVED_MAX)
-        starts = sorted(starts, key=self.cost_of)[:count]
-        shortlist = self._shortlist(table, policy)
-        for start in starts:
-            self._take(self._descend(start.copy(), shortlist, policy))
-        self._take(self._ruin(self.option.copy(), shortlist, bound, policy))
+        self._improve(starts, count, shortlist, bound, policy, policy.scan)
+        if not self.is_near(bound, policy):
+            self._take(self._ruin(self.option.copy(), shortlist, bound, policy))
+
+    def _improve(
+        self,
+        starts: list[I32],
+        count: int,
+        shortlist: tuple[I32, F64, F64, F64],
+        bound: float,
+        policy: Policy,
+        scan: int,
+    ) -> None:
+        """Descend from the cheapest few; they leave the list."""
+        starts.sort(key=self.cost_of)
+        self._take(starts[0])
+        for _ in range(count):
+            if self.is_near(bound, policy):
+                return
+            self._take(self._descend(starts.pop(0).copy(), shortlist, policy.passes, scan))
 
     def _shortlist(self, table: F64, policy: Policy) -> tuple[I32, F64, F64, F64]:
         """Candidates [n, C], their costs and prices, and orders [2, n] to place jobs in."""
         sites, slots, _ = self._p.capacity.shape
         most = max(_CANDIDATES // len(self._p.row), policy.candidates)
+        if not self._few():
+            most = _CANDIDATES_MANY
         options = self._engine.candidates(table, min(most, _CANDIDATES_MAX, sites * slots))
         costs = self._engine.costs(self._tables.costs, options)
         keys = np.stack([self._share, self._p.reject / self._share])
         return options, costs, self._engine.costs(table, options), keys
 
-    def _descend(self, option: I32, shortlist: tuple[I32, F64, F64, F64], policy: Policy) -> I32:
+    def _few(self) -> bool:
+        return self._p.capacity.shape[1] > 1 or len(self._p.row) <= _JOBS_FEW
+
+    def _descend(
+        self, option: I32, shortlist: tuple[I32, F64, F64, F64], passes: int, scan: int
+    ) -> I32:
         free = self._p.capacity - self._engine.used(option)
         current = np.ascontiguousarray(self._costs(option))
         search = self._engine.search(*shortlist, option, current, free)
-        search.descend(policy.passes, policy.scan)
+        search.descend(passes, scan)
         return self._fill(option, free)
 
     def _ruin(

@@ -25,6 +25,25 @@ class Sweep(NamedTuple):
     used: I64  # [M, T, k] by those options
 
 
+class Soft(NamedTuple):
+    """Least prices smoothed with a width tau, and how their sum changes with q prices."""
+
+    least: F64  # [rows] as they are, not smoothed
+    use: F64  # [q] expected use, in units of a resource
+    curvature: F64  # [q, q] how the use falls as prices rise; the upper half
+
+
+def decay(x: float) -> float:
+    """exp(-x) to nine digits for x >= 0, and 0 from 16 on; the same bits on any machine."""
+    if x >= 16.0:
+        return 0.0
+    y = x / 256.0
+    power = 1.0 - y * (1.0 - y * (0.5 - y * (1.0 / 6.0 - y * (1.0 / 24.0))))
+    for _ in range(8):
+        power *= power
+    return power
+
+
 class Engine:
     """The loops over one problem."""
 
@@ -49,6 +68,53 @@ class Engine:
             placed = by_site.min(axis=1) <= self._p.reject[part]
             option[part] = np.where(placed, best, REJECTED)
         return Sweep(least, second, option, self.used(option))
+
+    def soften(
+        self, table: F64, rows: I64, tau: float, column: I64, unit: F64, count: int, thin: int
+    ) -> Soft:
+        """One slot: answers with weights exp(-(price - least) / tau), by `rows`.
+
+        column [M, k]: index in q of a price, -1 = none; unit [k]: what use is counted in. The
+        curvature is that of every thin-th row, times as many.
+        """
+        use, curvature, least = np.zeros(count), np.zeros((count, count)), np.empty(len(rows))
+        for row, job in enumerate(rows.tolist()):
+            prices = [*self._priced_one(table, job)[:, 0].tolist(), self.reject[job]]
+            least[row] = min(prices)
+            weights = [decay((price - least[row]) / tau) for price in prices]
+            whole = 0.0
+            for weight in weights:  # one by one, which sum() does not do in every Python
+                whole += weight
+            drawn = []  # column, expected use, use
+            for site in np.flatnonzero(weights[:-1]).tolist():
+                need = needs(self._p.demand[job], self._p.scale_ppm[site])
+                for k in np.flatnonzero((need > 0) & (column[site] >= 0)).tolist():
+                    own = need[k] / unit[k]
+                    expected = weights[site] / whole * own
+                    drawn.append((site, int(column[site, k]), expected, own))
+                    use[column[site, k]] += expected
+            if np.count_nonzero(weights) == 1 or row % thin:
+                continue  # nothing that a small change of price would change
+            for first, (site, at, expected, own) in enumerate(drawn):
+                for other_site, other, other_expected, _ in drawn[first:]:
+                    change = -expected * other_expected
+                    if other_site == site:
+                        change += own * other_expected
+                    curvature[at, other] += change * (thin / tau)
+        return Soft(least, use, curvature)
+
+    def solve(self, matrix: F64, right: F64) -> F64:
+        """x of matrix x = right, symmetric and positive, its upper half given; both are used up."""
+        for j in range(len(right)):
+            for i in range(j + 1, len(right)):
+                factor = matrix[j, i] / matrix[j, j]
+                if factor != 0.0:
+                    matrix[i, i:] -= factor * matrix[j, i:]
+                    right[i] -= factor * right[j]
+        for i in range(len(right) - 1, -1, -1):
+            right[i] = right[i] / matrix[i, i]
+            right[:i] -= matrix[:i, i] * right[i]
+        return right
 
     def _priced(self, table: F64) -> Iterator[tuple[int, F64]]:
         """Prices [chunk, M, T] of options, inf where closed."""

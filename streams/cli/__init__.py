@@ -8,6 +8,7 @@ from streams.cli import (
     demo,
     dlq,
     doctor,
+    match,
     produce,
     registry,
     replay,
@@ -43,6 +44,7 @@ for command in (
     replay,
     tail,
     dlq,
+    match,
     doctor,
     balance,
 ):

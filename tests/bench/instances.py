@@ -1,7 +1,7 @@
 """Instances of the match suite: a network of cities, and lumpy days.
 
-`network` draws as the prototype's generator did (../shared/research/match-bench/gen.py, real,
-K = 3), number for number, so that its figures can be compared. Demands are rounded up and capacities
+`network` draws as the prototype's generator did (match-bench/gen.py, real, K = 3),
+number for number, so that its figures can be compared. Demands are rounded up and capacities
 down to whole units. Users and data of each job are at a place of its own.
 """
 

@@ -29,6 +29,7 @@ COMMANDS = [
     "replay",
     "tail",
     "dlq",
+    "match",
     "doctor",
 ]
 

@@ -80,11 +80,12 @@ def test_a_hundred_thousand_jobs_are_matched_in_bounded_work() -> None:
     assert plan.iterations <= 80
 
 
-def test_both_engines_agree_on_a_day_ahead_of_a_few_hundred_jobs(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("slots", [1, 12])
+def test_both_engines_agree_on_a_few_hundred_jobs(
+    slots: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem = _national_day(200, 6, 12)
-    policy = Policy(iterations=60, passes=2, scan=16)
+    problem = _national_network(300, 12)[:4] if slots == 1 else _national_day(200, 6, slots)
+    policy = Policy(iterations=60, passes=2, scan=16, work=40_000)
     compiled = match(*problem, policy)
     monkeypatch.setenv("GRIDLOOM_PURE", "1")
     plain = match(*problem, policy)

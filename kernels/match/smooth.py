@@ -1,0 +1,216 @@
+"""Smoothed dual: the bound's prices by an interior-point method, for few prices and one slot.
+
+The least price of a job is smoothed to -tau log sum exp(-price / tau), which has a gradient and a
+curvature, and a barrier mu sum log p keeps prices above nothing. Newton steps follow the optimum
+while tau = mu shrink together; D itself is evaluated at every point and the best one is kept, so
+the bound owes nothing to the smoothing. Two dozen steps do what the volume method does in hundreds,
+at the cost of a matrix with a row for each price: hence for few prices only.
+
+Where there are many jobs, a sample of them with its share of the capacity finds most of the way.
+Source: Nesterov, Smooth minimization of non-smooth functions, Mathematical Programming 103 (2005);
+Wright, Primal-Dual Interior-Point Methods (1997).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.match.columns import ANY, F64, I64
+from kernels.match.prices import PriceTables
+from kernels.match.problem import Problem, needs
+from kernels.match.reference import Engine
+from kernels.match.volume import Ascent
+
+PRICES_MAX = 512  # above so many the matrix costs more than it saves
+_STEPS = 40  # evaluations at most
+_TAU_COLD, _TAU_WARM = 0.5, 0.02  # tau to begin with, in mean costs of a job,
+_TAU_LEAST = 2e-5  # and to end with
+_PRICE_COLD = 0.1  # prices to begin with: what capacity is worth, in costs of all jobs
+_PRICE_LEAST = 1e-6  # of the mean price: what a warm start begins with where nothing was short
+_PRICE_CLEARED = 1e-3  # of the highest price: lower ones are cleared, if the bound allows
+_SHRINK, _SHRINK_MOST = 0.5, 0.2  # of tau with a full step, and its least share that is left
+_TO_BOUNDARY = 0.95  # of the way to a price of nothing
+_RIDGE = 1e-9  # of the diagonal
+_OVERSHOT = 0.5  # a step that ends on a slope so steep the other way is shortened,
+_SHORTER = 4  # so many times at most
+_GAIN = 0.04  # of the gap allowed: two steps that gain less are the last
+_TAU_THIN = 0.01  # above it the curvature of every _THIN-th job stands for all,
+_THIN, _THIN_FROM = 8, 500  # where that leaves so many
+_TAU_IDLE = 0.003  # while tau is above it they are not
+_SAMPLE = 1_000  # jobs of a sample, where all are at least _SAMPLE_FROM times as many
+_SAMPLE_FROM = 4
+
+
+class _Slope(NamedTuple):
+    """D at some prices, and the smoothed D's gradient [q] and curvature [q, q] (negated)."""
+
+    bound: float
+    gradient: F64
+    curvature: F64
+
+
+class _Point(NamedTuple):
+    """Prices [q] in units of a resource's largest capacity, and the barrier's slacks [q]."""
+
+    prices: F64
+    slacks: F64
+
+
+class Smooth:
+    """The smoothed dual of one problem, over the prices that can be above nothing."""
+
+    def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
+        self._engine, self._tables = engine, tables
+        capacity = problem.capacity[:, 0, :].astype(np.float64)
+        self.scarce = _scarce(problem)  # [q] of M x k
+        largest: F64 = capacity.max(axis=0)
+        self._unit = np.broadcast_to(np.where(largest > 0, largest, 1.0), capacity.shape)
+        column = np.full(capacity.size, ANY, np.int64)
+        column[self.scarce] = np.arange(len(self.scarce))
+        self._column = column.reshape(capacity.shape)
+        self._capacity = (capacity / self._unit).ravel()[self.scarce]
+        self.jobs = len(problem.row)
+
+    def slope(self, prices: F64, tau: float, mean: float, stride: int) -> _Slope:
+        """Over every stride-th job, with as large a share of the capacity."""
+        rows = np.arange(0, self.jobs, stride)
+        share = len(rows) / self.jobs
+        table = self._tables.at(self.full(prices)[:, None, :])
+        unit, count = np.ascontiguousarray(self._unit[0]), len(self.scarce)
+        thin = _THIN if tau > _TAU_THIN * mean and len(rows) > _THIN_FROM * _THIN else 1
+        soft = self._engine.soften(table, rows, tau, self._column, unit, count, thin)
+        least = float(soft.least.sum())
+        bound = least - share * float((prices * self._capacity).sum())
+        return _Slope(bound, soft.use - share * self._capacity, soft.curvature)
+
+    def full(self, prices: F64) -> F64:
+        """Prices [M, k] in currency per unit."""
+        whole = np.zeros(self._unit.size)
+        whole[self.scarce] = prices
+        per_unit: F64 = whole.reshape(self._unit.shape) / self._unit
+        return per_unit
+
+    def scaled(self, prices: F64) -> F64:
+        """The other way."""
+        return np.asarray((prices * self._unit).ravel()[self.scarce])
+
+    def begin(self, scale: float) -> F64:
+        """Equal prices, at which all capacity is worth a share of the costs."""
+        worth = _PRICE_COLD * scale / float(self._capacity.sum())
+        return np.full(len(self.scarce), worth)
+
+
+def is_smooth_better(problem: Problem) -> bool:
+    """Whether the shape is one for this method: one slot, few prices."""
+    sites, slots, kinds = problem.capacity.shape
+    return bool(slots == 1 and sites * kinds <= PRICES_MAX)
+
+
+def climb(
+    problem: Problem, engine: Engine, tables: PriceTables, start: F64, gap_target: float
+) -> Ascent:
+    """Prices [M, 1, k] from `start`, zeros = cold; exact enough for a gap of gap_target."""
+    smooth = Smooth(problem, engine, tables)
+    flat = np.zeros(problem.capacity.shape)
+    scale = float(np.abs(engine.sweep(tables.at(flat)).least).sum())
+    if not len(smooth.scarce) or scale == 0.0:
+        return Ascent(flat, engine.sweep(tables.at(flat)).least.sum(), 0)
+    gain, mean = _GAIN * gap_target * scale, scale / smooth.jobs
+    warm = smooth.scaled(np.maximum(start[:, 0], 0.0))
+    found = _Followed(warm, -np.inf, 0, False)
+    if warm.any():
+        found = _from(smooth, warm, mean, 1, gain)
+    if not found.settled:
+        # nothing to start from, or the world is another one
+        cold = _cold(smooth, scale, mean, gain)
+        found = max(found, cold, key=lambda followed: followed.bound)
+    found = _cleared(smooth, found, mean, gain)
+    return Ascent(smooth.full(found.best)[:, None, :], found.bound, found.steps)
+
+
+class _Followed(NamedTuple):
+    best: F64
+    bound: float
+    steps: int
+    settled: bool  # it ended since nothing was left to gain
+
+
+def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> _Followed:
+    prices, tau = smooth.begin(scale), _TAU_COLD * mean
+    stride = max(smooth.jobs // _SAMPLE, 1)
+    if stride < _SAMPLE_FROM:
+        return _follow(smooth, _Point(prices, tau / prices), tau, mean, 1, gain)
+    # prices of a sample are off by its noise, which is a width of the smoothing
+    sampled = _follow(smooth, _Point(prices, tau / prices), tau, mean, stride, gain)
+    found = _from(smooth, sampled.best, mean, 1, gain)
+    return found._replace(steps=sampled.steps + found.steps)
+
+
+def _from(smooth: Smooth, near: F64, mean: float, stride: int, gain: float) -> _Followed:
+    """From prices that are nearly right."""
+    prices, tau = np.maximum(near, _PRICE_LEAST * near.mean()), _TAU_WARM * mean
+    return _follow(smooth, _Point(prices, tau / prices), tau, mean, stride, gain)
+
+
+def _follow(
+    smooth: Smooth, point: _Point, tau: float, mean: float, stride: int, gain: float
+) -> _Followed:
+    """Newton steps while tau shrinks; the best prices seen."""
+    prices, slacks = point
+    here = smooth.slope(prices, tau, mean, stride)
+    best, bound, steps, idle = prices, here.bound, 1, 0
+    while steps < _STEPS and tau > _TAU_LEAST * mean and idle < 2:
+        step = _newton(smooth, here, prices, slacks, tau)
+        change = tau / prices - slacks - slacks * step / prices
+        length, slack_length = _within(prices, step), _within(slacks, change)
+        uphill = float(((here.gradient + tau / prices) * step).sum())
+        tau *= max(1.0 - _SHRINK * min(length, slack_length), _SHRINK_MOST)
+        for _ in range(_SHORTER):
+            ahead = prices + length * step
+            there = smooth.slope(ahead, tau, mean, stride)
+            steps += 1
+            onward = float(((there.gradient + tau / ahead) * step).sum())
+            if not onward < -_OVERSHOT * uphill:
+                break
+            length *= min(max(uphill / (uphill - onward), 0.1), 0.7)
+        prices, slacks = ahead, np.maximum(slacks + slack_length * change, 1e-300)
+        gained = there.bound > bound + gain / stride
+        idle = 0 if gained or tau > _TAU_IDLE * mean else idle + 1
+        if there.bound > bound:
+            best, bound = prices, there.bound
+        here = there
+    return _Followed(best, bound, steps, steps < _STEPS)
+
+
+def _cleared(smooth: Smooth, found: _Followed, mean: float, gain: float) -> _Followed:
+    """The same with nothing for what the barrier alone gives a price."""
+    prices = np.where(found.best > _PRICE_CLEARED * found.best.max(), found.best, 0.0)
+    bound = smooth.slope(prices, _TAU_LEAST * mean, mean, 1).bound
+    if bound < found.bound - gain:
+        return found
+    return found._replace(best=prices, bound=bound, steps=found.steps + 1)
+
+
+def _newton(smooth: Smooth, here: _Slope, prices: F64, slacks: F64, tau: float) -> F64:
+    matrix = here.curvature.copy()
+    diagonal = np.einsum("ii->i", matrix)
+    diagonal += slacks / prices
+    diagonal *= 1.0 + _RIDGE
+    return smooth._engine.solve(matrix, here.gradient + tau / prices)
+
+
+def _within(values: F64, step: F64) -> float:
+    """The length up to 1 that keeps values above nothing."""
+    down = step < 0
+    return min(1.0, _TO_BOUNDARY * float((values[down] / -step[down]).min(initial=np.inf)))
+
+
+def _scarce(problem: Problem) -> I64:
+    """Indices in M x k of what would be short if every job came that may."""
+    sites, _, kinds = problem.capacity.shape
+    wanted = np.zeros((sites, kinds))
+    open_ = problem.open[:, :, 0] == 1
+    for k in range(kinds):
+        need = needs(problem.demand[:, k][:, None], problem.scale_ppm[None, :, k])
+        wanted[:, k] = np.where(open_, need, 0).sum(axis=0, dtype=np.float64)
+    return np.flatnonzero((wanted > problem.capacity[:, 0]).ravel())

@@ -1,0 +1,293 @@
+"""Match: certified gap and time beside LP and MIP solvers and a greedy scheduler; and real traces.
+
+Everyone runs on one thread; seconds are CPU seconds, since the machine's other work must not count.
+Ours are of the whole call, from columns to the plan with prices, reasons and proof; the peers' of
+the solve alone. An LP gives prices and fractions of jobs, not a plan.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from statistics import median
+from time import process_time
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.match import Plan, Policy, Warm, match
+from schemas.errors import GridloomError
+from tests.bench.case import Case, say, suite
+from tests.bench.clusters import Cluster, gaia_week, openb
+from tests.bench.instances import CARBON_PRICE_PER_KG, Columns, network
+from tests.bench.peers.linear import TIMEOUT_S, Program, Solved
+from tests.property.match_cases import random_problem
+from tests.property.match_oracle import lifted, optimum_of
+
+_SEEDS = (2, 3, 4, 5, 6)
+_RUNS = 3
+_SMALL, _SMALL_QUICK = 10_000, 200
+_CHURN = 0.05
+_LP_NOTE = "peers: the linear program alone, no plan; {late}"
+
+
+class Shape(NamedTuple):
+    """Jobs x sites, the gap asked of ours, and the peers that run on it."""
+
+    jobs: int
+    sites: int
+    gap: float
+    peers: tuple[str, ...]
+    quick: bool
+
+
+_LINEAR = ("highs-simplex", "highs-ipm", "glop", "pdlp")
+_SHAPES = (
+    Shape(1_000, 8, 0.002, (*_LINEAR, "highs-mip"), True),
+    Shape(10_000, 8, 0.0005, _LINEAR, False),
+    Shape(1_000, 100, 0.035, (*_LINEAR, "highs-mip"), False),
+    Shape(10_000, 100, 0.01, _LINEAR, False),
+    Shape(100_000, 8, 0.0015, (), False),
+)
+
+
+@suite("match", "certified gap and time beside HiGHS, GLOP, PDLP and greedy; real clusters")
+def bench(quick: bool) -> Iterator[Case]:
+    """Shapes of the network, small problems, churn, a site that fails, and two real traces."""
+    for shape in _SHAPES:
+        if shape.quick or not quick:
+            yield from _shape(shape, quick)
+    yield from _small(_SMALL_QUICK if quick else _SMALL)
+    jobs = 1_000 if quick else 10_000
+    yield from _churn(jobs)
+    yield from _site_down(jobs)
+    yield from _cluster("openb", openb(), quick)
+    yield from _cluster("gaia-week", gaia_week(5_000 if quick else None), quick)
+
+
+def _policy(gap: float) -> Policy:
+    return Policy(carbon_price_per_kg=CARBON_PRICE_PER_KG, gap_target=gap)
+
+
+def _timed(columns: Columns, policy: Policy, warm: Warm | None = None) -> tuple[Plan, float]:
+    """The plan and the median CPU seconds of a few runs."""
+    seconds = []
+    for _ in range(_RUNS):
+        began = process_time()
+        plan = match(*columns, policy, warm)
+        seconds.append(process_time() - began)
+    return plan, median(seconds)
+
+
+# -- the network ---------------------------------------------------------------------------------
+
+
+def _shape(shape: Shape, quick: bool) -> Iterator[Case]:
+    name = f"{shape.jobs}x{shape.sites}"
+    columns, policy = network(shape.jobs, shape.sites), _policy(shape.gap)
+    plan, seconds = _timed(columns, policy)
+    say(f"{name}: gridloom {seconds:.3f} s, gap {100 * plan.gap_rel:.4f} %")
+    program = Program(columns, policy)
+    greedy = program.greedy()
+    solved = {
+        peer: _solve(program, peer) for peer in shape.peers if not (quick and peer == "highs-mip")
+    }
+    late = ", ".join(peer for peer, found in solved.items() if found.timed_out)
+    yield Case(
+        suite="match",
+        case=name,
+        metric="time",
+        value=seconds,
+        unit="CPU s",
+        better="lower",
+        peers={peer: None if at.timed_out else at.seconds for peer, at in solved.items()},
+        n=shape.jobs,
+        note=_LP_NOTE.format(late=f"over {TIMEOUT_S:.0f} s: {late or 'none'}"),
+    )
+    plans = {"greedy": greedy} | {k: v for k, v in solved.items() if k == "highs-mip"}
+    yield Case(
+        suite="match",
+        case=name,
+        metric="certified gap",
+        value=100 * plan.gap_rel,
+        unit="%",
+        better="lower",
+        peers={k: 100 * (at.cost - max(plan.dual, at.bound)) / at.cost for k, at in plans.items()},
+        n=shape.jobs,
+        note=f"asked: {100 * shape.gap:g} %; ours costs {plan.primal:.2f}, "
+        + ", ".join(f"{k} {at.cost:.2f}" for k, at in plans.items()),
+    )
+    if quick:
+        return
+    gaps = []
+    for seed in _SEEDS:
+        gaps.append(match(*network(shape.jobs, shape.sites, seed), policy).gap_rel)
+        say(f"{name}, seed {seed}: gap {100 * gaps[-1]:.4f} %")
+    yield Case(
+        suite="match",
+        case=f"{name}, seeds 2 to 6",
+        metric="worst certified gap",
+        value=100 * max(gaps),
+        unit="%",
+        better="lower",
+        peers={},
+        n=shape.jobs,
+        note=f"asked: {100 * shape.gap:g} %; median {100 * median(gaps):.4f} %",
+    )
+
+
+def _solve(program: Program, peer: str) -> Solved:
+    if peer == "highs-mip":
+        found = program.highs("choose", whole=True)
+    elif peer.startswith("highs-"):
+        found = program.highs(peer.removeprefix("highs-"))
+    else:
+        found = program.ortools(peer)
+    say(f"  {peer}: {found.seconds:.3f} s, {found.cost:.2f}{', timed out' * found.timed_out}")
+    return found
+
+
+# -- small problems against the optimum ------------------------------------------------------------
+
+
+def _small(count: int) -> Iterator[Case]:
+    """Fails where a plan is dearer than its bound allows or the optimum lies outside."""
+    excess, gaps = [], []
+    for seed in range(count):
+        problem = random_problem(seed)
+        plan, optimum = match(*problem), optimum_of(problem)
+        slack = 1e-7 * (1.0 + sum(lifted(problem)))
+        fits = bool((plan.used <= problem[1].capacity).all())
+        if not (fits and plan.dual <= optimum + slack and optimum <= plan.primal + slack):
+            raise GridloomError(f"small problem {seed}: {plan.dual} {optimum} {plan.primal}")
+        if optimum > 1e-6:
+            excess.append((plan.primal - optimum) / optimum)
+        gaps.append(plan.gap_rel)
+    for metric, value, note in (
+        ("median excess over the optimum", median(excess), f"mean {100 * np.mean(excess):.4f} %"),
+        ("median certified gap", median(gaps), "all feasible, dual <= optimum <= primal"),
+    ):
+        yield Case(
+            suite="match",
+            case="small problems",
+            metric=metric,
+            value=100 * value,
+            unit="%",
+            better="lower",
+            peers={},
+            n=count,
+            note=note,
+        )
+
+
+# -- ticks ---------------------------------------------------------------------------------------
+
+
+def _churn(count: int) -> Iterator[Case]:
+    """A twentieth of the jobs exchanged, prices up to 2 % off; the rest holds its place."""
+    columns, policy = network(count, 8), _policy(0.003)
+    before = match(*columns, policy)
+    jobs, sites, series, ways = columns
+    draw = np.random.default_rng(7)
+    gone = draw.choice(count, int(_CHURN * count), replace=False)
+    ids, current = jobs.job_id.astype("<U12"), before.site.astype(np.int64)
+    ids[gone], current[gone] = [f"new-{k:06d}" for k in range(len(gone))], -1
+    other = network(count, 8, 2)[0]
+    changed = {
+        name: np.where(np.isin(np.arange(count), gone), getattr(other, name), getattr(jobs, name))
+        for name in ("duration_ms", "data_gb")
+    }
+    cost = before.cost_micro / 1e6
+    ticked = replace(jobs, job_id=ids, current_site=current, migration_cost=0.02 * cost, **changed)
+    price = series.price_per_mwh * draw.uniform(0.98, 1.02, series.price_per_mwh.shape)
+    tick = (ticked, sites, replace(series, price_per_mwh=price), ways)
+    cold, cold_s = _timed(tick, policy)
+    warm, warm_s = _timed(tick, policy, before.warm())
+    stayed = current >= 0
+    moved = 100 * float((warm.site[stayed] != current[stayed]).mean())
+    cold_moved = 100 * float((cold.site[stayed] != current[stayed]).mean())
+    for metric, value, peer, unit in (
+        ("certified gap", 100 * warm.gap_rel, 100 * cold.gap_rel, "%"),
+        ("untouched jobs moved", moved, cold_moved, "%"),
+        ("time", warm_s, cold_s, "CPU s"),
+    ):
+        yield Case(
+            suite="match",
+            case=f"{count}x8, 5 % churn, warm",
+            metric=metric,
+            value=value,
+            unit=unit,
+            better="lower",
+            peers={"cold": peer},
+            n=count,
+            note="peer: ours from nothing",
+        )
+
+
+def _site_down(count: int) -> Iterator[Case]:
+    """The largest site fails while all are nearly full."""
+    columns, policy = network(count, 8), _policy(0.003)
+    before = match(*columns, policy)
+    jobs, sites, series, ways = columns
+    down = int(sites.capacity[:, 0, 0].argmax())
+    up = np.arange(8) != down
+    cost = before.cost_micro / 1e6
+    held = replace(jobs, current_site=before.site.astype(np.int64), migration_cost=cost)
+    plan, seconds = _timed((held, replace(sites, up=up), series, ways), policy, before.warm())
+    hit = before.site == down
+    others = (before.site >= 0) & ~hit
+    for metric, value, unit, note in (
+        ("jobs of the site placed anew", 100 * float((plan.site[hit] >= 0).mean()), "%", ""),
+        (
+            "other jobs moved",
+            100 * float((plan.site[others] != before.site[others]).mean()),
+            "%",
+            f"{int(others.sum())} others, each at the cost of its own run",
+        ),
+        ("time", seconds, "CPU s", f"gap {100 * plan.gap_rel:.3f} %"),
+    ):
+        yield Case(
+            suite="match",
+            case=f"{count}x8, a site down",
+            metric=metric,
+            value=value,
+            unit=unit,
+            better="higher" if "anew" in metric else "lower",
+            peers={},
+            n=int(hit.sum()),
+            note=note,
+        )
+
+
+# -- real traces ---------------------------------------------------------------------------------
+
+
+def _cluster(name: str, cluster: Cluster | None, quick: bool) -> Iterator[Case]:
+    if cluster is None:
+        say(f"{name} is not run: its data set is not at GRIDLOOM_DATA")
+        return
+    plan, seconds = _timed(cluster.columns, _policy(cluster.gap)) if quick else _once(cluster)
+    baselines = {"greedy": cluster.greedy(), "run-at-once": cluster.at_once()}
+    ours = cluster.outcome(plan.site, plan.slot)
+    say(f"{name}: {seconds:.2f} s, gap {100 * plan.gap_rel:.3f} %")
+    for metric, unit, better, of in (
+        ("placed share", "%", "higher", lambda at: 100 * at.placed),
+        ("cost of a placed core hour", "micro", "lower", lambda at: 1e6 * at.cost_per_core_hour),
+        ("carbon of a placed core hour", "g", "lower", lambda at: at.gram_per_core_hour),
+        ("time", "CPU s", "lower", lambda at: at.seconds),
+    ):
+        yield Case(
+            suite="match",
+            case=name,
+            metric=metric,
+            value=seconds if metric == "time" else of(ours),
+            unit=unit,
+            better=better,
+            peers={peer: of(at) for peer, at in baselines.items()},
+            n=len(plan.site),
+            note=f"{cluster.note}; certified gap {100 * plan.gap_rel:.3f} %",
+        )
+
+
+def _once(cluster: Cluster) -> tuple[Plan, float]:
+    began = process_time()
+    plan = match(*cluster.columns, _policy(cluster.gap))
+    return plan, process_time() - began

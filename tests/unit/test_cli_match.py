@@ -1,0 +1,158 @@
+"""`gridloom match`: files in any format, placements and prices out, bad rows named alone."""
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from streams.cli import app
+
+JOB = {"duration_ms": 3_600_000, "reject_cost": 10.0, "cores_milli": 4000, "power_w": 1000}
+SITES = [
+    {
+        "site_id": "east-1",
+        "hub": "east",
+        "cores_milli": 16000,
+        "power_w": 9000,
+        "price_per_mwh": 500,
+    },
+    {
+        "site_id": "west-1",
+        "hub": "west",
+        "cores_milli": 4000,
+        "power_w": 9000,
+        "price_per_mwh": 200,
+    },
+]
+
+
+def jobs(*ids, **fields):
+    return [{"job_id": job_id, **JOB, **fields} for job_id in ids]
+
+
+def write(folder, name, rows):
+    path = folder / name
+    if path.suffix == ".csv":
+        lines = [",".join(rows[0]), *(",".join(str(v) for v in row.values()) for row in rows)]
+        path.write_text("\n".join(lines))
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".json":
+        path.write_bytes(orjson.dumps(rows))
+    else:
+        path.write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    return str(path)
+
+
+def solve(folder, job_rows, site_rows=SITES, *options, kind="json"):
+    """Exit code, the rows of --json by kind, standard error."""
+    given = write(folder, f"jobs.{kind}", job_rows), write(folder, f"sites.{kind}", site_rows)
+    ended = CliRunner().invoke(app, ["match", *given, "--json", *options])
+    rows = {"placement": [], "price": [], "summary": [], "error": []}
+    for line in ended.stdout.splitlines():
+        row = orjson.loads(line)
+        rows[row["kind"]].append(row)
+    return ended.exit_code, rows, ended.stderr
+
+
+@pytest.mark.parametrize("kind", ["json", "ndjson", "csv", "parquet"])
+def test_every_format_gives_the_same_plan(tmp_path, kind):
+    code, rows, _ = solve(tmp_path, jobs("a", "b", "c"), kind=kind)
+
+    assert code == 0
+    placed = sorted((row["site"], row["cost_micro"]) for row in rows["placement"])
+    # 1 kWh at 500 or 200 per MWh; the cheap site holds one of three
+    assert placed == [("east-1", 500_000), ("east-1", 500_000), ("west-1", 200_000)]
+    assert rows["summary"][0]["primal"] == pytest.approx(1.2)
+    assert rows["price"][0]["site"] == "west-1"
+
+
+def test_a_bad_field_is_named_by_row_column_and_value_and_costs_its_row_alone(tmp_path):
+    job_rows = jobs("a", "b", "c")
+    job_rows[1]["cores_milli"] = "4x"
+    code, rows, stderr = solve(tmp_path, job_rows)
+
+    assert code == 1
+    assert [row["job_id"] for row in rows["placement"]] == ["a", "c"]
+    assert all(row["site"] for row in rows["placement"])
+    assert "jobs, row 2, cores_milli: '4x'" in stderr
+
+
+def test_a_number_out_of_bounds_is_named_by_its_row_in_the_file(tmp_path):
+    job_rows = jobs("a", "b", "c")
+    job_rows[0]["job_class"] = "none such"  # left out before the kernel sees the others
+    job_rows[2]["priority"] = 9
+    code, rows, _ = solve(tmp_path, job_rows)
+
+    assert code == 1
+    assert [(row["row"], row["column"]) for row in rows["error"]] == [
+        (1, "job_class"),
+        (3, "priority"),
+    ]
+
+
+def test_a_bad_site_is_down_and_the_others_serve(tmp_path):
+    site_rows = [SITES[0], {**SITES[1], "price_per_mwh": "cheap"}]
+    code, rows, stderr = solve(tmp_path, jobs("a"), site_rows)
+
+    assert code == 1
+    assert rows["placement"][0]["site"] == "east-1"
+    assert "sites, row 2, price_per_mwh: 'cheap'" in stderr
+
+
+def test_rejections_are_counted_by_reason(tmp_path):
+    job_rows = [*jobs("large", cores_milli=99_000), *jobs("dear", reject_cost=0.1)]
+    code, rows, _ = solve(tmp_path, job_rows)
+
+    assert code == 0
+    assert rows["summary"][0]["rejected"] == {"rejected_cost": 1, "rejected_too_large": 1}
+
+
+def test_prices_by_slot_send_a_job_to_the_cheapest_hour(tmp_path):
+    site_rows = [{**SITES[0], "price_per_mwh": "500;100;300"}]
+    _, rows, _ = solve(tmp_path, jobs("a"), site_rows)
+
+    assert (rows["placement"][0]["slot"], rows["placement"][0]["cost_micro"]) == (1, 100_000)
+
+
+def test_the_network_keeps_a_job_near_its_users(tmp_path):
+    ways = [{"from_hub": "east", "to_hub": "west", "rtt_ms": 30, "price_per_gb": 0}]
+    network = write(tmp_path, "network.json", ways)
+    job_rows = [*jobs("near", origin_hub="east", max_rtt_ms=20), *jobs("far", origin_hub="east")]
+    _, rows, _ = solve(tmp_path, job_rows, SITES, "--network", network)
+
+    assert [row["site"] for row in rows["placement"]] == ["east-1", "west-1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda row: row | {"colour": 1}, "no such column 'colour'"),
+        (lambda row: {k: v for k, v in row.items() if k != "reject_cost"}, "'reject_cost' is miss"),
+    ],
+)
+def test_a_column_unknown_or_missing_ends_the_command_with_the_next_step(tmp_path, change, said):
+    code, rows, stderr = solve(tmp_path, [change(row) for row in jobs("a")])
+
+    assert code == 2
+    assert said in stderr
+    assert "next:" in stderr
+    assert not rows["placement"]
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path):
+    (tmp_path / "jobs.json").write_text("{")
+    sites = write(tmp_path, "sites.json", SITES)
+    for name, said in (("jobs.json", "is not json"), ("jobs.txt", "no format")):
+        ended = CliRunner().invoke(app, ["match", str(tmp_path / name), sites])
+        assert ended.exit_code == 2
+        assert said in ended.stderr
+
+
+def test_people_see_placements_prices_and_the_gap(tmp_path):
+    given = write(tmp_path, "jobs.csv", jobs("a", "b")), write(tmp_path, "sites.json", SITES)
+    shown = CliRunner().invoke(app, ["match", *given]).stdout
+
+    for part in ("Placements", "Prices", "placed 2 of 2 jobs", "certified gap"):
+        assert part in shown
