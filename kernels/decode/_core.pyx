@@ -21,16 +21,18 @@ cnp.import_array()
 
 cdef extern from *:
     """
-    #include "_decoder.h"
+    #include "_template.h"
 
     #define NAME(x) scalar_##x
     #define TARGET
+    #define WIDE 0
     #define SPECIAL(p, end) special_scalar(p, end)
     #include "_events.h"
 
     #if GRIDLOOM_X86
     #define NAME(x) avx2_##x
     #define TARGET __attribute__((target("avx2")))
+    #define WIDE 1
     #define SPECIAL(p, end) special_avx2(p, end)
     #include "_events.h"
     static int has_avx2(void) { return __builtin_cpu_supports("avx2") != 0; }

@@ -37,6 +37,48 @@ typedef struct {
     int32_t size, field;
 } Token;
 
+/* The template (see _template.h). */
+#define STEPS_MAX 48
+#define LITERALS_MAX 2048
+#define HABIT_MAX 32
+
+enum {
+    STEP_TEXT,
+    STEP_INTEGER,
+    STEP_NUMBER,
+    STEP_DECIMAL_TEXT,
+    STEP_SKIPPED_TEXT,
+    STEP_SKIPPED,
+    STEP_END
+};
+
+typedef struct {
+    int32_t kind, literal, size; /* literal: its place in the template's bytes */
+    Field *field;
+} Step;
+
+typedef struct {
+    Field *field;
+    int32_t code;
+} Constant;
+
+typedef struct {
+    int32_t count, size, constant_count; /* count 0: none */
+    Step steps[STEPS_MAX + 1];
+    Constant constants[FIELDS_MAX];
+    byte bytes[LITERALS_MAX];
+} Template;
+
+typedef struct {
+    const byte *start, *end;
+    int32_t field;
+} Value;
+
+typedef struct {
+    int32_t field, size;
+    byte varies, bytes[HABIT_MAX];
+} Habit;
+
 typedef struct {
     int64_t start, end;  /* bytes of the buffer */
     int32_t message, line;
@@ -53,6 +95,10 @@ typedef struct {
     int32_t field_count;
     uint64_t required;
     Token tokens[TOKENS_MAX];
+    Template template;
+    Value values[TOKENS_MAX];
+    Habit habits[TOKENS_MAX];
+    int32_t wait, hits, misses;
     Texts *texts;
     byte *scratch;  /* a text without its escapes */
     int64_t scratch_size, scratch_room;
