@@ -37,9 +37,10 @@ typedef struct {
     int32_t size, field;
 } Token;
 
-/* The template (see _template.h). */
+/* Templates (see _template.h). */
+#define TEMPLATES 4
 #define STEPS_MAX 48
-#define LITERALS_MAX 2048
+#define LITERALS_MAX 1024
 #define HABIT_MAX 32
 
 enum {
@@ -63,21 +64,24 @@ typedef struct {
 } Constant;
 
 typedef struct {
-    int32_t count, size, constant_count; /* count 0: none */
-    Step steps[STEPS_MAX + 1];
-    Constant constants[FIELDS_MAX];
-    byte bytes[LITERALS_MAX];
-} Template;
-
-typedef struct {
     const byte *start, *end;
     int32_t field;
 } Value;
 
 typedef struct {
-    int32_t field, size;
+    int32_t size;
     byte varies, bytes[HABIT_MAX];
 } Habit;
+
+typedef struct {
+    uint64_t layout;                     /* of the rows it fits: keys, blanks, their order */
+    int64_t used;                        /* when, in rows */
+    int32_t count, size, constant_count; /* count 0: none */
+    Step steps[STEPS_MAX + 1];
+    Constant constants[FIELDS_MAX];
+    byte bytes[LITERALS_MAX + PAD];
+    Habit habits[STEPS_MAX];
+} Template;
 
 typedef struct {
     int64_t start, end;  /* bytes of the buffer */
@@ -95,10 +99,11 @@ typedef struct {
     int32_t field_count;
     uint64_t required;
     Token tokens[TOKENS_MAX];
-    Template template;
-    Value values[TOKENS_MAX];
-    Habit habits[TOKENS_MAX];
+    Template templates[TEMPLATES];
+    int32_t likely;  /* the template that fitted last */
+    Value values[STEPS_MAX];
     int32_t wait, hits, misses;
+    int64_t rows;
     Texts *texts;
     byte *scratch;  /* a text without its escapes */
     int64_t scratch_size, scratch_room;

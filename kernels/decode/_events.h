@@ -159,8 +159,8 @@ TARGET INLINE const byte *NAME(value)(
 }
 
 /* One object by the template; NULL: it differs, or has a fault, and the general loop must look. */
-TARGET INLINE const byte *NAME(by_template)(Decoder *d, const byte *p, const byte *end) {
-    const Template *t = &d->template;
+TARGET INLINE const byte *NAME(by_template)(
+    Decoder *d, const Template *t, const byte *p, const byte *end) {
     const int64_t row = d->good;
     for (const Step *step = t->steps;; step++) {
         Number n;
@@ -226,13 +226,21 @@ TARGET static const byte *NAME(event)(Decoder *d, const byte *p, const byte *end
     Token *token = d->tokens;
     int32_t place = 0;
     const byte *start = p, *from;
-    if (d->template.count) {
-        const byte *stop = NAME(by_template)(d, p, end);
+    d->rows++;
+    for (int32_t i = 0; i < TEMPLATES; i++) {
+        int32_t which = (d->likely + i) & (TEMPLATES - 1);
+        Template *t = &d->templates[which];
+        if (!t->count || t->steps[0].size > end - p ||
+            !NAME(matches)(p, t->bytes, t->steps[0].size))
+            continue;
+        const byte *stop = NAME(by_template)(d, t, p, end);
         if (LIKELY(stop != NULL)) {
+            d->likely = which;
+            t->used = d->rows;
             d->hits++;
             return stop;
         }
-        for (int32_t i = 0; i < d->field_count; i++) clear(d, &d->fields[i]);
+        for (int32_t j = 0; j < d->field_count; j++) clear(d, &d->fields[j]);
     }
     p = skip_blanks(p + 1, end);
     if (p < end && *p == '}') {

@@ -19,9 +19,17 @@ cdef extern from *:
         1000000000ull, 10000000000ull, 100000000000ull, 1000000000000ull, 10000000000000ull,
         100000000000000ull, 1000000000000000ull, 10000000000000000ull, 100000000000000000ull,
         1000000000000000000ull};
+    static const int64_t GRIDLOOM_LIMITS[] = { /* 2^63 - 1 in tens to the place */
+        INT64_MAX, INT64_MAX / 10, INT64_MAX / 100, INT64_MAX / 1000, INT64_MAX / 10000,
+        INT64_MAX / 100000, INT64_MAX / 1000000, INT64_MAX / 10000000, INT64_MAX / 100000000,
+        INT64_MAX / 1000000000, INT64_MAX / 10000000000, INT64_MAX / 100000000000,
+        INT64_MAX / 1000000000000, INT64_MAX / 10000000000000, INT64_MAX / 100000000000000,
+        INT64_MAX / 1000000000000000, INT64_MAX / 10000000000000000,
+        INT64_MAX / 100000000000000000, INT64_MAX / 1000000000000000000};
     """
     ctypedef long long gridloom_wide
     const uint64_t* GRIDLOOM_TENS
+    const int64_t* GRIDLOOM_LIMITS
 
 cdef struct Factor:  # quantity.FACTOR
     int64_t mantissa
@@ -31,7 +39,6 @@ cdef struct Factor:  # quantity.FACTOR
 
 assert sizeof(Factor) == quantity.FACTOR.itemsize, "Factor is not quantity.FACTOR"
 
-cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 cdef int TENS_MAX = 18
 cdef int WIDE_TENS_MAX = 30  # an offset times so many tens, and 18 digits times 36: within 128 bits
 
@@ -69,7 +76,7 @@ cdef inline bint in_base(int64_t mantissa, int exponent, const Factor* unit, int
     elif tens >= 0:
         if tens > TENS_MAX:
             return False
-        whole = INT64_MAX // <int64_t>GRIDLOOM_TENS[tens]
+        whole = GRIDLOOM_LIMITS[tens]
         if scaled > whole or scaled < -whole:
             return False
         whole = scaled * <int64_t>GRIDLOOM_TENS[tens] + unit.offset
@@ -77,7 +84,7 @@ cdef inline bint in_base(int64_t mantissa, int exponent, const Factor* unit, int
         if -tens > WIDE_TENS_MAX and unit.offset:
             return False
         whole = 0 if -tens > WIDE_TENS_MAX else rounded(scaled, -tens, unit.offset)
-    if whole < 0 or whole > INT64_MAX:
+    if whole < 0 or whole > GRIDLOOM_LIMITS[0]:
         return False
     to[0] = <int64_t>whole
     return True
@@ -87,7 +94,7 @@ cdef inline gridloom_wide rounded(gridloom_wide scaled, int tens, int64_t offset
     """scaled / 10^tens + offset to the nearest integer, ties to even."""
     cdef gridloom_wide divisor, quotient, rest
     cdef uint64_t small, by, half
-    if offset == 0 and tens <= TENS_MAX and 0 <= scaled <= INT64_MAX:
+    if offset == 0 and tens <= TENS_MAX and 0 <= scaled <= GRIDLOOM_LIMITS[0]:
         by = GRIDLOOM_TENS[tens]
         small = <uint64_t>scaled // by
         half = <uint64_t>scaled % by

@@ -13,25 +13,42 @@
 
 /* The general loop's notes of one key and its value, in the order of the row. */
 static void note_value(Decoder *d, int32_t place, const byte *p, const byte *end, int32_t field) {
-    if (place >= TOKENS_MAX) return;
+    if (place >= STEPS_MAX) return;
     Value *value = &d->values[place];
     value->start = p;
     value->end = end;
     value->field = field;
 }
 
-/* Whether the value at this place differs from what the last row that was learnt had there. */
-static int has_varied(Decoder *d, int32_t place) {
-    const Value *value = &d->values[place];
-    Habit *habit = &d->habits[place];
-    int64_t size = value->end - value->start;
-    if (habit->field != value->field) {
-        memset(habit, 0, sizeof(Habit));
-        habit->field = value->field;
-    } else if (habit->size && (size != habit->size || memcmp(habit->bytes, value->start, size))) {
-        habit->varies = 1;
+/* The row's layout: its fields in their order, and how many bytes lie between the values. */
+static uint64_t layout_of(const Decoder *d, int32_t count, int64_t size) {
+    uint64_t layout = (uint64_t)count;
+    for (int32_t i = 0; i < count; i++) {
+        const Value *value = &d->values[i];
+        size -= value->end - value->start;
+        layout = mixed(layout, (uint64_t)value->field, 0, 0);
     }
+    return mixed(layout, (uint64_t)size, 0, 0);
+}
+
+/* The template of a layout: the one it has, or the one that was not used for the longest time. */
+static Template *template_for(Decoder *d, uint64_t layout) {
+    int32_t oldest = 0;
+    for (int32_t i = 0; i < TEMPLATES; i++) {
+        if (d->templates[i].layout == layout) return &d->templates[i];
+        if (d->templates[i].used < d->templates[oldest].used) oldest = i;
+    }
+    memset(&d->templates[oldest], 0, sizeof(Template));
+    d->templates[oldest].layout = layout;
+    return &d->templates[oldest];
+}
+
+/* Whether the value at this place has ever differed from those of the rows learnt before. */
+static int has_varied(Habit *habit, const Value *value) {
+    int64_t size = value->end - value->start;
     if (size > HABIT_MAX) habit->varies = 1;
+    if (habit->size && (size != habit->size || memcmp(habit->bytes, value->start, (size_t)size)))
+        habit->varies = 1;
     if (habit->varies) return 1;
     habit->size = (int32_t)size;
     memcpy(habit->bytes, value->start, (size_t)size);
@@ -40,7 +57,7 @@ static int has_varied(Decoder *d, int32_t place) {
 
 /* A step's literal: size bytes at p; 0 where the template is full. */
 static int add_literal(Template *t, Step *step, const byte *p, int64_t size) {
-    if (t->size + size + PAD > LITERALS_MAX) return 0;
+    if (t->size + size > LITERALS_MAX) return 0;
     step->literal = t->size;
     step->size = (int32_t)size;
     memcpy(t->bytes + t->size, p, (size_t)size);
@@ -50,10 +67,11 @@ static int add_literal(Template *t, Step *step, const byte *p, int64_t size) {
 
 /* Learn from the row of `count` values that was just read, from its brace to behind the last. */
 static void learn(Decoder *d, const byte *start, const byte *end, int32_t count) {
-    Template *t = &d->template;
+    if (count > STEPS_MAX) return;
+    Template *t = template_for(d, layout_of(d, count, end - start));
     const byte *p = start;
     t->count = t->size = t->constant_count = 0;
-    if (count > STEPS_MAX) return;
+    t->used = d->rows;
     for (int32_t i = 0; i < count; i++) {
         const Value *value = &d->values[i];
         Field *field = value->field < 0 ? NULL : &d->fields[value->field];
@@ -63,7 +81,7 @@ static void learn(Decoder *d, const byte *start, const byte *end, int32_t count)
         Step *step = &t->steps[t->count];
         const byte *from = value->start;
         if (!is_number && !is_nested && !(field && field->kind == DECIMAL && first == '"') &&
-            !has_varied(d, i)) {
+            !has_varied(&t->habits[i], value)) {
             if (field && first == '"') {
                 t->constants[t->constant_count].field = field;
                 t->constants[t->constant_count++].code = field->last_code;
@@ -89,6 +107,7 @@ static void learn(Decoder *d, const byte *start, const byte *end, int32_t count)
         p = value->end - (from - value->start);
     }
     t->steps[t->count].kind = STEP_END;
+    t->steps[t->count].field = NULL;
     if (!add_literal(t, &t->steps[t->count], p, end - p)) {
         t->count = 0;
         return;
