@@ -40,6 +40,7 @@ import pyarrow as pa
 
 from kernels.decode import reference
 from kernels.decode.layout import (
+    DTYPES,
     INT64_MAX,
     MS_MAX,
     PLACE,
@@ -136,7 +137,7 @@ class Decoded:
     """What a buffer came to: columns of the good rows, their places, and the refused rows."""
 
     fields: tuple[Field, ...]
-    columns: Mapping[str, Column]
+    parts: Mapping[str, Column]
     places: Numbers  # PLACE
     refused_rows: Numbers  # layout.REFUSED
 
@@ -153,13 +154,28 @@ class Decoded:
             for place, verdict, reason, field, _ in self.refused_rows.tolist()
         ]
 
+    @cached_property
+    def columns(self) -> dict[str, tuple[Numbers, Numbers | None, Numbers | None]]:
+        """Name -> numbers (0 where absent), validity (None where required), decimals' exponents."""
+        return {field.name: self._column(field) for field in self.fields}
+
+    def _column(self, field: Field) -> tuple[Numbers, Numbers | None, Numbers | None]:
+        numbers, valid, exponents, _ = self.parts[field.name]
+        if numbers is None:
+            absent = np.zeros(len(self), DTYPES[field.kind])
+            of_decimal = np.zeros(len(self), np.int8) if field.kind == Kind.DECIMAL else None
+            return absent, np.zeros(len(self), np.uint8), of_decimal
+        if valid is None and not field.required:
+            valid = np.ones(len(self), np.uint8)
+        return numbers, valid, exponents
+
     def array(self, name: str) -> pa.Array:
         """A column as Arrow has it: dictionary of strings, int64 or float64; absent is null.
 
         The dictionary holds the texts in use in order of first use: equal rows, equal bytes. A
         decimal is not a column by itself: to_base_units needs its unit.
         """
-        numbers, valid, exponents, dictionary = self.columns[name]
+        numbers, valid, exponents, dictionary = self.parts[name]
         if exponents is not None:
             raise KeyError(f"{name} is a decimal: to_base_units needs its unit beside it")
         if numbers is None:

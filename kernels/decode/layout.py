@@ -33,6 +33,9 @@ class Kind(IntEnum):
     DECIMAL = 3  # a number or decimal text, exact
 
 
+DTYPES = {Kind.TEXT: "<i4", Kind.INTEGER: "<i8", Kind.NUMBER: "<f8", Kind.DECIMAL: "<i8"}
+
+
 class Verdict(IntEnum):
     """What became of a row; a declined one is to be read by orjson."""
 

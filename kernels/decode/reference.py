@@ -15,6 +15,7 @@ from kernels.decode.layout import (
     ADJUSTED_MAX,
     CHARACTERS_MAX,
     DIGITS_MAX,
+    DTYPES,
     PLACE,
     REASONS,
     REFUSED,
@@ -25,7 +26,6 @@ from kernels.decode.layout import (
     Verdict,
 )
 
-_DTYPES = {Kind.TEXT: "<i4", Kind.INTEGER: "<i8", Kind.NUMBER: "<f8", Kind.DECIMAL: "<i8"}
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?", re.ASCII)
 
 
@@ -118,7 +118,7 @@ class Rows:
                 places = {text: place for place, text in enumerate(dict.fromkeys(known))}
                 sent = [places.get(text, 0) for text in sent]
                 dictionary = _dictionary(list(places))
-            numbers = np.array([settled or 0 for settled in sent], _DTYPES[field.kind])
+            numbers = np.array([settled or 0 for settled in sent], DTYPES[field.kind])
             columns[field.name] = Column(numbers, valid, exponents, dictionary)
         return columns
 

@@ -127,7 +127,7 @@ def _columns(decoder: Decoder, buffer: bytes, *messages: object) -> dict[str, pa
     for name in columns:
         if name != "quantity":
             columns[name] = decoded.array(name)
-    mantissas, _, exponents, _ = decoded.columns["quantity"]
+    mantissas, _, exponents, _ = decoded.parts["quantity"]
     quantities, settled = to_base_units(mantissas, exponents, columns["unit"])
     if not settled.all():
         raise GridloomError("a good quantity was refused")

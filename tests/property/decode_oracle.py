@@ -67,7 +67,7 @@ def values(decoded):
     """The good rows of a decoder as lists of Python values, decimals as fractions."""
     columns = []
     for field in decoded.fields:
-        numbers, valid, exponents, _ = decoded.columns[field.name]
+        numbers, valid, exponents = decoded.columns[field.name]
         if exponents is None:
             columns.append(decoded.array(field.name).to_pylist())
             continue
