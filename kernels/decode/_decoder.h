@@ -55,6 +55,8 @@ enum {
 
 typedef struct {
     int32_t kind, literal, size; /* literal: its place in the template's bytes */
+    int32_t blocks;              /* of 32 bytes, but for the last */
+    uint32_t beyond;             /* bits of the last block behind the literal's end */
     Field *field;
 } Step;
 
@@ -113,7 +115,7 @@ typedef struct {
     int64_t refused_count, refused_room;
     byte verdict, reason;  /* of the row that was read last */
     int16_t field;
-    byte no_memory;
+    byte no_memory, begun; /* begun: a template has written to the row's place */
 } Decoder;
 
 static const byte *fails(Decoder *d, byte verdict, byte reason) {

@@ -4,18 +4,19 @@
    keys are compared with those that the row before had in the same places, texts with the row
    before's, numbers are read eight digits at a time. */
 
-/* Whether the bytes at p are the literal's. Both may be read 32 bytes beyond. */
-TARGET INLINE int NAME(matches)(const byte *p, const byte *literal, int32_t size) {
+/* Whether the bytes at p are the step's literal. Both may be read 32 bytes beyond. */
+TARGET INLINE int NAME(matches)(const byte *p, const byte *literal, const Step *step) {
 #if WIDE
-    for (; size > 32; size -= 32, p += 32, literal += 32) {
+    for (int32_t left = step->blocks; left; left--, p += 32, literal += 32) {
         __m256i same = _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)p),
                                          _mm256_loadu_si256((const __m256i *)literal));
         if (_mm256_movemask_epi8(same) != -1) return 0;
     }
     __m256i same = _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)p),
                                      _mm256_loadu_si256((const __m256i *)literal));
-    return (~(uint64_t)(uint32_t)_mm256_movemask_epi8(same) & ((1ull << size) - 1)) == 0;
+    return ((uint32_t)_mm256_movemask_epi8(same) | step->beyond) == 0xFFFFFFFF;
 #else
+    int32_t size = step->size;
     for (; size > 8; size -= 8, p += 8, literal += 8)
         if (load8(p) != load8(literal)) return 0;
     return ((load8(p) ^ load8(literal)) & low_bytes(size)) == 0;
@@ -63,9 +64,10 @@ TARGET INLINE const byte *NAME(plain_number)(const byte *p, const byte *end, Num
 #endif
 }
 
-/* A text's code into the field's column; behind its closing quote. */
+/* A text's code into the field's column; behind its closing quote. is_guessed: it may well be the
+   text of the row before. */
 TARGET INLINE const byte *NAME(text)(
-    Decoder *d, Field *field, const byte *p, const byte *end, byte *fault) {
+    Decoder *d, Field *field, const byte *p, const byte *end, byte *fault, const int is_guessed) {
     const byte *q = SPECIAL(p, end), *start = p;
     int64_t size = q - p;
     if (q >= end) return BROKEN(d);
@@ -87,11 +89,13 @@ TARGET INLINE const byte *NAME(text)(
     }
     Entry text = entry_of(start, size);
     int32_t code = field->last_code;
-    if (!same_entry(&text, &field->last) || size > 24) {
+    if (!is_guessed || size > 24 || !same_entry(&text, &field->last)) {
         code = texts_code(d->texts, &text, start);
         if (code < 0) return code == NO_MEMORY ? exhausted(d) : DECLINE(d);
-        field->last = text;
-        field->last_code = code;
+        if (is_guessed) {
+            field->last = text;
+            field->last_code = code;
+        }
     }
     if (field->listed && (code >= 64 || !(field->listed >> code & 1))) *fault = UNKNOWN_VALUE;
     ((int32_t *)field->out)[d->good] = code;
@@ -137,7 +141,7 @@ TARGET INLINE const byte *NAME(value)(
     Decoder *d, Field *field, const byte *p, const byte *end, byte *fault, int *is_null) {
     *is_null = 0;
     if (*p == '"') {
-        if (field->kind == TEXT) return NAME(text)(d, field, p + 1, end, fault);
+        if (field->kind == TEXT) return NAME(text)(d, field, p + 1, end, fault, 1);
         if (field->kind == DECIMAL) {
             Number n;
             const byte *quote = decimal_text(p + 1, end, &n);
@@ -158,20 +162,28 @@ TARGET INLINE const byte *NAME(value)(
     return skip_value(d, p, end, 1);
 }
 
+/* The same, out of the way of the quick path. */
+TARGET static APART const byte *NAME(any_value)(
+    Decoder *d, Field *field, const byte *p, const byte *end, byte *fault, int *is_null) {
+    return p < end ? NAME(value)(d, field, p, end, fault, is_null) : NULL;
+}
+
 /* One object by the template; NULL: it differs, or has a fault, and the general loop must look. */
-TARGET INLINE const byte *NAME(by_template)(
+TARGET static APART const byte *NAME(by_template)(
     Decoder *d, const Template *t, const byte *p, const byte *end) {
     const int64_t row = d->good;
+    d->begun = 0;
     for (const Step *step = t->steps;; step++) {
         Number n;
         Field *field = step->field;
         if (UNLIKELY(step->size > end - p) ||
-            !NAME(matches)(p, t->bytes + step->literal, step->size))
+            !NAME(matches)(p, t->bytes + step->literal, step))
             return NULL;
         p += step->size;
+        d->begun = 1;
         if (step->kind == STEP_TEXT) {
             byte fault;
-            p = NAME(text)(d, field, p, end, &fault);
+            p = NAME(text)(d, field, p, end, &fault, 0);
             if (UNLIKELY(!p || fault)) return NULL;
             p--;
         } else if (step->kind == STEP_INTEGER) {
@@ -190,8 +202,9 @@ TARGET INLINE const byte *NAME(by_template)(
                 }
             } else {
                 byte fault;
-                if (start >= end || !(p = NAME(number)(d, field, start, end, &fault)) || fault)
-                    return NULL;
+                int is_null;
+                p = NAME(any_value)(d, field, start, end, &fault, &is_null);
+                if (!p || fault || is_null) return NULL;
             }
         } else if (step->kind == STEP_END) {
             break;
@@ -202,8 +215,8 @@ TARGET INLINE const byte *NAME(by_template)(
         } else if (step->kind == STEP_DECIMAL_TEXT) {
             byte fault;
             int is_null;
-            if (p >= end || !(p = NAME(value)(d, field, p, end, &fault, &is_null))) return NULL;
-            if (fault || is_null) return NULL;
+            p = NAME(any_value)(d, field, p, end, &fault, &is_null);
+            if (!p || fault || is_null) return NULL;
         } else {
             if (!(p = skip_value(d, p, end, 1))) return NULL;
             continue;
@@ -219,29 +232,13 @@ TARGET INLINE const byte *NAME(by_template)(
     return p == end || *p == '\n' ? p : NULL;
 }
 
-/* One object from its brace to behind its closing one; NULL: d->verdict says why not. */
-TARGET static const byte *NAME(event)(Decoder *d, const byte *p, const byte *end) {
+/* One object by the general loop, from its brace to behind its closing one; NULL: d->verdict says why not. */
+TARGET static APART const byte *NAME(event)(Decoder *d, const byte *p, const byte *end) {
     uint64_t seen = 0, faulty = 0, twice = 0;
     byte faults[FIELDS_MAX];
     Token *token = d->tokens;
     int32_t place = 0;
     const byte *start = p, *from;
-    d->rows++;
-    for (int32_t i = 0; i < TEMPLATES; i++) {
-        int32_t which = (d->likely + i) & (TEMPLATES - 1);
-        Template *t = &d->templates[which];
-        if (!t->count || t->steps[0].size > end - p ||
-            !NAME(matches)(p, t->bytes, t->steps[0].size))
-            continue;
-        const byte *stop = NAME(by_template)(d, t, p, end);
-        if (LIKELY(stop != NULL)) {
-            d->likely = which;
-            t->used = d->rows;
-            d->hits++;
-            return stop;
-        }
-        for (int32_t j = 0; j < d->field_count; j++) clear(d, &d->fields[j]);
-    }
     p = skip_blanks(p + 1, end);
     if (p < end && *p == '}') {
         p++;
@@ -313,6 +310,26 @@ closed:
     return p;
 }
 
+/* One object: by the template that fitted last, by another, or by the general loop. */
+TARGET INLINE const byte *NAME(row)(Decoder *d, const byte *p, const byte *end) {
+    d->rows++;
+    for (int32_t i = 0; i < TEMPLATES; i++) {
+        int32_t which = (d->likely + i) & (TEMPLATES - 1);
+        Template *t = &d->templates[which];
+        if (!t->count) continue;
+        const byte *stop = NAME(by_template)(d, t, p, end);
+        if (LIKELY(stop != NULL)) {
+            d->likely = which;
+            t->used = d->rows;
+            d->hits++;
+            return stop;
+        }
+        if (d->begun)
+            for (int32_t j = 0; j < d->field_count; j++) clear(d, &d->fields[j]);
+    }
+    return NAME(event)(d, p, end);
+}
+
 /* The lines of a message, or of a part of it, which begins `shift` bytes into the buffer. Returns
    where it stopped: the end, or a line that finds no room in the columns. */
 TARGET static const byte *NAME(lines)(
@@ -329,7 +346,7 @@ TARGET static const byte *NAME(lines)(
         if (d->good == d->room) return start;
         place->start = start - part + shift;
         p = skip_blanks(start, end);
-        stop = *p == '{' ? NAME(event)(d, p, end) : BROKEN(d);
+        stop = *p == '{' ? NAME(row)(d, p, end) : BROKEN(d);
         if (LIKELY(stop != NULL)) {
             place->end = stop - part + shift;
             d->places[d->good++] = *place;

@@ -28,6 +28,7 @@ cdef extern from *:
         INT64_MAX / 100000000000000000, INT64_MAX / 1000000000000000000};
     """
     ctypedef long long gridloom_wide
+    bint gridloom_product "__builtin_mul_overflow" (int64_t a, int64_t b, int64_t* product) nogil
     const uint64_t* GRIDLOOM_TENS
     const int64_t* GRIDLOOM_LIMITS
 
@@ -70,6 +71,11 @@ cdef inline bint in_base(int64_t mantissa, int exponent, const Factor* unit, int
     cdef int tens = exponent + unit.exponent
     if unit.mantissa == 0 or (mantissa < 0 and not unit.signed_):
         return False
+    # nearly always: a whole number of base units, within 64 bits all the way
+    if 0 <= tens <= TENS_MAX and unit.offset == 0 and not gridloom_product(
+        mantissa, unit.mantissa, to
+    ) and not gridloom_product(to[0], <int64_t>GRIDLOOM_TENS[tens], to):
+        return True
     scaled = <gridloom_wide>mantissa * unit.mantissa
     if scaled == 0:
         whole = unit.offset

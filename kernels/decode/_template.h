@@ -60,6 +60,8 @@ static int add_literal(Template *t, Step *step, const byte *p, int64_t size) {
     if (t->size + size > LITERALS_MAX) return 0;
     step->literal = t->size;
     step->size = (int32_t)size;
+    step->blocks = (step->size - 1) / 32;
+    step->beyond = size % 32 ? ~0u << size % 32 : size ? 0 : ~0u;
     memcpy(t->bytes + t->size, p, (size_t)size);
     t->size += (int32_t)size;
     return 1;
