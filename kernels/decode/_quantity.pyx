@@ -45,7 +45,7 @@ cdef int WIDE_TENS_MAX = 30  # an offset times so many tens, and 18 digits times
 
 
 def convert(mantissas, exponents, codes, factors):
-    """int64 in base units, and 1 where it is settled."""
+    """int64 in base units, and 1 where it is settled; else 0 and 0."""
     cdef cnp.ndarray m = np.ascontiguousarray(mantissas, np.int64)
     cdef cnp.ndarray e = np.ascontiguousarray(exponents, np.int8)
     cdef cnp.ndarray c = np.ascontiguousarray(codes, np.int32)
@@ -62,6 +62,8 @@ def convert(mantissas, exponents, codes, factors):
     assert len(e) == size and len(c) == size, "columns of different lengths"
     for i in range(size):
         is_settled[i] = in_base(mantissa[i], exponent[i], &factor[code[i]], &to[i])
+        if not is_settled[i]:
+            to[i] = 0
     return converted, settled
 
 
@@ -72,7 +74,7 @@ cdef inline bint in_base(int64_t mantissa, int exponent, const Factor* unit, int
     if unit.mantissa == 0 or (mantissa < 0 and not unit.signed_):
         return False
     # nearly always: a whole number of base units, within 64 bits all the way
-    if 0 <= tens <= TENS_MAX and unit.offset == 0 and not gridloom_product(
+    if mantissa >= 0 and 0 <= tens <= TENS_MAX and unit.offset == 0 and not gridloom_product(
         mantissa, unit.mantissa, to
     ) and not gridloom_product(to[0], <int64_t>GRIDLOOM_TENS[tens], to):
         return True
