@@ -40,24 +40,29 @@ import pyarrow as pa
 
 from kernels.decode import reference
 from kernels.decode.layout import (
+    DTYPES,
     INT64_MAX,
     MS_MAX,
     PLACE,
     REASONS,
+    Column,
     Field,
     Kind,
+    Numbers,
     Place,
     Refused,
     Verdict,
     fields_of,
 )
 from kernels.decode.quantity import to_base_units
+from schemas.topic import FLOAT64, INT64, SYMBOL
 
 __all__ = [
     "INT64_MAX",
     "MS_MAX",
     "PLACE",
     "REASONS",
+    "Column",
     "Decoded",
     "Decoder",
     "Field",
@@ -71,8 +76,6 @@ __all__ = [
 ]
 
 Buffer = Any  # bytes, bytearray, memoryview, numpy bytes, Arrow buffer: whatever has a buffer
-Numbers = npt.NDArray[Any]
-Column = tuple[Numbers, Numbers | None, Numbers | None]  # numbers, validity, exponents
 
 
 class _Rows(Protocol):
@@ -82,9 +85,6 @@ class _Rows(Protocol):
     def decode(
         self, buffer: Buffer, starts: Numbers, sizes: Numbers
     ) -> tuple[Mapping[str, Column], Numbers, Numbers]: ...
-    def dictionary(
-        self, codes: Numbers, valid: Numbers | None
-    ) -> tuple[Numbers, Numbers, Numbers]: ...
 
 
 NewRows = Callable[[Sequence[Field]], _Rows]
@@ -129,22 +129,17 @@ class Decoder:
         if len(first) and (first.min() < 0 or size.min() < 0 or (first > length - size).any()):
             raise ValueError(f"a message lies outside the buffer of {length} bytes")
         columns, places, refused = self._rows.decode(buffer, first, size)
-        return Decoded(self.fields, columns, places, refused, self._rows)
+        return Decoded(self.fields, columns, places, refused)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a buffer came to: columns of the good rows, their places, and the refused rows.
-
-    columns: name -> (numbers, validity or None where required, exponents of a DECIMAL or None).
-    Arrays of text are to be taken before the decoder is given up.
-    """
+    """What a buffer came to: columns of the good rows, their places, and the refused rows."""
 
     fields: tuple[Field, ...]
-    columns: Mapping[str, Column]
+    parts: Mapping[str, Column]
     places: Numbers  # PLACE
     refused_rows: Numbers  # layout.REFUSED
-    _rows: _Rows
 
     def __len__(self) -> int:
         """Good rows."""
@@ -159,27 +154,49 @@ class Decoded:
             for place, verdict, reason, field, _ in self.refused_rows.tolist()
         ]
 
+    @cached_property
+    def columns(self) -> dict[str, tuple[Numbers, Numbers | None, Numbers | None]]:
+        """Name -> numbers (0 where absent), validity (None where required), decimals' exponents."""
+        return {field.name: self._column(field) for field in self.fields}
+
+    def _column(self, field: Field) -> tuple[Numbers, Numbers | None, Numbers | None]:
+        numbers, valid, exponents, _ = self.parts[field.name]
+        if numbers is None:
+            absent = np.zeros(len(self), DTYPES[field.kind])
+            of_decimal = np.zeros(len(self), np.int8) if field.kind == Kind.DECIMAL else None
+            return absent, np.zeros(len(self), np.uint8), of_decimal
+        if valid is None and not field.required:
+            valid = np.ones(len(self), np.uint8)
+        return numbers, valid, exponents
+
     def array(self, name: str) -> pa.Array:
         """A column as Arrow has it: dictionary of strings, int64 or float64; absent is null.
 
         The dictionary holds the texts in use in order of first use: equal rows, equal bytes. A
         decimal is not a column by itself: to_base_units needs its unit.
         """
-        numbers, valid, exponents = self.columns[name]
+        numbers, valid, exponents, dictionary = self.parts[name]
         if exponents is not None:
-            raise KeyError(f"{name} is a decimal: its exponents are in columns[{name!r}][2]")
-        mask = None if valid is None or valid.all() else valid
-        if numbers.dtype != np.int32:
-            return _array(pa.from_numpy_dtype(numbers.dtype), numbers, mask)
-        places, offsets, texts = self._rows.dictionary(numbers, mask)
-        dictionary = pa.StringArray.from_buffers(
-            len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(texts)
-        )
+            raise KeyError(f"{name} is a decimal: to_base_units needs its unit beside it")
+        if numbers is None:
+            return pa.nulls(len(self), self._types[name])
+        bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+        buffers = [bits, pa.py_buffer(numbers)]
+        if dictionary is None:
+            return pa.Array.from_buffers(self._types[name], len(numbers), buffers)
+        offsets, texts = dictionary
         return pa.DictionaryArray.from_arrays(
-            _array(pa.int32(), places, mask), dictionary, safe=False
+            pa.Array.from_buffers(_INT32, len(numbers), buffers),
+            pa.StringArray.from_buffers(
+                len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(texts)
+            ),
+            safe=False,
         )
 
+    @cached_property
+    def _types(self) -> dict[str, pa.DataType]:
+        return {field.name: _TYPES[field.kind] for field in self.fields}
 
-def _array(of: pa.DataType, numbers: Numbers, valid: Numbers | None) -> pa.Array:
-    bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    return pa.Array.from_buffers(of, len(numbers), [bits, pa.py_buffer(numbers)])
+
+_INT32 = pa.int32()
+_TYPES = {Kind.TEXT: SYMBOL, Kind.INTEGER: INT64, Kind.NUMBER: FLOAT64, Kind.DECIMAL: INT64}

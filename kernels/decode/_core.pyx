@@ -2,13 +2,14 @@
 """The compiled twin of reference.Rows: the loops are in _events.h, compiled with and without AVX2.
 
     buffer  [message][message]...    a message is lines; a line is a row
-    column  one slot a good row, in the order of the rows; an optional one has its validity beside
+    column  one slot a good row, in the order of the rows; an optional one has its validity beside;
+            kept from buffer to buffer, so that its memory is warm, and copied out at the end
     texts   every distinct text of all columns, one code each, for as long as the decoder lives
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -21,16 +22,18 @@ cnp.import_array()
 
 cdef extern from *:
     """
-    #include "_decoder.h"
+    #include "_template.h"
 
     #define NAME(x) scalar_##x
     #define TARGET
+    #define WIDE 0
     #define SPECIAL(p, end) special_scalar(p, end)
     #include "_events.h"
 
     #if GRIDLOOM_X86
     #define NAME(x) avx2_##x
     #define TARGET __attribute__((target("avx2")))
+    #define WIDE 1
     #define SPECIAL(p, end) special_avx2(p, end)
     #include "_events.h"
     static int has_avx2(void) { return __builtin_cpu_supports("avx2") != 0; }
@@ -40,6 +43,9 @@ cdef extern from *:
     #endif
     """
     enum: PAD
+    enum: TEXT
+    enum: NUMBER
+    enum: DECIMAL
     ctypedef struct Entry:
         int32_t size
     ctypedef struct Texts:
@@ -98,12 +104,19 @@ HAS_AVX2 = bool(has_avx2())
 assert sizeof(Place) == layout.PLACE.itemsize, "Place is not layout.PLACE"
 assert sizeof(Refused) == layout.REFUSED.itemsize, "Refused is not layout.REFUSED"
 
-cdef object _DTYPES = {
-    layout.Kind.TEXT: np.int32,
-    layout.Kind.INTEGER: np.int64,
-    layout.Kind.NUMBER: np.float64,
-    layout.Kind.DECIMAL: np.int64,
-}
+cdef void* fresh(void* old, int64_t count, Py_ssize_t width) except NULL:
+    """A column of zeros in the place of a smaller one, which holds nothing any more."""
+    free(old)
+    cdef void* column = calloc(count, width)
+    if column == NULL:
+        raise MemoryError("no memory for the columns; send smaller buffers")
+    return column
+
+
+cdef cnp.ndarray copied(const void* column, int64_t count, Py_ssize_t width, dtype):
+    cdef cnp.ndarray copy = np.empty(count, dtype)
+    memcpy(cnp.PyArray_DATA(copy), column, count * width)
+    return copy
 
 
 cdef class Rows:
@@ -116,8 +129,9 @@ cdef class Rows:
     cdef Texts texts
     cdef bint use_avx2
     cdef int64_t row_bytes_min
+    cdef int64_t room
     cdef readonly tuple fields
-    cdef list names
+    cdef list names, encoded
 
     def __cinit__(self):
         memset(&self.texts, 0, sizeof(Texts))
@@ -129,6 +143,10 @@ cdef class Rows:
     def __dealloc__(self):
         texts_free(&self.texts)
         if self.d != NULL:
+            for i in range(self.d.field_count):
+                free(self.d.fields[i].out)
+                free(self.d.fields[i].valid)
+                free(self.d.fields[i].exponents)
             free(self.d.scratch)
             free(self.d.refused)
             free(self.d)
@@ -139,7 +157,8 @@ cdef class Rows:
             raise ValueError("this machine has no AVX2")
         self.use_avx2 = HAS_AVX2 if use_avx2 is None else use_avx2
         self.fields = tuple(fields)
-        self.names = [field.name.encode() for field in self.fields]
+        self.names = [field.name for field in self.fields]
+        self.encoded = [name.encode() for name in self.names]
         self.d.texts = &self.texts
         if texts_grow(&self.texts):
             raise MemoryError("no memory for the texts")
@@ -147,14 +166,14 @@ cdef class Rows:
         self.row_bytes_min = 2
         for i, field in enumerate(self.fields):
             to = &self.d.fields[i]
-            to.name = self.names[i]
-            to.size = len(self.names[i])
+            to.name = self.encoded[i]
+            to.size = len(self.encoded[i])
             to.kind = field.kind
             to.maximum = field.maximum
             to.listed = 0
             if field.required:
                 self.d.required |= <uint64_t>1 << i
-                self.row_bytes_min += len(self.names[i]) + 4  # quotes, colon, one digit
+                self.row_bytes_min += len(self.encoded[i]) + 4  # quotes, colon, one digit
             for text in field.listed:
                 code = self._code(text.encode())
                 assert code < layout.LISTED_MAX, "too many listed texts"
@@ -174,20 +193,24 @@ cdef class Rows:
         return self.texts.count
 
     def decode(self, buffer, starts, sizes):
-        """Columns by name as (numbers, validity or None, exponents or None), places, refused."""
+        """Columns by name (layout.Column), places of the good rows, and the refused rows."""
         cdef Py_buffer view
         cdef cnp.ndarray first = np.ascontiguousarray(starts, np.int64)
         cdef cnp.ndarray length = np.ascontiguousarray(sizes, np.int64)
         cdef int64_t* at = <int64_t*>cnp.PyArray_DATA(first)
         cdef int64_t* size = <int64_t*>cnp.PyArray_DATA(length)
         cdef Py_ssize_t i, messages = len(first)
-        cdef int64_t room = int(length.sum()) // self.row_bytes_min + 1  # a bad row needs a place too
+        cdef int64_t total = 0
+        for i in range(messages):
+            total += size[i]
+        cdef int64_t room = total // self.row_bytes_min + 1  # a bad row needs a place too
         cdef cnp.ndarray places = np.empty(room, layout.PLACE)
-        columns = self._columns(room)
+        self._reserve(room)
         self.d.good = self.d.refused_count = 0
         self.d.room = room
         self.d.places = <Place*>cnp.PyArray_DATA(places)
         self.d.no_memory = 0
+        kept, self.room = self.room, 0  # a failure leaves the columns as they are: never again
         PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
         try:
             for i in range(messages):
@@ -196,37 +219,79 @@ cdef class Rows:
             PyBuffer_Release(&view)
         if self.d.no_memory:
             raise MemoryError("no memory for the rows; send smaller buffers")
-        good = self.d.good
-        return (
-            {
-                name: tuple(part if part is None else part[:good] for part in parts)
-                for name, parts in columns.items()
-            },
-            places[:good],
-            self._refused(),
-        )
+        self.room = kept
+        columns = {name: self._column(i) for i, name in enumerate(self.names)}
+        return columns, places[: self.d.good], self._refused()
 
-    cdef _columns(self, int64_t room):
-        """Fresh columns, and where the loops write them; optional ones are zero from the start."""
-        cdef cnp.ndarray out, valid, exponents
-        columns = {}
-        for i, field in enumerate(self.fields):
-            new = np.empty if field.required else np.zeros
-            out = new(room, _DTYPES[field.kind])
-            self.d.fields[i].out = cnp.PyArray_DATA(out)
-            self.d.fields[i].valid = NULL
-            self.d.fields[i].exponents = NULL
-            parts = [out, None, None]
-            if not field.required:
-                valid = np.zeros(room, np.uint8)
-                self.d.fields[i].valid = <uint8_t*>cnp.PyArray_DATA(valid)
-                parts[1] = valid
-            if field.kind == layout.Kind.DECIMAL:
-                exponents = new(room, np.int8)
-                self.d.fields[i].exponents = <int8_t*>cnp.PyArray_DATA(exponents)
-                parts[2] = exponents
-            columns[field.name] = parts
-        return columns
+    cdef int _reserve(self, int64_t room) except -1:
+        """Room for the rows of a buffer in the columns that the loops write; optional ones are
+        zero wherever no row has been, and are left so."""
+        cdef Field* field
+        cdef Py_ssize_t width
+        if room <= self.room:
+            return 0
+        for i in range(self.d.field_count):
+            field = &self.d.fields[i]
+            width = 4 if field.kind == TEXT else 8
+            field.out = fresh(field.out, room, width)
+            if not self.d.required >> i & 1:
+                field.valid = <uint8_t*>fresh(field.valid, room, 1)
+            if field.kind == DECIMAL:
+                field.exponents = <int8_t*>fresh(field.exponents, room, 1)
+        self.room = room
+        return 0
+
+    cdef _column(self, int i):
+        """What the loops wrote of a field, as arrays of its own; (None, ...) where no row has it."""
+        cdef Field* field = &self.d.fields[i]
+        cdef int64_t row, rows = self.d.good, known = rows
+        cdef cnp.ndarray numbers, offsets, texts
+        valid = exponents = dictionary = None
+        if field.valid != NULL:
+            known = 0
+            for row in range(rows):
+                known += field.valid[row]
+            if known == 0:
+                return layout.Column(None, None, None, None)
+            if known < rows:
+                valid = copied(field.valid, rows, 1, np.uint8)
+        if field.kind == TEXT:
+            numbers = np.empty(rows, np.int32)
+            dictionary = self._dictionary(field, valid is not None, numbers)
+        else:
+            numbers = copied(field.out, rows, 8, np.float64 if field.kind == NUMBER else np.int64)
+        if field.kind == DECIMAL:
+            exponents = copied(field.exponents, rows, 1, np.int8)
+        if field.valid != NULL:
+            memset(field.valid, 0, rows)
+            memset(field.out, 0, rows * (4 if field.kind == TEXT else 8))
+            if field.kind == DECIMAL:
+                memset(field.exponents, 0, rows)
+        return layout.Column(numbers, valid, exponents, dictionary)
+
+    cdef _dictionary(self, Field* field, bint has_nulls, cnp.ndarray places):
+        """Codes to places in a dictionary of the texts in use; the dictionary's offsets, bytes."""
+        cdef int64_t i, size, start, total = 0
+        cdef cnp.ndarray used = np.empty(min(self.d.good, self.texts.count), np.int32)
+        cdef int32_t* code = <int32_t*>cnp.PyArray_DATA(used)
+        size = texts_places(
+            &self.texts, <int32_t*>field.out, field.valid if has_nulls else NULL, self.d.good,
+            <int32_t*>cnp.PyArray_DATA(places), code,
+        )
+        for i in range(size):
+            total += self.texts.starts[code[i] + 1] - self.texts.starts[code[i]]
+        if total > 0x7FFFFFFF:
+            raise MemoryError("more than 2 GB of distinct texts in a batch; send smaller buffers")
+        cdef cnp.ndarray offsets = np.empty(size + 1, np.int32)
+        cdef int32_t* offset = <int32_t*>cnp.PyArray_DATA(offsets)
+        cdef cnp.ndarray texts = np.empty(total, np.uint8)
+        cdef uint8_t* to = <uint8_t*>cnp.PyArray_DATA(texts)
+        offset[0] = 0
+        for i in range(size):
+            start = self.texts.starts[code[i]]
+            offset[i + 1] = offset[i] + <int32_t>(self.texts.starts[code[i] + 1] - start)
+            memcpy(to + offset[i], self.texts.bytes + start, offset[i + 1] - offset[i])
+        return offsets, texts
 
     cdef int _message(
         self, const uint8_t* buffer, int64_t length, int64_t start, int64_t size, int32_t message
@@ -281,33 +346,3 @@ cdef class Rows:
                 self.d.refused_count * sizeof(Refused),
             )
         return refused
-
-    def dictionary(self, codes, valid):
-        """Codes as places in a dictionary of the texts in use, in order of first use; the places,
-        and the dictionary's offsets and bytes."""
-        cdef cnp.ndarray given = np.ascontiguousarray(codes, np.int32)
-        cdef cnp.ndarray known = None if valid is None else np.ascontiguousarray(valid, np.uint8)
-        cdef const uint8_t* known_at = NULL if known is None else <uint8_t*>cnp.PyArray_DATA(known)
-        cdef int64_t rows = len(given), i, size, start
-        cdef cnp.ndarray places = np.empty(rows, np.int32)
-        cdef cnp.ndarray used = np.empty(min(rows, self.texts.count), np.int32)
-        size = texts_places(
-            &self.texts, <int32_t*>cnp.PyArray_DATA(given), known_at, rows,
-            <int32_t*>cnp.PyArray_DATA(places), <int32_t*>cnp.PyArray_DATA(used),
-        )
-        cdef cnp.ndarray offsets = np.empty(size + 1, np.int32)
-        cdef int32_t* offset = <int32_t*>cnp.PyArray_DATA(offsets)
-        cdef int32_t* code = <int32_t*>cnp.PyArray_DATA(used)
-        cdef int64_t total = 0
-        for i in range(size):
-            total += self.texts.starts[code[i] + 1] - self.texts.starts[code[i]]
-        if total > 0x7FFFFFFF:
-            raise MemoryError("more than 2 GB of distinct texts in a batch; send smaller buffers")
-        cdef cnp.ndarray texts = np.empty(total, np.uint8)
-        cdef uint8_t* to = <uint8_t*>cnp.PyArray_DATA(texts)
-        offset[0] = 0
-        for i in range(size):
-            start = self.texts.starts[code[i]]
-            offset[i + 1] = offset[i] + <int32_t>(self.texts.starts[code[i] + 1] - start)
-            memcpy(to + offset[i], self.texts.bytes + start, offset[i + 1] - offset[i])
-        return places, offsets, texts

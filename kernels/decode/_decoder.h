@@ -37,6 +37,54 @@ typedef struct {
     int32_t size, field;
 } Token;
 
+/* Templates (see _template.h). */
+#define TEMPLATES 4
+#define STEPS_MAX 48
+#define LITERALS_MAX 1024
+#define HABIT_MAX 32
+
+enum {
+    STEP_TEXT,
+    STEP_INTEGER,
+    STEP_NUMBER,
+    STEP_DECIMAL_TEXT,
+    STEP_SKIPPED_TEXT,
+    STEP_SKIPPED,
+    STEP_END
+};
+
+typedef struct {
+    int32_t kind, literal, size; /* literal: its place in the template's bytes */
+    int32_t blocks;              /* of 32 bytes, but for the last */
+    uint32_t beyond;             /* bits of the last block behind the literal's end */
+    Field *field;
+} Step;
+
+typedef struct {
+    Field *field;
+    int32_t code;
+} Constant;
+
+typedef struct {
+    const byte *start, *end;
+    int32_t field;
+} Value;
+
+typedef struct {
+    int32_t size;
+    byte varies, bytes[HABIT_MAX];
+} Habit;
+
+typedef struct {
+    uint64_t layout;                     /* of the rows it fits: keys, blanks, their order */
+    int64_t used;                        /* when, in rows */
+    int32_t count, size, constant_count; /* count 0: none */
+    Step steps[STEPS_MAX + 1];
+    Constant constants[FIELDS_MAX];
+    byte bytes[LITERALS_MAX + PAD];
+    Habit habits[STEPS_MAX];
+} Template;
+
 typedef struct {
     int64_t start, end;  /* bytes of the buffer */
     int32_t message, line;
@@ -53,6 +101,11 @@ typedef struct {
     int32_t field_count;
     uint64_t required;
     Token tokens[TOKENS_MAX];
+    Template templates[TEMPLATES];
+    int32_t likely;  /* the template that fitted last */
+    Value values[STEPS_MAX];
+    int32_t wait, hits, misses;
+    int64_t rows;
     Texts *texts;
     byte *scratch;  /* a text without its escapes */
     int64_t scratch_size, scratch_room;
@@ -62,7 +115,7 @@ typedef struct {
     int64_t refused_count, refused_room;
     byte verdict, reason;  /* of the row that was read last */
     int16_t field;
-    byte no_memory;
+    byte no_memory, begun; /* begun: a template has written to the row's place */
 } Decoder;
 
 static const byte *fails(Decoder *d, byte verdict, byte reason) {

@@ -19,9 +19,18 @@ cdef extern from *:
         1000000000ull, 10000000000ull, 100000000000ull, 1000000000000ull, 10000000000000ull,
         100000000000000ull, 1000000000000000ull, 10000000000000000ull, 100000000000000000ull,
         1000000000000000000ull};
+    static const int64_t GRIDLOOM_LIMITS[] = { /* 2^63 - 1 in tens to the place */
+        INT64_MAX, INT64_MAX / 10, INT64_MAX / 100, INT64_MAX / 1000, INT64_MAX / 10000,
+        INT64_MAX / 100000, INT64_MAX / 1000000, INT64_MAX / 10000000, INT64_MAX / 100000000,
+        INT64_MAX / 1000000000, INT64_MAX / 10000000000, INT64_MAX / 100000000000,
+        INT64_MAX / 1000000000000, INT64_MAX / 10000000000000, INT64_MAX / 100000000000000,
+        INT64_MAX / 1000000000000000, INT64_MAX / 10000000000000000,
+        INT64_MAX / 100000000000000000, INT64_MAX / 1000000000000000000};
     """
     ctypedef long long gridloom_wide
+    bint gridloom_product "__builtin_mul_overflow" (int64_t a, int64_t b, int64_t* product) nogil
     const uint64_t* GRIDLOOM_TENS
+    const int64_t* GRIDLOOM_LIMITS
 
 cdef struct Factor:  # quantity.FACTOR
     int64_t mantissa
@@ -31,13 +40,12 @@ cdef struct Factor:  # quantity.FACTOR
 
 assert sizeof(Factor) == quantity.FACTOR.itemsize, "Factor is not quantity.FACTOR"
 
-cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 cdef int TENS_MAX = 18
 cdef int WIDE_TENS_MAX = 30  # an offset times so many tens, and 18 digits times 36: within 128 bits
 
 
 def convert(mantissas, exponents, codes, factors):
-    """int64 in base units, and 1 where it is settled."""
+    """int64 in base units, and 1 where it is settled; else 0 and 0."""
     cdef cnp.ndarray m = np.ascontiguousarray(mantissas, np.int64)
     cdef cnp.ndarray e = np.ascontiguousarray(exponents, np.int8)
     cdef cnp.ndarray c = np.ascontiguousarray(codes, np.int32)
@@ -54,6 +62,8 @@ def convert(mantissas, exponents, codes, factors):
     assert len(e) == size and len(c) == size, "columns of different lengths"
     for i in range(size):
         is_settled[i] = in_base(mantissa[i], exponent[i], &factor[code[i]], &to[i])
+        if not is_settled[i]:
+            to[i] = 0
     return converted, settled
 
 
@@ -63,13 +73,18 @@ cdef inline bint in_base(int64_t mantissa, int exponent, const Factor* unit, int
     cdef int tens = exponent + unit.exponent
     if unit.mantissa == 0 or (mantissa < 0 and not unit.signed_):
         return False
+    # nearly always: a whole number of base units, within 64 bits all the way
+    if mantissa >= 0 and 0 <= tens <= TENS_MAX and unit.offset == 0 and not gridloom_product(
+        mantissa, unit.mantissa, to
+    ) and not gridloom_product(to[0], <int64_t>GRIDLOOM_TENS[tens], to):
+        return True
     scaled = <gridloom_wide>mantissa * unit.mantissa
     if scaled == 0:
         whole = unit.offset
     elif tens >= 0:
         if tens > TENS_MAX:
             return False
-        whole = INT64_MAX // <int64_t>GRIDLOOM_TENS[tens]
+        whole = GRIDLOOM_LIMITS[tens]
         if scaled > whole or scaled < -whole:
             return False
         whole = scaled * <int64_t>GRIDLOOM_TENS[tens] + unit.offset
@@ -77,7 +92,7 @@ cdef inline bint in_base(int64_t mantissa, int exponent, const Factor* unit, int
         if -tens > WIDE_TENS_MAX and unit.offset:
             return False
         whole = 0 if -tens > WIDE_TENS_MAX else rounded(scaled, -tens, unit.offset)
-    if whole < 0 or whole > INT64_MAX:
+    if whole < 0 or whole > GRIDLOOM_LIMITS[0]:
         return False
     to[0] = <int64_t>whole
     return True
@@ -87,7 +102,7 @@ cdef inline gridloom_wide rounded(gridloom_wide scaled, int tens, int64_t offset
     """scaled / 10^tens + offset to the nearest integer, ties to even."""
     cdef gridloom_wide divisor, quotient, rest
     cdef uint64_t small, by, half
-    if offset == 0 and tens <= TENS_MAX and 0 <= scaled <= INT64_MAX:
+    if offset == 0 and tens <= TENS_MAX and 0 <= scaled <= GRIDLOOM_LIMITS[0]:
         by = GRIDLOOM_TENS[tens]
         small = <uint64_t>scaled // by
         half = <uint64_t>scaled % by

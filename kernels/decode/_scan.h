@@ -17,6 +17,7 @@
 
 #define PAD 64
 #define INLINE static inline __attribute__((always_inline))
+#define APART __attribute__((noinline))
 #define LIKELY(c) __builtin_expect(!!(c), 1)
 #define UNLIKELY(c) __builtin_expect(!!(c), 0)
 

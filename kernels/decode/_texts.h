@@ -49,7 +49,7 @@ INLINE uint64_t mixed(uint64_t a, uint64_t b, uint64_t c, uint64_t size) {
     return h ^ (h >> 29);
 }
 
-static uint64_t hash_of(const Entry *text, const byte *p) {
+INLINE uint64_t hash_of(const Entry *text, const byte *p) {
     uint64_t h = mixed(text->word[0], text->word[1], text->word[2], (uint64_t)text->size);
     for (int64_t at = 24; at < text->size; at += 8)
         h = mixed(h, load8(p + at) & low_bytes(text->size - at), 0, 8);

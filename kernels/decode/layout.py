@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas.deadletter import REASONS as _KNOWN
 from schemas.topic import FLOAT64, INT64, SYMBOL, TEXT, Topic
+
+Numbers = npt.NDArray[Any]
 
 INT64_MAX = 2**63 - 1
 MS_MAX = 253_402_300_800_000  # year 10000: a time beyond is a unit error (ns or us for ms)
@@ -28,6 +31,9 @@ class Kind(IntEnum):
     INTEGER = 1  # 0 to the field's maximum
     NUMBER = 2  # a finite float, the nearest to what is written
     DECIMAL = 3  # a number or decimal text, exact
+
+
+DTYPES = {Kind.TEXT: "<i4", Kind.INTEGER: "<i8", Kind.NUMBER: "<f8", Kind.DECIMAL: "<i8"}
 
 
 class Verdict(IntEnum):
@@ -60,6 +66,20 @@ class Field:
     required: bool = True
     listed: tuple[str, ...] = ()
     maximum: int = INT64_MAX
+
+
+class Column(NamedTuple):
+    """A field of the good rows; all None where no row has it.
+
+    numbers: int64, float64, a decimal's mantissas, or places in the dictionary of a text.
+    valid: 1 where the row has it; None = every row. exponents: of a decimal.
+    dictionary: a text's distinct values in order of first use, as offsets and bytes.
+    """
+
+    numbers: Numbers | None
+    valid: Numbers | None
+    exponents: Numbers | None
+    dictionary: tuple[Numbers, Numbers] | None
 
 
 class Place(NamedTuple):

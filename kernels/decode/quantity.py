@@ -31,22 +31,25 @@ def to_base_units(
         return plain(mantissas, exponents, codes, names)
     from kernels.decode._quantity import convert
 
-    converted, is_settled = convert(mantissas, exponents, codes, factors(names))
+    table = np.array([FACTORS.get(name, (0, 0, 0, 0)) for name in names], FACTOR)
+    converted, is_settled = convert(mantissas, exponents, codes, table)
     return converted, is_settled.view(np.bool_)
 
 
-def factors(names: list[str]) -> Numbers:
-    """FACTOR of each name; mantissa 0 where it is no unit."""
-    table = np.zeros(len(names), FACTOR)
-    for place, name in enumerate(names):
-        if (unit := UNITS.get(name)) is None:
-            continue
+def _factors() -> dict[str, tuple[int, int, int, int]]:
+    """Of each unit the line of FACTOR."""
+    known = {}
+    for name, unit in UNITS.items():
         _, digits, exponent = unit.factor.normalize().as_tuple()
         offset = unit.offset * unit.factor
+        assert isinstance(exponent, int), "a factor is finite"
         assert offset == int(offset), "an offset is a whole number of base units"
         mantissa = int("".join(map(str, digits)))
-        table[place] = (mantissa, exponent, unit.signed, int(offset))
-    return table
+        known[name] = (mantissa, exponent, int(unit.signed), int(offset))
+    return known
+
+
+FACTORS = _factors()
 
 
 def plain(

@@ -9,25 +9,23 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from kernels.decode.layout import (
     ADJUSTED_MAX,
     CHARACTERS_MAX,
     DIGITS_MAX,
+    DTYPES,
     PLACE,
     REASONS,
     REFUSED,
+    Column,
     Field,
     Kind,
+    Numbers,
     Verdict,
 )
 
-Numbers = npt.NDArray[Any]
-Column = tuple[Numbers, Numbers | None, Numbers | None]
-
-_DTYPES = {Kind.TEXT: "<i4", Kind.INTEGER: "<i8", Kind.NUMBER: "<f8", Kind.DECIMAL: "<i8"}
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?", re.ASCII)
 
 
@@ -45,10 +43,10 @@ class Rows:
     def __init__(self, fields: Sequence[Field]) -> None:
         self.fields = tuple(fields)
         self._names = [field.name for field in self.fields]
-        self._codes: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._codes)
+        """Texts held: the plain twin keeps none."""
+        return 0
 
     def decode(
         self, buffer: Any, starts: Numbers, sizes: Numbers
@@ -72,19 +70,6 @@ class Rows:
                     refused.append((place, Verdict.DECLINED, 0, -1, 0))
         return self._columns(rows), np.array(places, PLACE), np.array(refused, REFUSED)
 
-    def dictionary(self, codes: Numbers, valid: Numbers | None) -> tuple[Numbers, Numbers, Numbers]:
-        """Codes as places in a dictionary of the texts in use; its offsets and bytes."""
-        known = [True] * len(codes) if valid is None else valid.tolist()
-        order: dict[int, int] = {}
-        places = [
-            order.setdefault(code, len(order)) if is_known else 0
-            for code, is_known in zip(codes.tolist(), known, strict=True)
-        ]
-        texts = list(self._codes)
-        used = [texts[code].encode() for code in order]
-        offsets = np.cumsum([0, *map(len, used)], dtype=np.int32)
-        return np.array(places, np.int32), offsets, np.frombuffer(b"".join(used), np.uint8)
-
     def _row(self, line: bytes) -> list[Any]:
         try:
             event = orjson.loads(line)
@@ -107,39 +92,41 @@ class Rows:
         if sent is None:
             return _Fault("missing_field") if field.required else None
         if field.kind == Kind.TEXT:
-            return self._text(field, sent)
+            return _text(field, sent)
         if field.kind == Kind.INTEGER:
             return _integer(field, sent)
         if field.kind == Kind.NUMBER:
             return float(sent) if type(sent) in (int, float) else _Fault("wrong_type")
         return _decimal(sent)
 
-    def _text(self, field: Field, sent: Any) -> Any:
-        if type(sent) is not str:
-            return _Fault("wrong_type")
-        if not sent:
-            return _Fault("missing_field")
-        if len(sent) > CHARACTERS_MAX:
-            return _Fault("overflow")
-        if field.listed and sent not in field.listed:
-            return _Fault("unknown_value")
-        return self._codes.setdefault(sent, len(self._codes))
-
     def _columns(self, rows: list[list[Any]]) -> dict[str, Column]:
         columns: dict[str, Column] = {}
         for at, field in enumerate(self.fields):
             sent = [row[at] for row in rows]
-            valid = None
-            if not field.required:
-                valid = np.array([value is not None for value in sent], np.uint8)
-            exponents = None
+            known = [settled for settled in sent if settled is not None]
+            if not known and not field.required:
+                columns[field.name] = Column(None, None, None, None)
+                continue
+            valid = exponents = dictionary = None
+            if len(known) < len(sent):
+                valid = np.array([settled is not None for settled in sent], np.uint8)
             if field.kind == Kind.DECIMAL:
-                pairs = [value or (0, 0) for value in sent]
+                pairs = [settled or (0, 0) for settled in sent]
                 sent = [mantissa for mantissa, _ in pairs]
                 exponents = np.array([exponent for _, exponent in pairs], np.int8)
-            numbers = np.array([value or 0 for value in sent], _DTYPES[field.kind])
-            columns[field.name] = (numbers, valid, exponents)
+            if field.kind == Kind.TEXT:
+                places = {text: place for place, text in enumerate(dict.fromkeys(known))}
+                sent = [places.get(text, 0) for text in sent]
+                dictionary = _dictionary(list(places))
+            numbers = np.array([settled or 0 for settled in sent], DTYPES[field.kind])
+            columns[field.name] = Column(numbers, valid, exponents, dictionary)
         return columns
+
+
+def _dictionary(texts: list[str]) -> tuple[Numbers, Numbers]:
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return offsets, np.frombuffer(b"".join(encoded), np.uint8)
 
 
 class _Fault:
@@ -147,6 +134,16 @@ class _Fault:
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
+
+
+def _text(field: Field, sent: Any) -> Any:
+    if type(sent) is not str:
+        return _Fault("wrong_type")
+    if not sent:
+        return _Fault("missing_field")
+    if len(sent) > CHARACTERS_MAX:
+        return _Fault("overflow")
+    return _Fault("unknown_value") if field.listed and sent not in field.listed else sent
 
 
 def _integer(field: Field, sent: Any) -> Any:

@@ -41,8 +41,9 @@ def test_kwh_become_the_right_mj():
 def test_what_to_base_refuses_is_not_settled():
     rows = [(1, 0, "BTU"), (-1, 0, "kWh"), (-1, -30, "mJ"), (1, 19, "mJ"), (3, 18, "J")]
     rows += [(-27_316, -2, "Cel"), (9_223_372_036_854_775_808 // 1000 + 1, 0, "J"), (10, 18, "mJ")]
-    _, settled = converted(rows)
+    found, settled = converted(rows)
     assert not settled.any()
+    assert not found.any()
 
 
 @settings(deadline=None, max_examples=400)
