@@ -15,6 +15,7 @@ from streams.ingest.readings import READING, ReadingRows, Rows
 
 _PLACE = ("source_topic", "source_partition", "source_offset", "source_row")
 _NUMBER_BYTES = 8
+_NO_BOUND = 1 << 62
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class Packer:
     readings: the texts that rows of READINGS are coded by; to be exchanged only when all is closed.
     """
 
-    def __init__(self, rows_max: int, age_max_s: float, bytes_max: int = _RECORD_MAX_BYTES) -> None:
+    def __init__(self, rows_max: int, age_max_s: float, bytes_max: int = _NO_BOUND) -> None:
         self.readings = ReadingRows()
         self._rows_max, self._age_max_s, self._bytes_max = rows_max, age_max_s, bytes_max
         self._open: dict[tuple[str, int], _Open] = {}

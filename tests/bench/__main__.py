@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import tests.bench.ingest
 import tests.bench.pipeline  # noqa: F401  (registers its suite)
 from schemas.errors import GridloomError
 from tests.bench.case import SUITES, Case, say, show
