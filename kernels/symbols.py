@@ -4,12 +4,16 @@ Every text of a state has one code, whichever column it is in. A batch's diction
 once, so that the loops over rows see integers alone.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+_FEW = 4  # texts of a dictionary that is worth remembering
+_FEW_MAX = 1_000
 
 Codes = npt.NDArray[np.int32]
 
@@ -20,6 +24,9 @@ class Symbols:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self.names: list[str] = list(names)
         self._codes = {name: code for code, name in enumerate(self.names)}
+        self._texts: pa.Array = pa.array([], pa.string())  # the first of the names
+        self._few: dict[bytes, pa.Array] = {}  # codes -> their texts
+        self._place_of = np.empty(0, np.int32)  # -1 of each code
 
     def code(self, name: str) -> int:
         """The code of a text; a new text takes the next one."""
@@ -43,9 +50,34 @@ class Symbols:
 
         Equal texts give equal bytes, whatever codes a restart gave them.
         """
-        used = pa.array(codes).dictionary_encode()
-        texts = [self.names[code] for code in used.dictionary.to_pylist()]
-        return pa.DictionaryArray.from_arrays(used.indices, pa.array(texts, pa.string()))
+        if os.environ.get("GRIDLOOM_PURE") == "1":
+            used = pa.array(codes).dictionary_encode()
+            return pa.DictionaryArray.from_arrays(
+                used.indices, self._texts_of(used.dictionary.to_pylist())
+            )
+        from kernels._symbols import first_use
+
+        if len(self._place_of) < len(self.names):
+            self._place_of = np.full(2 * len(self.names), -1, np.int32)
+        places, used = first_use(np.ascontiguousarray(codes, np.int32), self._place_of)
+        if len(used) and used.max() >= len(self._texts):
+            self._texts = pa.array(self.names, pa.string())
+        # places are below the dictionary's size by their making
+        return pa.DictionaryArray.from_arrays(
+            pa.array(places), self._dictionary(used.tobytes()), safe=False
+        )
+
+    def _dictionary(self, used: bytes) -> pa.Array:
+        """The texts of these codes (int32); few ones, as of kinds and units, are remembered."""
+        known = self._few.get(used)
+        if known is None:
+            known = self._texts.take(pa.array(np.frombuffer(used, np.int32)))
+            if len(known) <= _FEW and len(self._few) < _FEW_MAX:
+                self._few[used] = known
+        return known
+
+    def _texts_of(self, codes: list[int]) -> pa.Array:
+        return pa.array([self.names[code] for code in codes], pa.string())
 
     def compact(self, rows: npt.NDArray[Any], columns: Sequence[str]) -> "Symbols":
         """The texts that `rows` use in `columns`, in order of first use; recodes `rows` in place.
