@@ -28,7 +28,7 @@ from streams.ingest.admission import Admitted, Source, admit, admit_line
 from streams.ingest.events import media_type
 from streams.ingest.fields import TEXT_MAX
 from streams.ingest.places import PLACE_COLUMNS, Places
-from streams.ingest.readings import READING, ReadingRows, Rows
+from streams.ingest.readings import READING, ReadingRows, Rows, where
 from streams.ingest.telemetry import DEFAULT_SOURCE
 from streams.registry import RegistryView
 
@@ -111,16 +111,17 @@ class BulkAdmission:
         message = fast[decoded.places["message"]]
         rows, partitions, admitted = self._rows(decoded, messages, message, registry)
         refused = decoded.refused_rows["place"]
+        if admitted.all() and not len(refused) and messages.are_one_row_each(message):
+            return Bulk(rows, partitions, registry.offset)
         single = np.concatenate([decoded.places[~admitted], refused])
         single["message"] = fast[single["message"]]
         whole = messages.read_whole(message, single)
         admitted &= ~whole[message]
-        rows, partitions = rows[admitted], partitions[admitted]
+        rows, partitions = where(rows, admitted), partitions[admitted]
         order = _order(message[admitted], rows["source_row"])
-        others = [(number, -1) for number in np.flatnonzero(whole).tolist()]
         lines = single[~whole[single["message"]]]
-        others += zip(lines["message"].tolist(), lines["line"].tolist(), strict=True)
-        starts = dict(zip(others[len(others) - len(lines) :], lines["start"].tolist(), strict=True))
+        others = [(number, -1, 0) for number in np.flatnonzero(whole).tolist()]
+        others += lines[["message", "line", "start"]].tolist()
         return Bulk(
             rows,
             partitions,
@@ -130,9 +131,9 @@ class BulkAdmission:
                     number,
                     int(np.searchsorted(order, _order(number, line))),
                     messages.source(number),
-                    messages.admitted(number, line, starts.get((number, line), 0), registry),
+                    messages.admitted(number, line, start, registry),
                 )
-                for number, line in sorted(others)
+                for number, line, start in sorted(others)
             ],
         )
 
@@ -156,7 +157,7 @@ class BulkAdmission:
         span = self._places.find(
             meter.dictionary.to_pylist(), meter.indices.to_numpy(), rows["start_ms"]
         )
-        spans = self._places.spans[span]  # of an unregistered one the last: not admitted below
+        spans = self._places.spans.take(span)  # of an unregistered one the last: not admitted below
         received_ms = messages.received_ms[message]
         age_ms = received_ms - rows["end_ms"]
         admitted = settled & (span >= 0) & (rows["end_ms"] > rows["start_ms"])
@@ -219,6 +220,12 @@ class _Messages:
             int(self.offset[message]),
             int(self.received_ms[message]),
         )
+
+    def are_one_row_each(self, good: Int64s) -> bool:
+        """Whether all is well without a look at single rows: every message is lines, or one row."""
+        if (self.form == _LINES).all():
+            return True
+        return len(good) == len(self.form) and bool((good == np.arange(len(good))).all())
 
     def read_whole(self, good: Int64s, single: npt.NDArray[Any]) -> Bools:
         """The messages that go to `admit` as they are: those that are no lines of JSON, documents

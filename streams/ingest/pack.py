@@ -11,10 +11,11 @@ from schemas import READINGS, Topic
 from schemas.codec import ARROW, REGISTRY_OFFSET, encode, event_headers
 from streams.emit import Record
 from streams.fit import RECORD_MAX_BYTES as _RECORD_MAX_BYTES
-from streams.ingest.readings import READING, ReadingRows, Rows
+from streams.ingest.readings import READING, ReadingRows, Rows, joined, split
 
 _PLACE = ("source_topic", "source_partition", "source_offset", "source_row")
 _NUMBER_BYTES = 8
+_NO_BOUND = 1 << 62
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class Packer:
     readings: the texts that rows of READINGS are coded by; to be exchanged only when all is closed.
     """
 
-    def __init__(self, rows_max: int, age_max_s: float, bytes_max: int = _RECORD_MAX_BYTES) -> None:
+    def __init__(self, rows_max: int, age_max_s: float, bytes_max: int = _NO_BOUND) -> None:
         self.readings = ReadingRows()
         self._rows_max, self._age_max_s, self._bytes_max = rows_max, age_max_s, bytes_max
         self._open: dict[tuple[str, int], _Open] = {}
@@ -63,8 +64,8 @@ class Packer:
         """Take readings in, each for its partition; returns the batches that this closed."""
         return [
             record
-            for number in np.flatnonzero(np.bincount(partition)).tolist()
-            for record in self._add_readings(number, rows[partition == number], registry_offset)
+            for number, part in split(rows, partition)
+            for record in self._add_readings(number, part, registry_offset)
         ]
 
     def _add_readings(
@@ -131,7 +132,7 @@ class Packer:
 
     def _close(self, name: str, partition: int) -> list[Record]:
         batch, topic = self._open.pop((name, partition)), self._topics[name]
-        rows = np.concatenate(batch.rows) if topic is READINGS else batch.rows
+        rows = joined(batch.rows) if topic is READINGS else batch.rows
         return self._records(topic, partition, batch, rows)
 
     def _records(self, topic: Topic, partition: int, batch: _Open, rows: Any) -> list[Record]:

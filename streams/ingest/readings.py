@@ -5,6 +5,7 @@ give equal bytes whatever the codes are: a batch's dictionaries hold the texts i
 first use, as `Topic.rows` has them.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,3 +46,23 @@ class ReadingRows:
             for name in READINGS.by_name
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=READINGS.schema)
+
+
+# numpy copies a line field by field where it is indexed by a mask or joined; as bytes it does not.
+_BYTES = np.dtype((np.void, READING.itemsize))
+
+
+def where(rows: Rows, kept: npt.NDArray[np.bool_]) -> Rows:
+    """The rows that are kept."""
+    return rows.take(np.flatnonzero(kept))
+
+
+def split(rows: Rows, partition: npt.NDArray[np.int32]) -> Iterator[tuple[int, Rows]]:
+    """The rows of each partition that has some, in their order."""
+    for number in np.flatnonzero(np.bincount(partition)).tolist():
+        yield number, where(rows, partition == number)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of all parts."""
+    return np.concatenate([part.view(_BYTES) for part in parts]).view(READING)

@@ -48,13 +48,13 @@ async def prepare(settings: Settings) -> None:
     journals = [stage.journal_topic for stage in stages_of(_ROLLUP)]
     await create_pipeline(settings, [ROLLUPS.name, *journals])
     async with producer(settings) as client:
-        for entry in _entries():
+        for entry in entries():
             await client.send(
                 settings.topic(REGISTRY.name), format_entry(entry), key=entry.key.encode()
             )
 
 
-def _entries() -> list[AnyEntry]:
+def entries() -> list[AnyEntry]:
     racks = [*RACKS, *(f"{CLOSING_SITE}/rack-{number:04d}" for number in range(PARTITIONS))]
     return [
         Tariff(id="flat", bands=(Band(0, 24, 500_000),)),
@@ -74,14 +74,14 @@ def run(settings: Settings, given: Input, folder: Path) -> float:
     The rollup worker is up and owns its partitions before the bridge starts.
     """
     with ExitStack() as stack:
-        rollup_log = _start(_ROLLUP, settings, folder, stack)
+        rollup_log = start(_ROLLUP, settings, folder, stack)
         stages = len(stages_of(_ROLLUP))
         rollup_log.wait_for(lambda: len(rollup_log.times("loaded")) >= stages)
-        ingest_log = _start(_INGEST, settings, folder, stack)
+        ingest_log = start(_INGEST, settings, folder, stack)
         ingest_log.wait_for(lambda: bool(ingest_log.times("assigned")))
         started_ms = ingest_log.times("assigned")[0]
         deadline = time.monotonic() + _RUN_S
-        while not asyncio.run(_finished(settings)):
+        while not asyncio.run(is_read(settings, [_INGEST, _ROLLUP])):
             rollup_log.check_alive()
             ingest_log.check_alive()
             if time.monotonic() > deadline:
@@ -93,11 +93,12 @@ def run(settings: Settings, given: Input, folder: Path) -> float:
     return (ended_ms - started_ms) / 1000
 
 
-class _Log:
+class Log:
     """What a worker logged, and whether it still runs."""
 
     def __init__(self, agent: str, path: Path, process: "Popen[bytes]") -> None:
         self._agent, self._path, self._process = agent, path, process
+        self.pid = process.pid
 
     def times(self, event: str) -> list[float]:
         """When it logged this event, UTC ms."""
@@ -124,19 +125,19 @@ class _Log:
         return self._path.read_text(errors="replace")[-1000:]
 
 
-def _start(agent: str, settings: Settings, folder: Path, stack: ExitStack) -> _Log:
+def start(agent: str, settings: Settings, folder: Path, stack: ExitStack) -> Log:
     path = folder / f"{agent}.log"
     stderr = stack.enter_context(path.open("wb"))
     process = spawn(agent, settings, stderr=stderr)
     stack.callback(stop_children, [process])
-    return _Log(agent, path, process)
+    return Log(agent, path, process)
 
 
-async def _finished(settings: Settings) -> bool:
-    """Every input row is read by the bridge, and every batch it made is saved by rollup."""
-    sources = {_INGEST: [TELEMETRY_IN.name]}
-    sources[_ROLLUP] = [stage.source.name for stage in stages_of(_ROLLUP)]
-    for agent, names in sources.items():
+async def is_read(settings: Settings, agents: list[str]) -> bool:
+    """Every input row is read by the bridge, and every batch it made is saved by the others."""
+    for agent in agents:
+        stages = stages_of(agent) if agent != _INGEST else []
+        names = [stage.source.name for stage in stages] or [TELEMETRY_IN.name]
         read = await group_offsets(settings, group_of(settings, agent))
         ends = await end_offsets(settings, [settings.topic(name) for name in names])
         done = {(tp.topic, tp.partition): offset for tp, (offset, _) in read.items()}

@@ -165,3 +165,7 @@ def test_the_records_that_are_packed_are_the_same_bytes(messages, rows_max):
 
 def _by_partition(records):
     return sorted(records, key=lambda record: record.partition)  # stable: each in its own order
+
+
+def test_fields_that_the_decoder_lists_are_those_that_admission_reads():
+    assert {field.name for field in BulkAdmission()._decoder.fields} == set(TELEMETRY_IN.by_name)

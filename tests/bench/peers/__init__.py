@@ -5,6 +5,7 @@ quantity), one JSON result a window to another topic:
 {"rack": .., "start_ms": .., "count": .., "sum": .., "mean": .., "max": ..}.
 """
 
+import atexit
 import sys
 import time
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Self
 import orjson
 
 _STARTED = "started_ms"
+_USED = "used_cpu_s"
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Job:
     partitions: int
     window_ms: int
     folder: str
+    lines: bool = False  # a message is a line an event, not one event
     begun: bool = False
 
     @classmethod
@@ -38,7 +41,15 @@ class Job:
         if not self.begun:
             self.begun = True
             Path(self.folder, _STARTED).write_text(str(time.time() * 1000))
+            began_s = time.process_time()
+            atexit.register(
+                lambda: Path(self.folder, _USED).write_text(str(time.process_time() - began_s))
+            )
 
     def started_ms(self) -> float:
         """When the peer had its first event in hand."""
         return float(Path(self.folder, _STARTED).read_text())
+
+    def used_cpu_s(self) -> float:
+        """CPU seconds from then to its end, all its threads."""
+        return float(Path(self.folder, _USED).read_text())

@@ -1,0 +1,84 @@
+"""Peers run as processes: which are installed, how one is run, and what it took."""
+
+import asyncio
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import orjson
+
+from schemas.errors import GridloomError
+from streams.settings import Settings
+from tests.bench.case import say
+from tests.bench.cluster import create_results, last_written_ms
+from tests.bench.peers import Job
+from tests.bench.usage import cpu_s
+
+_PEER_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A peer: its module under tests.bench.peers, and the packages it needs."""
+
+    name: str
+    module: str
+    packages: tuple[str, ...]
+
+    @property
+    def absent(self) -> list[str]:
+        """The packages that are not installed."""
+        return [package for package in self.packages if not _is_installed(package)]
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Wall seconds from the first event in hand to the last result, and CPU seconds meanwhile."""
+
+    wall_s: float
+    cpu_s: float
+    broker_cpu_s: float
+
+
+def race(peer: Contestant, settings: Settings, job: Job, broker_pid: int) -> Took | None:
+    """Run one peer to its end; None where it is not installed."""
+    if peer.absent:
+        say(f"{peer.name} is not run: {' and '.join(peer.absent)} not installed")
+        say("next: pip install 'gridloom[bench]'")
+        return None
+    asyncio.run(create_results(settings, job.results, job.partitions))
+    Path(job.folder).mkdir()
+    before_s = cpu_s(broker_pid)
+    run(peer.name, peer.module, job)
+    broker_cpu_s = cpu_s(broker_pid) - before_s
+    ended_ms = asyncio.run(last_written_ms(settings, [job.results]))
+    return Took((ended_ms - job.started_ms()) / 1000, job.used_cpu_s(), broker_cpu_s)
+
+
+def run(name: str, module: str, job: Job) -> None:
+    """A peer's process; raises GridloomError with the end of its log where it fails."""
+    command = [sys.executable, "-m", f"tests.bench.peers.{module}"]
+    log = Path(job.folder, "log")
+    with log.open("wb") as file:
+        try:
+            done = subprocess.run(
+                [*command, orjson.dumps(asdict(job)).decode()],
+                stdout=file,
+                stderr=file,
+                timeout=_PEER_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise GridloomError(f"{name} did not finish in {_PEER_S:.0f} s") from None
+    if done.returncode:
+        raise GridloomError(f"{name} failed", log.read_text(errors="replace")[-1000:])
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
