@@ -32,7 +32,7 @@ def solve_row(sites: Sites, plans: SitePlans, row: int) -> bool:
     at = _places(site)
     lp = _programme(site, at)
     try:
-        x, duals = highs.solve(lp)
+        x, duals = highs.optimum(lp)
     except GridloomError:
         return False
     for name in _BLOCKS:
