@@ -80,7 +80,8 @@ class Symbols:
         texts = column.dictionary
         if not len(texts):
             return _NO_CODES
-        assert not texts.null_count, "a text of a column is null"
+        if texts.null_count:
+            raise ValueError("a text of the column is null")
         _, offsets, data = texts.buffers()
         ends = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
         codes = self._texts.codes(ends, np.frombuffer(data or b"", np.uint8))

@@ -6,6 +6,7 @@ worker with the same agent shares its partitions.
 
 import asyncio
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -133,6 +134,7 @@ class Runners:
             stage.name: StageRunner(self.app, stage, self.settings, self._producer, self._registry)
             for stage in self._stages
         }
+        gc.freeze()  # what is imported by now stays: no collection has to look at it again
 
     async def _save_due(self) -> None:
         for runner in self._runners.values():
