@@ -106,7 +106,7 @@ class Symbols:
         places, used = self._texts.first_use(np.concatenate([rows[name] for name in columns]))
         for number, name in enumerate(columns):
             rows[name] = places[number * len(rows) : (number + 1) * len(rows)]
-        return [self.names[code] for code in used.tolist()]
+        return list(map(self.names.__getitem__, used.tolist()))
 
 
 def fixed_codes(column: pa.DictionaryArray, names: Sequence[str]) -> npt.NDArray[np.uint8]:
