@@ -80,7 +80,8 @@ class Symbols:
         texts = column.dictionary
         if not len(texts):
             return _NO_CODES
-        assert not texts.null_count, "a text of a column is null"
+        if texts.null_count:
+            raise ValueError("a text of the column is null")
         _, offsets, data = texts.buffers()
         ends = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
         codes = self._texts.codes(ends, np.frombuffer(data or b"", np.uint8))
@@ -105,7 +106,7 @@ class Symbols:
         places, used = self._texts.first_use(np.concatenate([rows[name] for name in columns]))
         for number, name in enumerate(columns):
             rows[name] = places[number * len(rows) : (number + 1) * len(rows)]
-        return [self.names[code] for code in used.tolist()]
+        return list(map(self.names.__getitem__, used.tolist()))
 
 
 def fixed_codes(column: pa.DictionaryArray, names: Sequence[str]) -> npt.NDArray[np.uint8]:

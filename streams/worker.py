@@ -5,6 +5,7 @@ worker with the same agent shares its partitions.
 """
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -132,6 +133,7 @@ class Runners:
             stage.name: StageRunner(self.app, stage, self.settings, self._producer, self._registry)
             for stage in self._stages
         }
+        gc.freeze()  # what is imported by now stays: no collection has to look at it again
 
     async def _save_due(self) -> None:
         for runner in self._runners.values():
