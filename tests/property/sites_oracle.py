@@ -17,6 +17,8 @@ F64 = np.ndarray[Any, np.dtype[np.float64]]
 class SiteProgramme:
     """minimise cost.x, A x = rhs, lower <= x <= upper; A by columns (start, index, value)."""
 
+    shed = 3  # its place among a step's variables
+
     def __init__(self, sites: Sites, row: int) -> None:
         T, K = sites.load_mw.shape[1], sites.supply_cap_mw.shape[1]
         dt, wide = sites.dt_h[row], 8 + K
