@@ -90,7 +90,6 @@ cdef class Workspace:
         w.h_width = d; d += steps * (tall + 1)
         w.h_top = d; d += steps
         w.v_start = d; d += steps + 1
-        w.v_end = d; d += steps + 1
         w.charged = d; d += steps
         w.discharged = d; d += steps
         w.flexed = d; d += steps

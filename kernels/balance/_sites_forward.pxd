@@ -26,14 +26,13 @@ cdef inline void walk(const Site* p, Work* w, int t, double kept, Ended* at) noe
     cdef double start = w.v_start[t + 1], need = most(kept - start + w.h_top[t], 0.0)
     cdef double eps = SOC_LABEL * most(p.high, w.h_top[t]), stored = start, before = 0.0
     cdef int i = 0, j = 0
-    cdef bint within_h = False, within_v = False
+    cdef bint within_h = False
     while need > eps:
         if av[i] >= bv[j]:  # at equal value energy is kept
             if av[i] == -INFINITY:
                 break
             if aw[i] > need + eps:
                 stored += need
-                within_v = True
                 break
             stored += aw[i]
             need -= aw[i]
@@ -47,12 +46,9 @@ cdef inline void walk(const Site* p, Work* w, int t, double kept, Ended* at) noe
             j += 1
     w.value_low[t] = bv[j]
     w.value_high[t] = bv[j] if within_h else (bv[j - 1] if j else INFINITY)
-    w.limit[t] = 0
-    if not within_v:
-        if i == 0 and start <= p.low:
-            w.limit[t] |= AT_LOW
-        if i == w.v_count[t + 1] and w.v_end[t + 1] >= p.high:
-            w.limit[t] |= AT_HIGH
+    w.limit[t] = (AT_LOW if stored <= p.low + eps else 0) | (
+        AT_HIGH if stored >= p.high - eps else 0
+    )
     if w.limit[t] & AT_LOW:
         stored = p.low
     elif w.limit[t] & AT_HIGH:

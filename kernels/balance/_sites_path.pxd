@@ -38,7 +38,7 @@ cdef inline int backward(const Site* p, Work* w) noexcept nogil:
     if room(w, 2) < 0:
         return -1
     w.v_first[T], w.v_count[T] = 0, 0
-    w.v_start[T], w.v_end[T] = p.low, p.high
+    w.v_start[T] = p.low
     if p.high > p.low:
         w.v_value[0], w.v_width[0], w.v_count[T] = p.worth, p.high - p.low, 1
     w.v_value[w.v_count[T]] = -INFINITY
@@ -87,9 +87,7 @@ cdef inline int backward(const Site* p, Work* w) noexcept nogil:
                 begun = end
         if n and p.high - begun <= sliver:
             ow[n - 1] += p.high - begun
-            begun = p.high
         ov[n] = -INFINITY
-        w.v_end[t] = begun
         w.v_first[t], w.v_count[t] = first, n
     return 0
 

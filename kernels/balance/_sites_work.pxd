@@ -89,7 +89,6 @@ cdef struct Work:
     Py_ssize_t* v_first
     int* v_count
     double* v_start
-    double* v_end
     # what a solve found: amounts in MWh at the bus, intervals of prices
     double* charged
     double* discharged
