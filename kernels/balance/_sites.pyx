@@ -11,6 +11,7 @@ of the two lists, scaled by what the storage retains and cut to its limits: O(se
 
     _sites_step.pxd    the stack of a step, h_t
     _sites_path.pxd    V_T .. V_1 backwards, the plan forwards
+    _sites_forward.pxd one step of the plan
     _sites_price.pxd   prices of stored energy and of the bus
     _sites_flex.pxd    the price mu of the deferrable requirement: where tangents of g(mu) meet
     _sites_row.pxd     one row of the batch: its checks, its numbers, its plan in MW
@@ -89,7 +90,6 @@ cdef class Workspace:
         w.h_width = d; d += steps * (tall + 1)
         w.h_top = d; d += steps
         w.v_start = d; d += steps + 1
-        w.v_end = d; d += steps + 1
         w.charged = d; d += steps
         w.discharged = d; d += steps
         w.flexed = d; d += steps

@@ -1,10 +1,11 @@
-# Backward: the least cost by what is stored. Forward: the plan from soc0.
+# Backward: the least cost by what is stored. Forward: the plan from soc0, step by step.
 
 from libc.float cimport DBL_MAX
 from libc.math cimport INFINITY
 from libc.stdlib cimport realloc
 
-from kernels.balance._sites_step cimport flex_wanted, stage, with_flex
+from kernels.balance._sites_forward cimport Ended, moves, moves_by_segment, served, walk
+from kernels.balance._sites_step cimport stage, with_flex
 from kernels.balance._sites_work cimport *
 
 cdef inline int room(Work* w, Py_ssize_t wanted) noexcept nogil:
@@ -37,7 +38,7 @@ cdef inline int backward(const Site* p, Work* w) noexcept nogil:
     if room(w, 2) < 0:
         return -1
     w.v_first[T], w.v_count[T] = 0, 0
-    w.v_start[T], w.v_end[T] = p.low, p.high
+    w.v_start[T] = p.low
     if p.high > p.low:
         w.v_value[0], w.v_width[0], w.v_count[T] = p.worth, p.high - p.low, 1
     w.v_value[w.v_count[T]] = -INFINITY
@@ -86,150 +87,28 @@ cdef inline int backward(const Site* p, Work* w) noexcept nogil:
                 begun = end
         if n and p.high - begun <= sliver:
             ow[n - 1] += p.high - begun
-            begun = p.high
         ov[n] = -INFINITY
-        w.v_end[t] = begun
         w.v_first[t], w.v_count[t] = first, n
     return 0
 
 
 cdef inline double forward(const Site* p, Work* w, double* energy) noexcept nogil:
     """Walk the segments from soc0; the cost without the deferrable load, and its energy."""
-    cdef int t, i, j, k, n, c_state, d_state, T = p.steps
-    cdef double soc = p.soc0, kept, need, eps, stored, y, before, charged, discharged, amount
-    cdef double reach, used, cost = 0.0, low, high, served
-    cdef const double* av
-    cdef const double* aw
-    cdef const double* bv
-    cdef const double* bw
-    cdef const int* move
-    cdef const double* price
-    cdef const double* width
-    cdef const int* kind
-    cdef bint within_h, within_v
+    cdef int t
+    cdef double soc = p.soc0, kept, added, cost = 0.0
+    cdef Ended at
     energy[0] = 0.0
-    for t in range(T):
+    for t in range(p.steps):
         kept = p.retain * soc
-        av, aw = w.v_value + w.v_first[t + 1], w.v_width + w.v_first[t + 1]
-        bv, bw = w.h_value + t * (w.tall + 1), w.h_width + t * (w.tall + 1)
-        move = w.h_move + t * w.tall
-        need = most(kept - w.v_start[t + 1] + w.h_top[t], 0.0)
-        eps = SOC_LABEL * most(p.high, w.h_top[t])
-        i = j = 0
-        stored = w.v_start[t + 1]
-        before = 0.0
-        within_h = within_v = False
-        while need > eps:
-            if av[i] >= bv[j]:
-                if av[i] == -INFINITY:
-                    break
-                if aw[i] > need + eps:
-                    stored += need
-                    within_v = True
-                    break
-                stored += aw[i]
-                need -= aw[i]
-                i += 1
-            else:
-                if bw[j] > need + eps:
-                    within_h = True
-                    break
-                before += bw[j]
-                need -= bw[j]
-                j += 1
-        if within_h:
-            w.value_low[t] = w.value_high[t] = bv[j]
+        walk(p, w, t, kept, &at)
+        soc = at.stored
+        added = soc - kept if at.within_h else w.h_top[t] - at.before
+        if p.burns:
+            moves_by_segment(p, w, t, &at)
         else:
-            w.value_high[t] = bv[j - 1] if j else INFINITY
-            w.value_low[t] = bv[j]
-        # where the step ends
-        w.limit[t] = 0
-        if not within_v:
-            if i == 0 and w.v_start[t + 1] <= p.low:
-                w.limit[t] |= AT_LOW
-            if i == w.v_count[t + 1] and w.v_end[t + 1] >= p.high:
-                w.limit[t] |= AT_HIGH
-        if j == w.h_charging[t] and not within_h:
-            stored = kept
-        elif not within_h:
-            stored = kept + w.h_top[t] - before
-        if w.limit[t] & AT_LOW:
-            stored = p.low
-        elif w.limit[t] & AT_HIGH:
-            stored = p.high
-        stored = least(most(stored, p.low), p.high)
-        y = stored - kept if within_h else w.h_top[t] - before
-        # charge and discharge
-        n = w.h_count[t]
-        c_state = d_state = 0
-        charged = discharged = 0.0
-        if not p.burns:
-            if j < w.h_charging[t]:
-                charged = least(most(y / p.eta_c, 0.0), p.charge)
-                c_state = 1
-                if j == 0 and not within_h and w.h_full[t] & FULL_CHARGE:
-                    charged, c_state = p.charge, 2
-            elif j > w.h_charging[t] or within_h:
-                discharged = least(most(-y * p.eta_d, 0.0), p.discharge)
-                d_state = 1
-                if j == n and not within_h and w.h_full[t] & FULL_DISCHARGE:
-                    discharged, d_state = p.discharge, 2
-        else:
-            charged = w.h_top[t] / p.eta_c
-            for k in range(j + within_h):
-                amount = bw[k] if k < j else need
-                if move[k] == LESS_CHARGE:
-                    charged -= amount / p.eta_c
-                elif move[k] == MORE_DISCHARGE:
-                    discharged += amount * p.eta_d
-                else:
-                    amount /= 1 / p.eta_d - p.eta_c
-                    charged += amount
-                    discharged += amount
-            reach = (p.load[t] + p.export_max[t]) * p.hours + flex_wanted(p, t)
-            eps = 1e-12 * p.charge + POSITION_SLIVER * reach
-            if charged > p.charge - eps:
-                charged, c_state = p.charge, 2
-            elif charged > eps:
-                c_state = 1
-            else:
-                charged = 0.0
-            eps = 1e-12 * p.discharge + POSITION_SLIVER * reach
-            if discharged > p.discharge - eps:
-                discharged, d_state = p.discharge, 2
-            elif discharged > eps:
-                d_state = 1
-            else:
-                discharged = 0.0
-        w.charged[t], w.discharged[t] = charged, discharged
-        w.state[t] = c_state + 3 * d_state
-        # what serves it
-        price, width = w.price + t * w.wide, w.width + t * w.wide
-        kind = w.kind + t * w.wide
-        reach = (p.load[t] + p.export_max[t]) * p.hours + flex_wanted(p, t) + charged - discharged
-        eps = LABEL * (reach + discharged + w.h_top[t])
-        served = flex_wanted(p, t)
-        cost += p.wear * discharged - p.export_price[t] * p.export_max[t] * p.hours
-        low, high = -INFINITY, INFINITY
-        for k in range(w.stacked[t]):
-            if reach <= eps:
-                high = price[k]
-                break
-            used = least(width[k], reach)
-            if kind[k] == FLEX:
-                served -= used
-            else:
-                cost += used * price[k]
-            if width[k] > reach + eps:
-                low = high = price[k]
-                reach = 0
-                break
-            low = price[k]
-            reach -= used
-        w.price_low[t], w.price_high[t] = low, high
-        w.flexed[t] = most(served, 0.0)
+            moves(p, w, t, added, &at)
+        cost += served(p, w, t)
         energy[0] += w.flexed[t]
-        soc = stored
     return cost - p.worth * soc
 
 

@@ -4,6 +4,7 @@ cdef extern from *:
     """
     #define LABEL 1e-13
     #define SOC_LABEL 1e-12
+    #define LIMIT_LABEL 1e-12
     #define SLIVER 1e-15
     #define POSITION_SLIVER 1e-14
     #define TIE 1e-14
@@ -13,6 +14,7 @@ cdef extern from *:
     """
     const double LABEL      # of a position: closer to a breakpoint is at it
     const double SOC_LABEL  # of the storage's size: the same, for what is stored
+    const double LIMIT_LABEL   # of a limit: closer to none or to all of it is there
     const double SLIVER     # of the storage's size: narrower segments are rounding
     const double POSITION_SLIVER   # of the supply's size: the same, for what serves a step
     const double TIE        # of the cost: tangents that are this close meet
@@ -87,7 +89,6 @@ cdef struct Work:
     Py_ssize_t* v_first
     int* v_count
     double* v_start
-    double* v_end
     # what a solve found: amounts in MWh at the bus, intervals of prices
     double* charged
     double* discharged

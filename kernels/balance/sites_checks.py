@@ -24,7 +24,8 @@ def bad_rows(sites: Sites) -> U8:
     for name in COLUMNS:
         column = getattr(sites, name)
         low, high = _range(name)
-        bad |= (~((column >= low) & (column <= high))).reshape(len(bad), -1).any(axis=1)
+        outside = ~((column >= low) & (column <= high))
+        bad |= outside.any(axis=tuple(range(1, column.ndim)))
     bad |= (sites.storage_soc_min_mwh > sites.storage_soc_max_mwh).any(axis=1)
     return bad.astype(np.uint8) * Status.BAD_INPUT.value
 

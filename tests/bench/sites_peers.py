@@ -43,11 +43,13 @@ def highs_warm(sites: Sites, later: Sites, agree: Agree) -> float:
         highs.run()
         new = SiteProgramme(later, row)
         columns = np.arange(len(new.cost), dtype=np.int32)
-        rows = np.arange(len(new.rhs), dtype=np.int32)
+        loads = np.arange(new.steps, dtype=np.int32)  # rows; and what may be shed
+        shed = new.wide * loads + new.shed
+        low, high, load = new.lower[shed], new.upper[shed], new.rhs[loads]
         start = process_time()
         highs.changeColsCost(len(columns), columns, new.cost)
-        highs.changeColsBounds(len(columns), columns, new.lower, new.upper)
-        highs.changeRowsBounds(len(rows), rows, new.rhs, new.rhs)
+        highs.changeColsBounds(len(shed), shed, low, high)
+        highs.changeRowsBounds(len(loads), loads, load, load)
         highs.run()
         highs.getSolution()
         seconds.append(process_time() - start)

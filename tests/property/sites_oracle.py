@@ -17,11 +17,14 @@ F64 = np.ndarray[Any, np.dtype[np.float64]]
 class SiteProgramme:
     """minimise cost.x, A x = rhs, lower <= x <= upper; A by columns (start, index, value)."""
 
+    shed = 3  # its place among a step's variables
+
     def __init__(self, sites: Sites, row: int) -> None:
         T, K = sites.load_mw.shape[1], sites.supply_cap_mw.shape[1]
         dt, wide = sites.dt_h[row], 8 + K
         self.steps, self.wide = T, wide
         carbon, voll = sites.carbon_price[row], sites.voll[row]
+        self.voll = float(voll)
         cost, lower, upper = np.zeros((T, wide)), np.zeros((T, wide)), np.zeros((T, wide))
         cost[:, 0] = dt * (sites.import_price[row] + carbon * sites.grid_ci[row])
         cost[:, 1], cost[:, 3] = -dt * sites.export_price[row], dt * voll
@@ -59,6 +62,15 @@ class SiteProgramme:
         self.start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         self.index = np.append(index.ravel()[present], 2 * T).astype(np.int32)
         self.value = np.append(value.ravel()[present], 1.0)
+
+    def broken(self, x: F64) -> float:
+        """What the rows and bounds that x breaks may have saved, at no more than voll for each."""
+        rows = -self.rhs
+        columns = np.repeat(np.arange(len(x)), np.diff(self.start))
+        np.add.at(rows, self.index, self.value * x[columns])
+        outside = np.maximum(self.lower - x, 0.0) + np.maximum(x - self.upper, 0.0)
+        price = max(float(np.abs(self.cost).max()), self.voll)
+        return price * float(np.abs(rows).sum() + outside.sum())
 
     def model(self) -> "highspy.HighsLp":
         """As HiGHS takes it."""
@@ -101,3 +113,4 @@ class SiteOracle:
         self.terms = programme.cost * self.x if len(self.x) else np.zeros(1)
         self.objective = float(self.terms.sum())
         self.scale = max(1.0, float(np.abs(self.terms).sum()))
+        self.broken = programme.broken(self.x) if len(self.x) else 0.0

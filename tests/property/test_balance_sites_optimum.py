@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from kernels.balance.columns import Status
 from kernels.balance.sites import balance_sites
-from kernels.balance.sites_columns import HIGHS, Sites
+from kernels.balance.sites_columns import (
+    COLUMNS,
+    EFFICIENCIES,
+    EFFICIENCY_MIN,
+    HIGHS,
+    LIMIT,
+    MAY_BE_NEGATIVE,
+    PLAN_AXES,
+    Sites,
+)
 from tests.property.sites_cases import random_sites
 from tests.property.sites_oracle import SiteOracle
 
@@ -118,6 +127,29 @@ def test_cost_scales_with_the_size_of_the_site(seed: int, doublings: int) -> Non
     one, other = balance_sites(sites), balance_sites(bigger)
     room = 1e-9 * np.maximum(1.0, np.abs(one.objective)) * max(1.0, factor)
     assert (np.abs(other.objective - factor * one.objective) <= room).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 24, 96]))
+def test_absurd_values_are_finite_and_proven_or_flagged(seed: int, steps: int) -> None:
+    random = np.random.default_rng(seed)
+    sites = random_sites(random, 10, steps)
+    odd = {}
+    for name in COLUMNS:
+        column = getattr(sites, name).copy()
+        values = [0.0, 5e-324, 1e-12, 1e6, LIMIT]
+        if name in EFFICIENCIES:
+            values = [EFFICIENCY_MIN, 1e-3, 0.5, 1.0]
+        elif name in MAY_BE_NEGATIVE:
+            values += [-LIMIT, -1e3, -1e-9]
+        spoilt = random.random(column.shape) < 0.05
+        column[spoilt] = random.choice(values, column.shape)[spoilt]
+        odd[name] = column
+    plans = balance_sites(replace(sites, **odd))
+    for name in PLAN_AXES:
+        assert np.isfinite(getattr(plans, name)).all(), name
+    flagged = (plans.status & (Status.GAP_LOOSE | Status.BAD_INPUT).value) > 0
+    assert (np.abs(plans.gap_rel[~flagged]) <= RELATIVE).all()
 
 
 @pytest.mark.data

@@ -11,6 +11,7 @@ from kernels.balance.columns import Status
 from kernels.balance.sites import Workspace, balance_sites
 from kernels.balance.sites_columns import COLUMNS, DP, HIGHS, PLAN_AXES, SitePlans, Sites
 from schemas.errors import FieldError
+from tests.bench.sites_models import model_sites, perturbed
 from tests.property.sites_cases import random_sites
 
 OK = Status(0)
@@ -358,3 +359,15 @@ def test_the_plain_twin_leaves_out_the_same_rows(monkeypatch: pytest.MonkeyPatch
     plain = balance_sites(sites)
     assert plain.errors == compiled.errors
     assert_same_bytes(plain, compiled)
+
+
+def test_a_warm_start_takes_fewer_passes() -> None:
+    random = np.random.default_rng(12)
+    sites = model_sites(random, 40, 24, 1.0)
+    before, later = balance_sites(sites), perturbed(random, sites)
+    cold, warm = Workspace(), Workspace()
+    if not hasattr(cold.buffer(0), "passes"):
+        pytest.skip("the plain twin does not count its passes")
+    balance_sites(later, workspace=cold)
+    balance_sites(later, warm=before, workspace=warm)
+    assert warm.buffer(0).passes < cold.buffer(0).passes
