@@ -283,12 +283,17 @@ cdef bint _has_window(const double[::1] flex, double energy) noexcept nogil:
 
 
 cdef void _start(Workspace w) noexcept nogil:
-    """The middle of the box, no prices, multipliers that the costs ask for."""
+    """The middle of the box, the mean cost as price of everything, multipliers to match."""
     cdef Model* m = &w.m
     cdef int i
     cdef double c
+    for i in range(m.rows):
+        w.y[i] = 1.0
+    for i in range(m.steps * m.stores):
+        w.y[m.steps * m.regions + i] = -1.0
+    gather(m, w.y, w.g)
     for i in range(m.size):
-        c = m.cost[i]
+        c = m.cost[i] - w.g[i]
         w.red[i] = c
         w.x[i] = 0.5 * m.width[i]
         w.zl[i] = m.on[i] * ((c if c > 0.0 else 0.0) + 1.0)
@@ -367,7 +372,7 @@ cdef int _iterate(Workspace w, int most) noexcept nogil:
         solve(&w.q, w.dy)
         gather(m, w.dy, w.g)
         direction(n, m.on, w.zl, w.zu, w.isl, w.isu, w.theta, w.g, w.h, w.dx, w.tl, w.tu, found)
-        size = 0.9995 if gap < 1e-4 * both else 0.995
+        size = 0.9995 if gap < 1e-4 * both else 0.999
         primal = size / found[0] if found[0] > size else 1.0
         dual = size / found[1] if found[1] > size else 1.0
         move(n, primal, dual, w.x, w.zl, w.zu, w.red, w.dx, w.tl, w.tu, w.g)

@@ -85,13 +85,35 @@ cdef inline void invert(double* a, int n) noexcept nogil:
             row += wide
 
 
+cdef inline void combine(
+    int n, double* by, int stride, double* rows, int wide, double sign, column to
+) noexcept nogil:
+    """to += sign x (sum over k < n of by[k stride] x row k of rows), four columns at a time."""
+    cdef int c, k
+    cdef double v, a, b, d, e
+    cdef double* row
+    for c in range(0, wide, 4):
+        a = b = d = e = 0.0
+        row = rows + c
+        for k in range(n):
+            v = by[k * stride]
+            a += v * row[0]
+            b += v * row[1]
+            d += v * row[2]
+            e += v * row[3]
+            row += wide
+        to[c] += sign * a
+        to[c + 1] += sign * b
+        to[c + 2] += sign * d
+        to[c + 3] += sign * e
+
+
 cdef inline void times(double* a, double* v, double* out, int n) noexcept nogil:
-    """out = a v for a symmetric a, in the order of its rows; out holds padded(n)."""
-    cdef int i, k, wide = padded(n)
+    """out = a v for a symmetric a; out holds padded(n)."""
+    cdef int i, wide = padded(n)
     for i in range(wide):
         out[i] = 0.0
-    for k in range(n):
-        add(wide, v[k], a + k * wide, out)
+    combine(n, v, 1, a, wide, 1.0, out)
 
 
 cdef inline void factor(Normal* m) noexcept nogil:
@@ -147,16 +169,14 @@ cdef inline void _fold_flex(Normal* m, int t) noexcept nogil:
     for j in range(J):
         for f in range(wide):
             border[j * wide + f] = 0.0
-        for k in range(J):
-            add(wide, m.store[(t * J + j) * broad + k], b + k * wide, border + j * wide)
+        combine(J, m.store + (t * J + j) * broad, 1, b, wide, 1.0, border + j * wide)
     for f in range(F):
         bus = m.bus + (t * m.regions + m.flex_region[f]) * padded(m.regions)
         by = wf[f]
         for k in range(F):
             m.flex[f * wide + k] -= by * bus[m.flex_region[k]] * wf[k]
-    for j in range(J):
-        for f in range(F):
-            add(wide, -b[j * wide + f], border + j * wide, m.flex + f * wide)
+    for f in range(F):
+        combine(J, b + f, wide, border, wide, -1.0, m.flex + f * wide)
 
 
 cdef inline void solve(Normal* m, double* y) noexcept nogil:

@@ -129,7 +129,7 @@ def _pypsa_network(package: Any, net: Network) -> Any:
         store = {
             "e_nom": net.storage_soc_max_mwh[r, 0],
             "e_min_pu": low,
-            "e_initial": net.storage_soc0_mwh[r, 0],
+            "e_initial": net.storage_retain[r, 0] * net.storage_soc0_mwh[r, 0],
             "standing_loss": 1 - net.storage_retain[r, 0] ** (1 / net.dt_h),
             "marginal_cost_storage": 0.0,
         }
