@@ -121,7 +121,9 @@ ALERTS = _decision(
     "alerts",
     "Raised once, cleared once: the row with cleared_ms replaces the one without.",
     (
-        Column("kind", SYMBOL, "SHED, FLEX_UNMET, STALE_INPUTS, OUTAGE or BAD_INPUT"),
+        Column(
+            "kind", SYMBOL, "SHED, FLEX_UNMET, STALE_INPUTS, OUTAGE, BAD_INPUT or another status"
+        ),
         Column("id", SYMBOL, "region or site"),
         Column("raised_ms", INT64, "UTC", "ms"),
         Column("cleared_ms", INT64, "UTC", "ms", required=False),

@@ -47,7 +47,7 @@ def check(net: Network) -> tuple[Network, list[Status], tuple[BadInput, ...]]:
             cut |= out[inside].any(axis=0)
         flags = [Status.BAD_INPUT if is_out else Status(0) for is_out in out]
         net = _without(net, out, cut)
-    return _clamped(net, flags), flags, tuple(errors)
+    return _held_back(_clamped(net, flags), flags), flags, tuple(errors)
 
 
 def _refused(net: Network, name: str, column: F64) -> list[BadInput]:
@@ -118,3 +118,18 @@ def _clamped(net: Network, flags: list[Status]) -> Network:
     # a storage that leaks may fall below its lower limit where nothing is there to charge it
     low = np.minimum(low, soc0 * net.storage_retain ** net.load_mw.shape[1])
     return replace(net, storage_soc0_mwh=soc0, storage_soc_min_mwh=low)
+
+
+def _held_back(net: Network, flags: list[Status]) -> Network:
+    """The grid connection keeps its reserve free; one too small for it is named."""
+    up, down = net.reserve_up_mw, net.reserve_down_mw
+    if not (up.any() or down.any()):
+        return net
+    short = (up > net.import_max_mw).any(axis=1) | (down > net.export_max_mw).any(axis=1)
+    for r in np.flatnonzero(short):
+        flags[r] |= Status.RESERVE_SHORT
+    return replace(
+        net,
+        import_max_mw=np.maximum(net.import_max_mw - up, 0.0),
+        export_max_mw=np.maximum(net.export_max_mw - down, 0.0),
+    )

@@ -6,6 +6,7 @@ as its users pay for it.
 """
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -86,6 +87,7 @@ def clarabel(net: Network) -> Solved:
 
 def pypsa(net: Network) -> Solved:
     """PyPSA's optimize with HiGHS: its own model of the same network, cost of what it models."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
     import pypsa as package
 
     logging.disable(logging.CRITICAL)
