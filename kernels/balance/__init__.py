@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.balance import carbon, highs, interior, invariants
-from kernels.balance._network import Workspace
 from kernels.balance.certificate import lower_bound
 from kernels.balance.checks import check
 from kernels.balance.columns import BadInput, Dispatch, Network, Prices, Status
 from kernels.balance.invariants import Plan
+from kernels.balance.machine import Workspace
 from schemas.errors import GridloomError
 
 __all__ = ["BadInput", "Dispatch", "Network", "Prices", "Status", "balance", "lower_bound"]

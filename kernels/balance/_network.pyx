@@ -72,11 +72,11 @@ cdef class Workspace:
         m.unmet = m.flow + T * L
         m.size = (m.unmet + F + LANES - 1) // LANES * LANES
         m.rows = N + M + F
-        cdef int widest = padded(max(R, J, F))
+        cdef int i, widest = padded(max(R, J, F, 1))
         cdef long wanted = <long> COLUMNS * m.size + 4 * m.rows + N + 3 * J + L
         cdef int R4 = padded(R), J4 = padded(J), F4 = padded(F)
         wanted += <long> T * (R * R4 + J * J4 + 2 * J + F + J * F4) + F * F4 + J * F4 + J
-        wanted += 2 * widest
+        wanted += 6 * widest
         cdef long ints = 2 * J + F + 2 * L + 1
         if wanted > self.held:
             free(self.block)
@@ -124,7 +124,11 @@ cdef class Workspace:
         q.flex, at = at, at + F * F4
         q.pass_on, at = at, at + J * F4
         q.kept_nu, at = at, at + J
-        q.scratch, q.spare = at, at + widest
+        q.scratch, q.spare, at = at, at + widest, at + 2 * widest
+        q.all_but_one, q.one = at + widest, at + 3 * widest
+        for i in range(2 * widest):
+            at[i] = 1.0
+        q.all_but_one[0], q.one[0] = 0.0, 1.0
         m.store_region, m.store_slot = self.ints, self.ints + J
         m.flex_region = m.store_slot + J
         m.link_from = m.flex_region + F
