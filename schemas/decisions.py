@@ -103,7 +103,7 @@ SIGNALS = _decision(
         Column("green_surplus_mj", INT64, "wind and solar beyond the load", "mJ"),
         Column("curtailed_mj", INT64, "wind and solar not used", "mJ"),
         Column("ren_share_ppm", INT64, "renewable used / load", "ppm"),
-        Column("cfe_ppm", INT64, "carbon-free share of the step", "ppm"),
+        Column("cfe_ppm", INT64, "load met by wind, sun and units without carbon", "ppm"),
         Column("price_micro", INT64, "energy price", "1e-6 currency/MWh"),
         Column("ci_average_mg_per_kwh", INT64, "average carbon of the load", "mg/kWh"),
         Column("ci_marginal_mg_per_kwh", INT64, "carbon of one more kWh", "mg/kWh"),
@@ -121,7 +121,9 @@ ALERTS = _decision(
     "alerts",
     "Raised once, cleared once: the row with cleared_ms replaces the one without.",
     (
-        Column("kind", SYMBOL, "SHED, FLEX_UNMET, STALE_INPUTS, OUTAGE or BAD_INPUT"),
+        Column(
+            "kind", SYMBOL, "SHED, FLEX_UNMET, STALE_INPUTS, OUTAGE, BAD_INPUT or another status"
+        ),
         Column("id", SYMBOL, "region or site"),
         Column("raised_ms", INT64, "UTC", "ms"),
         Column("cleared_ms", INT64, "UTC", "ms", required=False),

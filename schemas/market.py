@@ -41,6 +41,10 @@ _GRID = (
     Column("terminal_value_per_mwh", FLOAT64, "of what is left", "currency/MWh", False),
     Column("energy_mwh", FLOAT64, "a flexible load request's energy until end_ms", "MWh", False),
     Column("power_max_mw", FLOAT64, "a flexible load request's limit", "MW", False),
+    Column("reserve_up_mw", FLOAT64, "of the import limit, kept free", "MW", False),
+    Column("reserve_up_ppm", INT64, "the same, as a share of load_mw; both add up", "ppm", False),
+    Column("reserve_down_mw", FLOAT64, "of the export limit, kept free", "MW", False),
+    Column("reserve_down_ppm", INT64, "the same, as a share of ren_avail_mw", "ppm", False),
 )
 _COMPUTE = (
     Column("cores_milli", INT64, "cores offered or asked", "1/1000 core", False),

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.balance import carbon, highs, interior, invariants
-from kernels.balance._network import Workspace as NetworkWorkspace
 from kernels.balance.certificate import lower_bound
 from kernels.balance.checks import check
 from kernels.balance.columns import BadInput, Dispatch, Network, Prices, Status
 from kernels.balance.invariants import Plan
+from kernels.balance.machine import Workspace as NetworkWorkspace
 from kernels.balance.sites import Workspace, balance_sites
 from kernels.balance.sites_columns import BadSite, SitePlans, Sites
 from schemas.errors import GridloomError

@@ -72,11 +72,11 @@ cdef class Workspace:
         m.unmet = m.flow + T * L
         m.size = (m.unmet + F + LANES - 1) // LANES * LANES
         m.rows = N + M + F
-        cdef int widest = padded(max(R, J, F))
+        cdef int i, widest = padded(max(R, J, F, 1))
         cdef long wanted = <long> COLUMNS * m.size + 4 * m.rows + N + 3 * J + L
         cdef int R4 = padded(R), J4 = padded(J), F4 = padded(F)
         wanted += <long> T * (R * R4 + J * J4 + 2 * J + F + J * F4) + F * F4 + J * F4 + J
-        wanted += 2 * widest
+        wanted += 6 * widest
         cdef long ints = 2 * J + F + 2 * L + 1
         if wanted > self.held:
             free(self.block)
@@ -124,7 +124,11 @@ cdef class Workspace:
         q.flex, at = at, at + F * F4
         q.pass_on, at = at, at + J * F4
         q.kept_nu, at = at, at + J
-        q.scratch, q.spare = at, at + widest
+        q.scratch, q.spare, at = at, at + widest, at + 2 * widest
+        q.all_but_one, q.one = at + widest, at + 3 * widest
+        for i in range(2 * widest):
+            at[i] = 1.0
+        q.all_but_one[0], q.one[0] = 0.0, 1.0
         m.store_region, m.store_slot = self.ints, self.ints + J
         m.flex_region = m.store_slot + J
         m.link_from = m.flex_region + F
@@ -283,12 +287,17 @@ cdef bint _has_window(const double[::1] flex, double energy) noexcept nogil:
 
 
 cdef void _start(Workspace w) noexcept nogil:
-    """The middle of the box, no prices, multipliers that the costs ask for."""
+    """The middle of the box, the mean cost as price of everything, multipliers to match."""
     cdef Model* m = &w.m
     cdef int i
     cdef double c
+    for i in range(m.rows):
+        w.y[i] = 1.0
+    for i in range(m.steps * m.stores):
+        w.y[m.steps * m.regions + i] = -1.0
+    gather(m, w.y, w.g)
     for i in range(m.size):
-        c = m.cost[i]
+        c = m.cost[i] - w.g[i]
         w.red[i] = c
         w.x[i] = 0.5 * m.width[i]
         w.zl[i] = m.on[i] * ((c if c > 0.0 else 0.0) + 1.0)
@@ -367,7 +376,7 @@ cdef int _iterate(Workspace w, int most) noexcept nogil:
         solve(&w.q, w.dy)
         gather(m, w.dy, w.g)
         direction(n, m.on, w.zl, w.zu, w.isl, w.isu, w.theta, w.g, w.h, w.dx, w.tl, w.tu, found)
-        size = 0.9995 if gap < 1e-4 * both else 0.995
+        size = 0.9995 if gap < 1e-4 * both else 0.999
         primal = size / found[0] if found[0] > size else 1.0
         dual = size / found[1] if found[1] > size else 1.0
         move(n, primal, dual, w.x, w.zl, w.zu, w.red, w.dx, w.tl, w.tu, w.g)

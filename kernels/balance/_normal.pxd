@@ -33,6 +33,8 @@ cdef struct Normal:
     double* scratch     # [padded(max(R, J, F))]
     double* spare       # as long
     double* kept_nu     # [J]
+    double* all_but_one # ones on both sides of a 0, to which it points
+    double* one         # zeros on both sides of a 1
 
 
 cdef inline int padded(int n) noexcept nogil:
@@ -50,14 +52,32 @@ cdef inline void add(int n, double by, column row, column to) noexcept nogil:
         to[c + 3] += by * row[c + 3]
 
 
-cdef inline void invert(double* a, int n) noexcept nogil:
-    """A symmetric M-matrix in place by Gauss-Jordan; an empty row stays out (zeros)."""
+cdef inline void replace_pivot(
+    int n, double kept, double by, column keep, column head, column row
+) noexcept nogil:
+    """row = row with its pivot column out, + by x head, times kept."""
+    cdef int c
+    for c in range(0, n, 4):
+        row[c] = kept * (row[c] * keep[c]) + by * head[c]
+        row[c + 1] = kept * (row[c + 1] * keep[c + 1]) + by * head[c + 1]
+        row[c + 2] = kept * (row[c + 2] * keep[c + 2]) + by * head[c + 2]
+        row[c + 3] = kept * (row[c + 3] * keep[c + 3]) + by * head[c + 3]
+
+
+cdef inline void invert(Normal* m, double* a, int n) noexcept nogil:
+    """A symmetric M-matrix in place by Gauss-Jordan; an empty row stays out (zeros).
+
+    The pivot's column is replaced within the rows' own vectors: a single number stored there would
+    stall each vector that is loaded next.
+    """
     cdef int i, k, c, wide = padded(n)
-    cdef double pivot, by
+    cdef double pivot
     cdef double* row
     cdef double* head
+    cdef double* keep
     for k in range(n):
         head = a + k * wide
+        keep = m.all_but_one - k
         pivot = head[k]
         if not pivot > 1e-280:
             for c in range(n):
@@ -65,45 +85,58 @@ cdef inline void invert(double* a, int n) noexcept nogil:
                 a[c * wide + k] = 0.0
             continue
         pivot = 1.0 / pivot
-        head[k] = 1.0
-        for c in range(0, wide, 4):
-            head[c] *= pivot
-            head[c + 1] *= pivot
-            head[c + 2] *= pivot
-            head[c + 3] *= pivot
+        replace_pivot(wide, pivot, pivot, keep, m.one - k, head)
         row = a
         for i in range(k):
-            by = -row[k]
-            row[k] = 0.0
-            add(wide, by, head, row)
+            replace_pivot(wide, 1.0, -row[k], keep, head, row)
             row += wide
         row += wide
         for i in range(k + 1, n):
-            by = -row[k]
-            row[k] = 0.0
-            add(wide, by, head, row)
+            replace_pivot(wide, 1.0, -row[k], keep, head, row)
             row += wide
 
 
+cdef inline void combine(
+    int n, double* by, int stride, double* rows, int wide, double sign, column to
+) noexcept nogil:
+    """to += sign x (sum over k < n of by[k stride] x row k of rows), four columns at a time."""
+    cdef int c, k
+    cdef double v, a, b, d, e
+    cdef double* row
+    for c in range(0, wide, 4):
+        a = b = d = e = 0.0
+        row = rows + c
+        for k in range(n):
+            v = by[k * stride]
+            a += v * row[0]
+            b += v * row[1]
+            d += v * row[2]
+            e += v * row[3]
+            row += wide
+        to[c] += sign * a
+        to[c + 1] += sign * b
+        to[c + 2] += sign * d
+        to[c + 3] += sign * e
+
+
 cdef inline void times(double* a, double* v, double* out, int n) noexcept nogil:
-    """out = a v for a symmetric a, in the order of its rows; out holds padded(n)."""
-    cdef int i, k, wide = padded(n)
+    """out = a v for a symmetric a; out holds padded(n)."""
+    cdef int i, wide = padded(n)
     for i in range(wide):
         out[i] = 0.0
-    for k in range(n):
-        add(wide, v[k], a + k * wide, out)
+    combine(n, v, 1, a, wide, 1.0, out)
 
 
 cdef inline void factor(Normal* m) noexcept nogil:
     """Eliminate bus, store and flex in this order; the blocks become what solve needs."""
     cdef int t
     for t in range(m.steps):
-        invert(m.bus + t * m.regions * padded(m.regions), m.regions)
+        invert(m, m.bus + t * m.regions * padded(m.regions), m.regions)
         _fold_bus(m, t)
-        invert(m.store + t * m.stores * padded(m.stores), m.stores)
+        invert(m, m.store + t * m.stores * padded(m.stores), m.stores)
         if m.flexes:
             _fold_flex(m, t)
-    invert(m.flex, m.flexes)
+    invert(m, m.flex, m.flexes)
 
 
 cdef inline void _fold_bus(Normal* m, int t) noexcept nogil:
@@ -147,16 +180,14 @@ cdef inline void _fold_flex(Normal* m, int t) noexcept nogil:
     for j in range(J):
         for f in range(wide):
             border[j * wide + f] = 0.0
-        for k in range(J):
-            add(wide, m.store[(t * J + j) * broad + k], b + k * wide, border + j * wide)
+        combine(J, m.store + (t * J + j) * broad, 1, b, wide, 1.0, border + j * wide)
     for f in range(F):
         bus = m.bus + (t * m.regions + m.flex_region[f]) * padded(m.regions)
         by = wf[f]
         for k in range(F):
             m.flex[f * wide + k] -= by * bus[m.flex_region[k]] * wf[k]
-    for j in range(J):
-        for f in range(F):
-            add(wide, -b[j * wide + f], border + j * wide, m.flex + f * wide)
+    for f in range(F):
+        combine(J, b + f, wide, border, wide, -1.0, m.flex + f * wide)
 
 
 cdef inline void solve(Normal* m, double* y) noexcept nogil:

@@ -32,8 +32,9 @@ def check(net: Network) -> tuple[Network, list[Status], tuple[BadInput, ...]]:
         if outside(getattr(net, name), low, np.inf):
             errors += _refused(net, name, getattr(net, name))
     errors += _efficiencies(net)
+    rows = len(net.regions)
     for n, ends in enumerate(zip(net.link_from.tolist(), net.link_to.tolist(), strict=True)):
-        if not all(0 <= end < len(net.regions) for end in ends) or ends[0] == ends[1]:
+        if not (0 <= ends[0] < rows and 0 <= ends[1] < rows) or ends[0] == ends[1]:
             errors.append(
                 BadInput(f"link {n}", "link_to", -1, str(ends), "name two regions of the network")
             )
@@ -47,7 +48,7 @@ def check(net: Network) -> tuple[Network, list[Status], tuple[BadInput, ...]]:
             cut |= out[inside].any(axis=0)
         flags = [Status.BAD_INPUT if is_out else Status(0) for is_out in out]
         net = _without(net, out, cut)
-    return _clamped(net, flags), flags, tuple(errors)
+    return _held_back(_clamped(net, flags), flags), flags, tuple(errors)
 
 
 def _refused(net: Network, name: str, column: F64) -> list[BadInput]:
@@ -113,8 +114,25 @@ def _without(net: Network, out: Any, cut: Any) -> Network:
 def _clamped(net: Network, flags: list[Status]) -> Network:
     low, high = net.storage_soc_min_mwh, net.storage_soc_max_mwh
     soc0 = np.clip(net.storage_soc0_mwh, low, high)
+    kept = soc0 * net.storage_retain ** net.load_mw.shape[1]
+    if np.array_equal(soc0, net.storage_soc0_mwh) and (low <= kept).all():
+        return net
     for r in np.flatnonzero((soc0 != net.storage_soc0_mwh).any(axis=1)):
         flags[r] |= Status.SOC0_CLAMPED
     # a storage that leaks may fall below its lower limit where nothing is there to charge it
-    low = np.minimum(low, soc0 * net.storage_retain ** net.load_mw.shape[1])
-    return replace(net, storage_soc0_mwh=soc0, storage_soc_min_mwh=low)
+    return replace(net, storage_soc0_mwh=soc0, storage_soc_min_mwh=np.minimum(low, kept))
+
+
+def _held_back(net: Network, flags: list[Status]) -> Network:
+    """The grid connection keeps its reserve free; one too small for it is named."""
+    up, down = net.reserve_up_mw, net.reserve_down_mw
+    if not (up.any() or down.any()):
+        return net
+    short = (up > net.import_max_mw).any(axis=1) | (down > net.export_max_mw).any(axis=1)
+    for r in np.flatnonzero(short):
+        flags[r] |= Status.RESERVE_SHORT
+    return replace(
+        net,
+        import_max_mw=np.maximum(net.import_max_mw - up, 0.0),
+        export_max_mw=np.maximum(net.export_max_mw - down, 0.0),
+    )

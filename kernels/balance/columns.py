@@ -29,6 +29,8 @@ class Status(Flag):
     BURN = auto()  # a storage charges and discharges at once: negative prices
     GAP_LOOSE = auto()  # the gap is above its tolerance
     BAD_INPUT = auto()  # left out: errors
+    TIMEOUT_HELD = auto()  # set by who calls: the input is late, the last good plan is held
+    RESERVE_SHORT = auto()  # the reserve asked is more than the limit it is kept from
 
 
 class BadInput(NamedTuple):
@@ -56,6 +58,8 @@ class Network:
     grid_ci: F64  # [R, T] of imports
     flex_max_mw: F64  # [R, T] deferrable load; 0 outside its window
     flex_energy_mwh: F64  # [R] to be served within the horizon
+    reserve_up_mw: F64  # [R, T] of the import limit kept free
+    reserve_down_mw: F64  # [R, T] of the export limit kept free
     supply_cap_mw: F64  # [R, K]
     supply_cost: F64  # [R, K]
     supply_ci: F64  # [R, K]
@@ -146,6 +150,8 @@ _DEFAULTS: dict[str, tuple[str, float]] = {
     "grid_ci": ("RT", 0.0),
     "flex_max_mw": ("RT", 0.0),
     "flex_energy_mwh": ("R", 0.0),
+    "reserve_up_mw": ("RT", 0.0),
+    "reserve_down_mw": ("RT", 0.0),
     "supply_cap_mw": ("RK", 0.0),
     "supply_cost": ("RK", 0.0),
     "supply_ci": ("RK", 0.0),

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from kernels.balance._network import Workspace, solve_network
 from kernels.balance.columns import F64, I64, Dispatch, Network, Prices
 from kernels.balance.invariants import Plan
 from kernels.balance.layout import BLOCKS
+from kernels.balance.machine import Workspace, solve_network
 
 _PER_LINK = ("link_from", "link_to", "link_cap_mw", "link_loss", "link_tariff")
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kernels.balance import Dispatch, Network, balance
+from kernels.balance import Network
 from schemas.registry import Domain
 from streams.dispatch.state import Market, Row
 
 F64 = npt.NDArray[np.float64]
 
 _MS_PER_HOUR = 3_600_000
+_PPM = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,6 @@ def _requests(
     return limit, energy, deadlines
 
 
-def solve(market: Market, domain: Domain, inputs: Inputs, compute_mw: F64) -> Dispatch:
-    """The certified plan with this compute load on top, [R, T] in MW."""
-    return balance(network_of(market, domain, inputs, compute_mw))
-
-
 def network_of(market: Market, domain: Domain, inputs: Inputs, compute_mw: F64) -> Network:
     """The kernel's columns: MW, MWh, currency per MWh, kg CO2 per kWh."""
     index = {region: i for i, region in enumerate(inputs.regions)}
@@ -106,6 +102,8 @@ def network_of(market: Market, domain: Domain, inputs: Inputs, compute_mw: F64) 
         grid_ci=inputs.series("ci_kg_per_kwh"),
         flex_max_mw=inputs.flex_mw,
         flex_energy_mwh=inputs.flex_mwh,
+        reserve_up_mw=_reserve(inputs, "reserve_up", "load_mw"),
+        reserve_down_mw=_reserve(inputs, "reserve_down", "ren_avail_mw"),
         supply_cap_mw=_padded(supplies, "cap_mw"),
         supply_cost=_padded(supplies, "cost_per_mwh"),
         supply_ci=_padded(supplies, "ci_kg_per_kwh"),
@@ -127,6 +125,12 @@ def network_of(market: Market, domain: Domain, inputs: Inputs, compute_mw: F64) 
         carbon_price=domain.carbon_price_per_t,
         voll=domain.voll_per_mwh,
     )
+
+
+def _reserve(inputs: Inputs, name: str, share_of: str) -> F64:
+    """[R, T] MW: what is asked as power, and as a share of a forecast (its error's margin)."""
+    share = inputs.series(f"{name}_ppm") / _PPM
+    return inputs.series(f"{name}_mw") + share * inputs.series(share_of)
 
 
 def _padded(things: list[list[Row]], name: str, default: float = 0.0) -> F64:

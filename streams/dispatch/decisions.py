@@ -181,6 +181,8 @@ def signal_rows(tick: Tick, inputs: Inputs, plan: Dispatch, compute_mw: F64) -> 
     available = tick.energy_mj(inputs.series("ren_avail_mw"))
     used = np.minimum(tick.energy_mj(plan.ren_used_mw), available)
     share = np.minimum(_ratio_ppm(plan.ren_used_mw, load), _PPM)
+    clean = np.minimum(plan.ren_used_mw + _clean_supply(inputs, plan), load)
+    cfe = _ratio_ppm(clean, load)
     flex_max = tick.energy_mj(inputs.flex_mw)
     flex = tick.energy_mj(plan.flex_mw)
     return [
@@ -190,7 +192,7 @@ def signal_rows(tick: Tick, inputs: Inputs, plan: Dispatch, compute_mw: F64) -> 
             "green_surplus_mj": int(surplus[r, s]),
             "curtailed_mj": int(available[r, s] - used[r, s]),
             "ren_share_ppm": int(share[r, s]),
-            "cfe_ppm": int(share[r, s]),
+            "cfe_ppm": int(cfe[r, s]),
             "price_micro": round(float(plan.bus_price[r, s]) * _MICRO),
             "ci_average_mg_per_kwh": round(float(plan.ci_average[r, s]) * _MG_PER_KG),
             "ci_marginal_mg_per_kwh": round(float(plan.ci_marginal[r, s]) * _MG_PER_KG),
@@ -204,6 +206,16 @@ def signal_rows(tick: Tick, inputs: Inputs, plan: Dispatch, compute_mw: F64) -> 
         for r, region in enumerate(inputs.regions)
         for s in range(tick.domain.steps)
     ]
+
+
+def _clean_supply(inputs: Inputs, plan: Dispatch) -> F64:
+    """[R, T] MW of units that say they emit nothing; of imports nobody says so."""
+    clean = np.zeros_like(plan.import_mw)
+    for r, units in enumerate(inputs.supplies):
+        for k, unit in enumerate(units):
+            if unit.get("ci_kg_per_kwh") == 0:
+                clean[r] += plan.supply_mw[r, k]
+    return clean
 
 
 def _ratio_ppm(part: F64, whole: F64) -> Any:

@@ -27,6 +27,14 @@ class Running(msgspec.Struct, array_like=True):
     demand: tuple[int, ...]  # kernels.match resource order, milli-units; power at the facility
 
 
+class Planned(msgspec.Struct, array_like=True):
+    """A region's last good plan, as far as it has a memory; lists over the steps from tick_ms."""
+
+    tick_ms: int
+    flex_mw: list[float]
+    storages: dict[str, tuple[list[float], list[float], list[float]]]  # MW in, MW out, MWh
+
+
 class Market(msgspec.Struct):
     """What is known of one domain."""
 
@@ -38,6 +46,7 @@ class Market(msgspec.Struct):
     running: list[Running] = []
     decided: dict[str, int] = {}  # job ids placed or rejected for good -> when
     alerts: dict[str, int] = {}  # kind/id -> raised_ms
+    planned: dict[str, Planned] = {}  # region -> held while its input is late
     last_tick_ms: int = -1
 
     def known(self, row: Row) -> bool:

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from kernels.balance import Dispatch, Status
+from kernels.balance import Dispatch, Status, balance
 from kernels.match import ANY, Reason
 from schemas import ALERTS, DISPATCH, PLACEMENTS, PRICES, SIGNALS, Topic
 from schemas.registry import Domain
 from streams.dispatch import decisions
-from streams.dispatch.balancing import F64, Inputs, inputs_of, solve
+from streams.dispatch.balancing import F64, Inputs, inputs_of, network_of
+from streams.dispatch.holding import held_of, keep
 from streams.dispatch.matching import (
     FINAL,
     WAITING_MAX_MS,
@@ -22,6 +23,11 @@ from streams.dispatch.matching import (
 from streams.dispatch.state import Market, Running
 
 _SHED_MW = 1e-6  # less is rounding
+_ALERTED = {
+    Status.FLEX_UNMET: "its requests cannot all be served by their deadlines",
+    Status.RESERVE_SHORT: "its grid connection is smaller than the reserve asked",
+    Status.GAP_LOOSE: "the plan is not proven to the tolerance",
+}
 
 
 def decide(market: Market, domain: Domain, tick_ms: int) -> dict[Topic, list[dict[str, Any]]]:
@@ -32,12 +38,16 @@ def decide(market: Market, domain: Domain, tick_ms: int) -> dict[Topic, list[dic
     if not inputs.regions:
         market.last_tick_ms = tick_ms
         return {}
+    held = held_of(market, inputs, tick)
     base_mw = _compute(market.running, inputs, tick)
-    before = solve(market, domain, inputs, base_mw)
+    before = held.into(balance(held.on(network_of(market, domain, inputs, base_mw))))
     matched = match_tick(market, domain, tick_ms, headroom_of(inputs, before))
     started, planned = _starts(matched, tick)
     load_mw = _compute([*market.running, *started, *planned], inputs, tick)
-    plan = solve(market, domain, inputs, load_mw) if started or planned else before
+    plan = before
+    if started or planned:
+        network = held.on(network_of(market, domain, inputs, load_mw))
+        plan = held.into(balance(network, before))
     rows = {
         DISPATCH: decisions.dispatch_rows(tick, inputs, plan, load_mw),
         PLACEMENTS: decisions.placement_rows(tick, matched),
@@ -46,6 +56,7 @@ def decide(market: Market, domain: Domain, tick_ms: int) -> dict[Topic, list[dic
         ALERTS: decisions.alert_rows(tick, market, _raised(market, inputs, plan, tick_ms)),
     }
     _carry_out(market, inputs, plan, matched, started, tick)
+    keep(market, inputs, plan, tick)
     return rows
 
 
@@ -89,6 +100,9 @@ def _raised(market: Market, inputs: Inputs, plan: Dispatch, tick_ms: int) -> dic
     for r, region in enumerate(inputs.regions):
         if inputs.stale[r]:
             raised[f"STALE_INPUTS/{region}"] = "its newest state ended before the tick"
+        for flag, detail in _ALERTED.items():
+            if flag in plan.status[r]:
+                raised[f"{flag.name}/{region}"] = detail
         if plan.shed_mw[r, 0] > _SHED_MW:
             raised[f"SHED/{region}"] = f"{plan.shed_mw[r, 0]:.3f} MW not served"
     for error in plan.errors:

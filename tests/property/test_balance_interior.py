@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from balance_oracle import Oracle, random_network
-from kernels.balance._network import Workspace
+from kernels.balance._scan import has_avx2
 
 from kernels import balance as kernel
-from kernels.balance import Dispatch, Network, Status, balance, lower_bound
+from kernels.balance import Dispatch, Network, Status, _network, _network_avx2, balance, lower_bound
 from kernels.balance.checks import check
-from kernels.balance.interior import connected, solve
+from kernels.balance.interior import _empty, connected, solve
 from kernels.balance.invariants import cost, residual, served, within_limits
+from kernels.balance.machine import Workspace
 
 
 @pytest.fixture(autouse=True)
@@ -159,3 +160,16 @@ def test_where_all_load_is_shed_the_price_is_that_of_shedding() -> None:
     assert plan.bus_price[1] == pytest.approx(np.full(24, 3000.0))
     assert plan.bus_price[0] == pytest.approx(np.full(24, 70.0))
     assert plan.status == (Status(0), Status.SHED)
+
+
+def test_wider_vectors_change_no_bit() -> None:
+    if not has_avx2():
+        pytest.skip("this machine has no AVX2")
+    for seed in range(20):
+        net, _, _ = check(some(seed))
+        found = []
+        for module in (_network, _network_avx2):
+            plan, prices = _empty(net)
+            module.solve_network(net, plan, prices, module.Workspace())
+            found.append([x.tobytes() for x in (*plan.values(), prices.bus, prices.storage)])
+        assert found[0] == found[1], f"seed {seed}"

@@ -6,6 +6,7 @@ as its users pay for it.
 """
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -86,6 +87,7 @@ def clarabel(net: Network) -> Solved:
 
 def pypsa(net: Network) -> Solved:
     """PyPSA's optimize with HiGHS: its own model of the same network, cost of what it models."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
     import pypsa as package
 
     logging.disable(logging.CRITICAL)
@@ -129,7 +131,7 @@ def _pypsa_network(package: Any, net: Network) -> Any:
         store = {
             "e_nom": net.storage_soc_max_mwh[r, 0],
             "e_min_pu": low,
-            "e_initial": net.storage_soc0_mwh[r, 0],
+            "e_initial": net.storage_retain[r, 0] * net.storage_soc0_mwh[r, 0],
             "standing_loss": 1 - net.storage_retain[r, 0] ** (1 / net.dt_h),
             "marginal_cost_storage": 0.0,
         }
