@@ -37,6 +37,7 @@ from kernels.match.columns import (
     Texts,
     Warm,
 )
+from kernels.match.moves import hold
 from kernels.match.prices import PriceTables
 from kernels.match.primal import Plans
 from kernels.match.problem import Compiled, Problem, compile_problem
@@ -90,11 +91,22 @@ def match(
             "give sites and series the same sites and slots",
         )
     admitted = admit(jobs, sites, series, network)
-    columns = (admitted.jobs, admitted.sites, admitted.series, network, policy)
-    found = _Found(compile_problem(*columns))
-    if len(found.problem.row):
-        found.solve(admitted.jobs, policy, warm)
-    proof = certify(*columns, found.site, found.slot, found.prices)
+    sites, series = admitted.sites, admitted.series
+
+    def solve(wanted: Jobs) -> tuple[_Found, Certificate]:
+        found = _Found(compile_problem(wanted, sites, series, network, policy))
+        if len(found.problem.row):
+            found.solve(wanted, policy, warm)
+        plan = (found.site, found.slot, found.prices)
+        return found, certify(wanted, sites, series, network, policy, *plan)
+
+    if policy.max_moves == ANY:
+        found, proof = solve(admitted.jobs)
+    else:
+        found, dual = hold(solve, admitted.jobs, sites, policy.max_moves)
+        plan = (found.site, found.slot, found.prices)
+        proof = certify(admitted.jobs, sites, series, network, policy, *plan)
+        proof = proof._replace(dual=max(proof.dual, dual))
     if proof.violations:
         raise GridloomError(
             f"the match broke its own proof: {'; '.join(proof.violations)}",

@@ -190,6 +190,7 @@ class Policy:
     passes: int = 4  # of local search over all jobs
     scan: int = 64  # jobs of a site looked at to make room for one
     work: int = 2_000_000  # of ruin and recreate: jobs and options looked at
+    max_moves: int = ANY  # jobs that may leave a site that is up; ANY = as many as pay
 
 
 class Reason(IntEnum):

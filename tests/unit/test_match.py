@@ -86,6 +86,23 @@ def test_data_and_migration_weigh_against_cheap_energy() -> None:
     assert (moves.site.tolist(), moves.moves, moves.cost_micro.tolist()) == ([1], 1, [250_000])
 
 
+def test_the_moves_budget_goes_to_the_job_that_saves_most() -> None:
+    jobs = _jobs(3, current_site=0, watts=1000)
+    jobs.demand[:, POWER] = [1000, 3000, 2000]
+    budget = Policy(max_moves=1, gap_target=1e-6)
+    plan = match(jobs, _sites(cores=16_000), _series(300.0, 200.0), policy=budget)
+    assert plan.site.tolist() == [0, 1, 0]
+    assert plan.primal == pytest.approx(0.3 + 0.6 + 0.6)
+    assert plan.gap_rel < 0.01
+
+
+def test_jobs_of_a_site_that_is_down_do_not_use_up_the_moves_budget() -> None:
+    sites = _sites(3, cores=16_000, up=[False, True, True])
+    jobs = _jobs(3, current_site=[0, 0, 1])
+    plan = match(jobs, sites, _series(1.0, 300.0, 200.0), policy=Policy(max_moves=0))
+    assert plan.site.tolist() == [2, 2, 1]
+
+
 def test_a_job_waits_for_the_cheapest_hours_before_its_deadline() -> None:
     prices = [900.0, 500.0, 100.0, 100.0, 50.0]
     plan = match(_jobs(duration_ms=2 * HOUR_MS, deadline_slot=4), _sites(1, 5), _series(prices))
