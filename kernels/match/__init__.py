@@ -43,6 +43,7 @@ from kernels.match.primal import Plans
 from kernels.match.problem import Compiled, Problem, compile_problem
 from kernels.match.reasons import explain
 from kernels.match.reference import Engine
+from kernels.match.relaxations import relaxations
 from kernels.match.smooth import climb, is_smooth_better
 from kernels.match.volume import Ascent, ascend, restrict
 from schemas.errors import FieldError, GridloomError
@@ -107,6 +108,9 @@ def match(
         plan = (found.site, found.slot, found.prices)
         proof = certify(admitted.jobs, sites, series, network, policy, *plan)
         proof = proof._replace(dual=max(proof.dual, dual))
+    amount, nearest = relaxations(admitted.jobs, sites, series, network, found.reason)
+    found.relax += amount
+    found.reason_site[nearest >= 0] = nearest[nearest >= 0]
     if proof.violations:
         raise GridloomError(
             f"the match broke its own proof: {'; '.join(proof.violations)}",
@@ -138,6 +142,8 @@ class _Found:
         self.reason = compiled.reason
         self.reason_site: I32 = np.full(rows, ANY, np.int32)
         self.reason_resource = compiled.too_large
+        self.second = np.zeros(rows)
+        self.relax = np.zeros(rows)
         self.iterations = 0
 
     def solve(self, jobs: Jobs, policy: Policy, warm: Warm | None) -> None:
@@ -184,6 +190,7 @@ class _Found:
         why = explain(problem, engine, tables, prices, option)
         self.reason[row], self.reason_site[row] = why.reason, why.site
         self.reason_resource[row] = why.resource
+        self.second[row], self.relax[row] = why.second, why.relax
 
 
 def _wanted(problem: Problem, job_id: Texts, warm: Warm) -> I32:
@@ -225,6 +232,8 @@ def _plan(
         reason=spread(found.reason, Reason.BAD_INPUT),
         reason_site=spread(found.reason_site, ANY),
         reason_resource=spread(found.reason_resource, ANY),
+        second_cost=spread(found.second, 0),
+        relax=spread(found.relax, 0),
         prices=found.prices,
         used=proof.used,
         primal=proof.primal,
