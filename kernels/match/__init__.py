@@ -37,11 +37,13 @@ from kernels.match.columns import (
     Texts,
     Warm,
 )
+from kernels.match.moves import hold
 from kernels.match.prices import PriceTables
 from kernels.match.primal import Plans
 from kernels.match.problem import Compiled, Problem, compile_problem
 from kernels.match.reasons import explain
 from kernels.match.reference import Engine
+from kernels.match.relaxations import relaxations
 from kernels.match.smooth import climb, is_smooth_better
 from kernels.match.volume import Ascent, ascend, restrict
 from schemas.errors import FieldError, GridloomError
@@ -90,11 +92,25 @@ def match(
             "give sites and series the same sites and slots",
         )
     admitted = admit(jobs, sites, series, network)
-    columns = (admitted.jobs, admitted.sites, admitted.series, network, policy)
-    found = _Found(compile_problem(*columns))
-    if len(found.problem.row):
-        found.solve(admitted.jobs, policy, warm)
-    proof = certify(*columns, found.site, found.slot, found.prices)
+    sites, series = admitted.sites, admitted.series
+
+    def solve(wanted: Jobs) -> tuple[_Found, Certificate]:
+        found = _Found(compile_problem(wanted, sites, series, network, policy))
+        if len(found.problem.row):
+            found.solve(wanted, policy, warm)
+        plan = (found.site, found.slot, found.prices)
+        return found, certify(wanted, sites, series, network, policy, *plan)
+
+    if policy.max_moves == ANY:
+        found, proof = solve(admitted.jobs)
+    else:
+        found, dual = hold(solve, admitted.jobs, sites, policy.max_moves)
+        plan = (found.site, found.slot, found.prices)
+        proof = certify(admitted.jobs, sites, series, network, policy, *plan)
+        proof = proof._replace(dual=max(proof.dual, dual))
+    amount, nearest = relaxations(admitted.jobs, sites, series, network, found.reason)
+    found.relax += amount
+    found.reason_site[nearest >= 0] = nearest[nearest >= 0]
     if proof.violations:
         raise GridloomError(
             f"the match broke its own proof: {'; '.join(proof.violations)}",
@@ -126,6 +142,8 @@ class _Found:
         self.reason = compiled.reason
         self.reason_site: I32 = np.full(rows, ANY, np.int32)
         self.reason_resource = compiled.too_large
+        self.second = np.zeros(rows)
+        self.relax = np.zeros(rows)
         self.iterations = 0
 
     def solve(self, jobs: Jobs, policy: Policy, warm: Warm | None) -> None:
@@ -172,6 +190,7 @@ class _Found:
         why = explain(problem, engine, tables, prices, option)
         self.reason[row], self.reason_site[row] = why.reason, why.site
         self.reason_resource[row] = why.resource
+        self.second[row], self.relax[row] = why.second, why.relax
 
 
 def _wanted(problem: Problem, job_id: Texts, warm: Warm) -> I32:
@@ -213,6 +232,8 @@ def _plan(
         reason=spread(found.reason, Reason.BAD_INPUT),
         reason_site=spread(found.reason_site, ANY),
         reason_resource=spread(found.reason_resource, ANY),
+        second_cost=spread(found.second, 0),
+        relax=spread(found.relax, 0),
         prices=found.prices,
         used=proof.used,
         primal=proof.primal,

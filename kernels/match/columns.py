@@ -23,6 +23,7 @@ Texts = npt.NDArray[np.str_]
 
 # power and green are asked on the IT side and drawn on the facility side, PUE times as much
 RESOURCES = ("cores_milli", "accel_milli", "power_w", "network_mbps", "green_w")
+ONE_MORE = (1_000, 1_000, 1_000_000, 1_000, 1_000_000)  # units of a core, an accelerator, a MW ...
 CORES, ACCEL, POWER, NETWORK, GREEN = range(5)
 FACILITY_SIDE = (POWER, GREEN)
 CLASSES = ("general", "intelligent", "super")
@@ -190,6 +191,7 @@ class Policy:
     passes: int = 4  # of local search over all jobs
     scan: int = 64  # jobs of a site looked at to make room for one
     work: int = 2_000_000  # of ruin and recreate: jobs and options looked at
+    max_moves: int = ANY  # jobs that may leave a site that is up; ANY = as many as pay
 
 
 class Reason(IntEnum):
@@ -251,6 +253,9 @@ class Plan:
     reason: npt.NDArray[np.int8]  # [N] Reason
     reason_site: I32  # [N] site of the binding constraint, ANY = none
     reason_resource: npt.NDArray[np.int8]  # [N] its index in RESOURCES, ANY = none
+    second_cost: F64  # [N] currency: its cheapest answer at another site, or its rejection
+    relax: F64  # [N] how much less strict the reason must be to place it, 0 = no such amount:
+    # ms (latency), slots (release, deadline), units (too large, capacity), currency (cost)
     prices: F64  # [M, T, K] currency per unit and slot: worth of one more unit
     used: I64  # [M, T, K]
     primal: float  # currency, rejections counted at their lifted cost
@@ -261,6 +266,11 @@ class Plan:
     status: Status
     iterations: int
     errors: tuple[BadInput, ...] = field(default=())
+
+    def worth(self) -> F64:
+        """Currency [M, K] that one more core, accelerator, MW, Gbit/s or green MW would save."""
+        saved: F64 = self.prices.sum(axis=1) * np.array(ONE_MORE, np.float64)
+        return saved
 
     def warm(self, elapsed_slots: int = 0) -> Warm:
         """This plan as the start of a tick `elapsed_slots` later; what has begun starts at 0."""

@@ -12,7 +12,7 @@ _IMPROVED_JOBS = 10_000  # fewer of them, down to one, above so many jobs in all
 _CANDIDATES_MAX = 96  # options of a job that local search looks at,
 _CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in all,
 _JOBS_FEW = 5_000  # and in one slot with more jobs than this
-_CANDIDATES_MANY, _SCAN_MANY = 5, 16  # so many, and so many jobs in the way: prices do the rest
+_CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: prices do the rest
 _SEED = 1
 _WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
 

@@ -71,11 +71,11 @@ def compile_problem(
     slots = run_slots(jobs, sites, series)
     transfer = transfer_cost(jobs, sites, network)
     pairs = _Pairs(len(jobs.job_id), len(sites.site_id))
-    for why, allowed in _site_filters(jobs, sites, network, slots, transfer):
+    for why, allowed in site_filters(jobs, sites, network, slots, transfer):
         pairs.keep(allowed, why)
     start = _starts(jobs, slots, series.price_per_mwh.shape[1], pairs)
     active = [k for k in range(len(RESOURCES)) if k == POWER or jobs.demand[:, k].any()]
-    scale = _scale_ppm(sites)
+    scale = scale_ppm(sites)
     _close_where_too_large(start, jobs, sites, scale, slots, active)
     fits: Bool = np.logical_or.reduce(start, axis=2) > 0
     large = np.flatnonzero(pairs.alive() & ~fits.any(axis=1))
@@ -109,7 +109,7 @@ def transfer_cost(jobs: Jobs, sites: Sites, network: Network) -> F64:
     return cost + np.where(moved, jobs.migration_cost[:, None], 0.0)
 
 
-def _site_filters(
+def site_filters(
     jobs: Jobs, sites: Sites, network: Network, slots: I64, transfer: F64
 ) -> list[tuple[Reason, Bool]]:
     """What a site must be for a job, [N, M] each, in the order in which they are named."""
@@ -159,7 +159,8 @@ def _starts(jobs: Jobs, slots: I64, horizon: int, pairs: _Pairs) -> npt.NDArray[
     return start.view(np.uint8)
 
 
-def _scale_ppm(sites: Sites) -> I64:
+def scale_ppm(sites: Sites) -> I64:
+    """Facility side / IT side of each resource [M, K]."""
     scale = np.full((len(sites.site_id), len(RESOURCES)), PPM, np.int64)
     scale[:, list(FACILITY_SIDE)] = sites.pue_ppm[:, None]
     return scale

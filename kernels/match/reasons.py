@@ -12,11 +12,13 @@ from kernels.match.reference import Engine
 
 
 class Explained(NamedTuple):
-    """Per job of the problem: Reason, and the site and active resource that were short, or ANY."""
+    """Per job of the problem."""
 
-    reason: npt.NDArray[np.int8]
-    site: I32
-    resource: npt.NDArray[np.int8]
+    reason: npt.NDArray[np.int8]  # Reason
+    site: I32  # that was short, ANY = none
+    resource: npt.NDArray[np.int8]  # of RESOURCES, that was short there; ANY = none
+    second: F64  # currency: the cheapest of the answers at other sites and of rejection
+    relax: F64  # units more of what was short, or currency more of reject cost, that place it
 
 
 def explain(
@@ -24,7 +26,8 @@ def explain(
 ) -> Explained:
     """Compare each job's option with the one it would take if it were alone."""
     n = len(problem.row)
-    wanted = engine.sweep(tables.costs).option
+    answers = engine.sweep(tables.costs)
+    wanted = answers.option
     cost = engine.costs(tables.costs, np.ascontiguousarray(np.column_stack([wanted, option])))
     reason = np.full(n, Reason.PLACED, np.int8)
     reason[option < 0] = Reason.REJECTED_CAPACITY
@@ -32,16 +35,27 @@ def explain(
     site, resource = np.full(n, ANY, np.int32), np.full(n, ANY, np.int8)
     missed = np.flatnonzero((wanted >= 0) & (wanted != option) & (cost[:, 0] <= cost[:, 1]))
     free = problem.capacity - engine.used(option)
-    short, binding = _binding(problem, free, prices, missed, wanted, option)
+    short, binding, lacking = _binding(problem, free, prices, missed, wanted, option)
     site[missed[short]] = wanted[missed[short]] // problem.capacity.shape[1]
     resource[missed[short]] = problem.active[binding[short]]
-    return Explained(reason, site, resource)
+    relax = np.zeros(n)
+    relax[missed[short]] = lacking[short]
+    relax[option >= 0] = 0.0
+    refused = np.flatnonzero(reason == Reason.REJECTED_COST)
+    relax[refused] = answers.second[refused] - problem.reject[refused]
+    slots = problem.capacity.shape[1]
+    best = (wanted >= 0) & (option >= 0) & (wanted // slots == option // slots)
+    second = np.where(best | (option < 0) & (wanted < 0), answers.second, answers.least)
+    return Explained(reason, site, resource, second, relax)
 
 
 def _binding(
     problem: Problem, free: I64, prices: F64, job: I64, wanted: I32, option: I32
-) -> tuple[npt.NDArray[np.bool_], I64]:
-    """Whether a wanted option lacks room, and the active resource it lacks at the highest price."""
+) -> tuple[npt.NDArray[np.bool_], I64, F64]:
+    """Whether a wanted option lacks room, and the active resource it lacks at the highest price.
+
+    And how many units of it, in the slot that lacks most; 0 where it lacks others too.
+    """
     site, inside = _window(problem, job, wanted[job])
     need = needs(problem.demand[job], problem.scale_ppm[site])[:, None, :]
     own_site, own = _window(problem, job, np.maximum(option[job], 0))
@@ -52,7 +66,9 @@ def _binding(
     missing = np.where(lacking, (need - room) / np.maximum(need, 1), 0.0).max(axis=1, initial=0.0)
     # the price decides; where nothing short has one, the largest missing share does
     key = np.where(worth.any(axis=1)[:, None], worth, missing)
-    return np.logical_or.reduce(lacking, axis=(1, 2)), key.argmax(axis=1)
+    units = np.where(lacking, need - room, 0).max(axis=1, initial=0).astype(np.float64)
+    alone = (units > 0).sum(axis=1) == 1
+    return np.logical_or.reduce(lacking, axis=(1, 2)), key.argmax(axis=1), units.sum(axis=1) * alone
 
 
 def _window(problem: Problem, job: I64, option: I32) -> tuple[I64, npt.NDArray[np.bool_]]:

@@ -112,9 +112,10 @@ def climb(
     """Prices [M, 1, k] from `start`, zeros = cold; exact enough for a gap of gap_target."""
     smooth = Smooth(problem, engine, tables)
     flat = np.zeros(problem.capacity.shape)
-    scale = float(np.abs(engine.sweep(tables.at(flat)).least).sum())
+    least = engine.sweep(tables.at(flat)).least
+    scale = float(np.abs(least).sum()) or float(problem.reject.sum())
     if not len(smooth.scarce) or scale == 0.0:
-        return Ascent(flat, engine.sweep(tables.at(flat)).least.sum(), 0)
+        return Ascent(flat, float(least.sum()), 0)
     gain, mean = _GAIN * gap_target * scale, scale / smooth.jobs
     warm = smooth.scaled(np.maximum(start[:, 0], 0.0))
     found = _Followed(warm, -np.inf, 0, False)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 20  # placements and prices shown to people; --json has all
 _BAD_ROWS = 1
+_ONE_MORE = ("core", "accelerator", "MW", "Gbit/s", "green MW")  # in the order of RESOURCES
 
 
 def register(app: typer.Typer) -> None:
@@ -50,15 +51,17 @@ def match(
     seconds = perf_counter() - began
     bad = given.errors + [_in_file(given, error) for error in plan.errors]
     rows = _placements(given, plan)
-    prices, summary = _prices(given, plan), _summary(plan, len(bad), seconds)
+    prices, worth = _prices(given, plan), _worth(given, plan)
+    summary = _summary(plan, len(bad), seconds)
     if json:
-        for kind, found in (("placement", rows), ("price", prices), ("summary", [summary])):
+        kinds = {"placement": rows, "price": prices, "worth": worth, "summary": [summary]}
+        for kind, found in kinds.items():
             for row in found:
                 print_json({"kind": kind, **row})
         for error in bad:
             print_json({"kind": "error", **error._asdict()})
     else:
-        _show(rows, prices, summary)
+        _show(rows, prices, worth, summary)
     for error in bad:
         note(f"{error.table}, row {error.row}, {error.column}: {error.value}; {error.message}")
     if bad:
@@ -89,6 +92,8 @@ def _placements(given: "Matching", plan: "Plan") -> list[dict[str, Any]]:
                 "reason": Reason(int(plan.reason[at])).name.lower(),
                 "short_site": ids[short_at] if short_at >= 0 else None,
                 "short_resource": RESOURCES[short_of] if short_of >= 0 else None,
+                "short_by": float(plan.relax[at]) or None,
+                "second_cost": float(plan.second_cost[at]),
             }
         )
     return rows
@@ -113,6 +118,19 @@ def _prices(given: "Matching", plan: "Plan") -> list[dict[str, Any]]:
     ]
 
 
+def _worth(given: "Matching", plan: "Plan") -> list[dict[str, Any]]:
+    """What one more core, accelerator, MW or Gbit/s at a site would save over all slots."""
+    worth = plan.worth()
+    return [
+        {"site": str(given.sites.site_id[site]), "one_more": _ONE_MORE[kind], "saves": saved}
+        for (site, kind), saved in zip(
+            zip(*(at.tolist() for at in worth.nonzero()), strict=True),
+            worth[worth.nonzero()].tolist(),
+            strict=True,
+        )
+    ]
+
+
 def _summary(plan: "Plan", bad: int, seconds: float) -> dict[str, Any]:
     from kernels.match import Reason
 
@@ -132,9 +150,16 @@ def _summary(plan: "Plan", bad: int, seconds: float) -> dict[str, Any]:
 
 
 def _show(
-    rows: list[dict[str, Any]], prices: list[dict[str, Any]], summary: dict[str, Any]
+    rows: list[dict[str, Any]],
+    prices: list[dict[str, Any]],
+    worth: list[dict[str, Any]],
+    summary: dict[str, Any],
 ) -> None:
-    for title, found in (("Placements", rows), ("Prices of what is short", prices)):
+    for title, found in (
+        ("Placements", rows),
+        ("Prices of what is short", prices),
+        ("Worth of one more", worth),
+    ):
         if not found:
             continue
         out().print(f"\n{title}", style="bold", markup=False)

@@ -59,6 +59,12 @@ def options_of(problem: Problem) -> list[tuple[int, int, int, int, float]]:
     return found
 
 
+def can_move(problem: Problem, job: int) -> bool:
+    """Whether the job is at a site that is up, so that leaving it counts."""
+    current = int(problem[0].current_site[job])
+    return current >= 0 and bool(problem[1].up[current])
+
+
 def lifted(problem: Problem) -> list[float]:
     """Reject costs; of the jobs with options, one outweighs all of lower priority."""
     jobs = problem[0]
@@ -74,7 +80,7 @@ def lifted(problem: Problem) -> list[float]:
 
 def optimum_of(problem: Problem) -> float:
     """HiGHS on the textbook model: x[option] binary, one capacity row a site, slot and resource."""
-    jobs, sites, series, _, _ = problem
+    jobs, sites, series, _, policy = problem
     n, horizon = len(jobs.job_id), series.price_per_mwh.shape[1]
     options, reject = options_of(problem), lifted(problem)
     highs = highspy.Highs()
@@ -95,6 +101,13 @@ def optimum_of(problem: Problem) -> float:
         ]
         if use:
             highs.addConstr(sum(use[1:], use[0]) <= float(sites.capacity[m, t, k]))
+    leaving = [
+        x
+        for x, (i, m, *_) in zip(place, options, strict=True)
+        if policy.max_moves >= 0 and can_move(problem, i) and jobs.current_site[i] != m
+    ]
+    if leaving:
+        highs.addConstr(sum(leaving, refuse[0] * 0.0) <= policy.max_moves)
     highs.run()
     assert highs.getModelStatus() == highspy.HighsModelStatus.kOptimal
     return float(highs.getInfo().objective_function_value)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kernels.match import Certificate, Plan, Reason, Status, certify, match
 from tests.property.match_cases import Problem, random_problem
-from tests.property.match_oracle import lifted, need, optimum_of, options_of
+from tests.property.match_oracle import can_move, lifted, need, optimum_of, options_of
 
 
 def _assert_feasible(problem: Problem, plan: Plan) -> None:
@@ -54,6 +54,24 @@ def test_the_optimum_lies_between_dual_and_primal(seed: int) -> None:
     assert plan.dual <= optimum + _tolerance(problem)
     assert optimum <= plan.primal + _tolerance(problem)
     assert plan.dual <= plan.primal
+
+
+@settings(_SLOWLY, max_examples=100)
+@given(seed=st.integers(0, 2**32 - 1), budget=st.integers(0, 3))
+def test_no_more_jobs_leave_their_site_than_the_budget_allows(seed: int, budget: int) -> None:
+    *columns, policy = random_problem(seed)
+    problem = (*columns, replace(policy, max_moves=budget))
+    jobs, plan = problem[0], match(*problem)
+    _assert_feasible(problem, plan)
+    moved = [
+        i
+        for i, m in enumerate(plan.site.tolist())
+        if m >= 0 and can_move(problem, i) and m != jobs.current_site[i]
+    ]
+    assert len(moved) <= budget
+    optimum = optimum_of(problem)
+    assert plan.dual <= optimum + _tolerance(problem)
+    assert optimum <= plan.primal + _tolerance(problem)
 
 
 def test_the_mean_excess_over_the_optimum_is_small() -> None:

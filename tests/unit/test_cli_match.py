@@ -49,7 +49,7 @@ def solve(folder, job_rows, site_rows=SITES, *options, kind="json"):
     """Exit code, the rows of --json by kind, standard error."""
     given = write(folder, f"jobs.{kind}", job_rows), write(folder, f"sites.{kind}", site_rows)
     ended = CliRunner().invoke(app, ["match", *given, "--json", *options])
-    rows = {"placement": [], "price": [], "summary": [], "error": []}
+    rows = {"placement": [], "price": [], "worth": [], "summary": [], "error": []}
     for line in ended.stdout.splitlines():
         row = orjson.loads(line)
         rows[row["kind"]].append(row)
@@ -107,6 +107,18 @@ def test_rejections_are_counted_by_reason(tmp_path):
 
     assert code == 0
     assert rows["summary"][0]["rejected"] == {"rejected_cost": 1, "rejected_too_large": 1}
+
+
+def test_a_job_without_room_and_the_worth_of_more_room_are_explained(tmp_path):
+    site = {**SITES[0], "cores_milli": 7000}
+    job_rows = [*jobs("a", reject_cost=9.5), *jobs("b", reject_cost=5.5)]
+    _, rows, _ = solve(tmp_path, job_rows, [site])
+
+    left = rows["placement"][1]
+    assert (left["job_id"], left["reason"], left["short_by"]) == ("b", "rejected_capacity", 1000.0)
+    # a fraction of b would save 5.5 - 0.5 with its 4 cores: 1.25 a core
+    assert rows["worth"][0]["one_more"] == "core"
+    assert rows["worth"][0]["saves"] == pytest.approx(1.25, rel=0.02)
 
 
 def test_prices_by_slot_send_a_job_to_the_cheapest_hour(tmp_path):

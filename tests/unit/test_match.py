@@ -86,6 +86,23 @@ def test_data_and_migration_weigh_against_cheap_energy() -> None:
     assert (moves.site.tolist(), moves.moves, moves.cost_micro.tolist()) == ([1], 1, [250_000])
 
 
+def test_the_moves_budget_goes_to_the_job_that_saves_most() -> None:
+    jobs = _jobs(3, current_site=0, watts=1000)
+    jobs.demand[:, POWER] = [1000, 3000, 2000]
+    budget = Policy(max_moves=1, gap_target=1e-6)
+    plan = match(jobs, _sites(cores=16_000), _series(300.0, 200.0), policy=budget)
+    assert plan.site.tolist() == [0, 1, 0]
+    assert plan.primal == pytest.approx(0.3 + 0.6 + 0.6)
+    assert plan.gap_rel < 0.01
+
+
+def test_jobs_of_a_site_that_is_down_do_not_use_up_the_moves_budget() -> None:
+    sites = _sites(3, cores=16_000, up=[False, True, True])
+    jobs = _jobs(3, current_site=[0, 0, 1])
+    plan = match(jobs, sites, _series(1.0, 300.0, 200.0), policy=Policy(max_moves=0))
+    assert plan.site.tolist() == [2, 2, 1]
+
+
 def test_a_job_waits_for_the_cheapest_hours_before_its_deadline() -> None:
     prices = [900.0, 500.0, 100.0, 100.0, 50.0]
     plan = match(_jobs(duration_ms=2 * HOUR_MS, deadline_slot=4), _sites(1, 5), _series(prices))
@@ -214,6 +231,55 @@ def test_a_rejected_job_names_the_filter_that_left_it_no_option(case: str) -> No
     assert plan.rejects == 1
     assert plan.dual <= plan.primal
     assert plan.primal == pytest.approx(job.get("reject_cost", 10.0))
+
+
+# what each column of the job, or the capacity of cores, is raised by: the amount told
+RELAXED: dict[str, tuple[dict[str, Any], str, float]] = {
+    "latency": ({"origin_hub": 0, "max_rtt_ms": 1.5}, "max_rtt_ms", 0.5),
+    "release": ({"release_slot": 5}, "release_slot", -4.0),
+    "deadline": ({"deadline_slot": 1, "duration_ms": 2 * HOUR_MS}, "deadline_slot", 1.0),
+    "too large": ({"cores": 9000}, "capacity", 1000.0),
+    "cost": ({"reject_cost": 0.05}, "reject_cost", 0.05),
+}
+
+
+@pytest.mark.parametrize("case", RELAXED)
+def test_the_amount_told_and_no_less_places_the_rejected_job(case: str) -> None:
+    job, column, amount = RELAXED[case]
+    network = Network.of([[2.0]])
+    sites, series = _sites(1, 2), _series([100.0, 100.0])
+    plan = match(_jobs(**job), sites, series, network)
+    assert plan.site.tolist() == [ANY]
+    assert plan.relax.tolist() == pytest.approx([abs(amount)])
+    for share, placed in ((0.5, False), (1.0, True)):
+        jobs, more = _jobs(**job), replace(sites, capacity=sites.capacity.copy())
+        changed = more.capacity[:, :, CORES] if column == "capacity" else getattr(jobs, column)
+        changed += np.ceil(amount * share) if changed.dtype == float else int(amount * share)
+        if column in ("reject_cost", "max_rtt_ms"):
+            changed += amount * share - np.ceil(amount * share)
+        assert (match(jobs, more, series, network).site[0] >= 0) == placed
+
+
+def test_a_job_without_room_is_told_how_much_more_would_hold_it() -> None:
+    plan = match(_jobs(2, cores=5000, reject_cost=[9.0, 5.0]), _sites(1), _series(100.0))
+    assert plan.site.tolist() == [0, ANY]
+    assert plan.relax.tolist() == [0.0, 2000.0]  # 5,000 asked, 3,000 of 8,000 free
+
+
+def test_the_second_best_answer_is_told_beside_the_plan() -> None:
+    plan = match(_jobs(), _sites(3), _series(300.0, 200.0, 400.0))
+    assert plan.site.tolist() == [1]
+    assert plan.second_cost.tolist() == pytest.approx([0.3])
+    alone = match(_jobs(), _sites(1), _series(300.0))
+    assert alone.second_cost.tolist() == [10.0]  # its rejection
+
+
+def test_one_more_accelerator_is_worth_what_the_job_next_in_line_would_save() -> None:
+    demand = [[1000, 1000, 100, 0, 0]] * 5
+    jobs = Jobs.of([f"job-{k}" for k in range(5)], demand, reject_cost=[9, 8, 7, 6, 5])
+    plan = match(jobs, _sites(1), _series(0.0))
+    assert plan.rejects == 1
+    assert 5.0 - 0.1 <= plan.worth()[0, ACCEL] <= 6.0 + 0.1
 
 
 def test_too_large_names_the_resource_that_is_short() -> None:
