@@ -206,7 +206,12 @@ def test_no_byte_beyond_the_buffer_is_read(way):
     region = _Guarded(page)
     decoder = Decoder(FIELDS, WAYS[way])
     for cut in range(len(good) + 1):
-        for message in (good[:cut], good + b"\n" + good[:cut], good[:cut] + b"7" * 40):
+        for message in (
+            good[:cut],
+            good + b"\n" + good[:cut],
+            good[:cut] + b"7" * 40,
+            good[:cut] + b"0" * 40,
+        ):
             buffer = region.ending_with(message)
             decoded = decoder.decode(buffer)
             assert len(decoded) + len(decoded.refused) == max(1, bool(cut) + message.count(b"\n"))
