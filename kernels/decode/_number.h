@@ -38,7 +38,7 @@ static const byte TO_THE_RIGHT[32] = {
 typedef struct {
     uint64_t mantissa;
     int32_t exponent;
-    int32_t digits;      /* written, without an exponent */
+    int32_t digits;      /* of the mantissa; zeros in front may count while there are few */
     byte is_negative, is_float;
 } Number;
 
@@ -65,6 +65,13 @@ INLINE const byte *digits_run(const byte *p, const byte *end, Number *n) {
     }
 }
 
+/* Zeros in front of all other digits of what was read from p to `end`. */
+static int32_t zeros_in_front(const byte *p, const byte *end) {
+    int32_t zeros = 0;
+    for (; p < end && (*p == '0' || *p == '.'); p++) zeros += *p == '0';
+    return zeros;
+}
+
 /* e, E, a sign and digits; NULL where no digit comes. */
 static const byte *exponent_run(const byte *p, const byte *end, Number *n) {
     int32_t power = 0, down;
@@ -85,7 +92,7 @@ INLINE const byte *number(const byte *p, const byte *end, Number *n) {
     n->is_float = 0;
     n->is_negative = *p == '-';
     p += n->is_negative;
-    const byte *first = p;
+    const byte *begin = p, *first = p;
     p = digits_run(p, end, n);
     if (p == first || (*first == '0' && p != first + 1)) return NULL;
     if (*p == '.') {
@@ -95,6 +102,7 @@ INLINE const byte *number(const byte *p, const byte *end, Number *n) {
         n->exponent = (int32_t)(first - p);
         n->is_float = 1;
     }
+    if (UNLIKELY(n->digits > DIGITS_MAX)) n->digits -= zeros_in_front(begin, p);
     if (UNLIKELY((*p | 0x20) == 'e')) {
         n->is_float = 1;
         p = exponent_run(p, end, n);
@@ -124,7 +132,7 @@ static const byte *decimal_text(const byte *p, const byte *end, Number *n) {
     n->is_float = 0;
     n->is_negative = *p == '-';
     if (*p == '-' || *p == '+') p++;
-    while (p < end && *p == '0' && (byte)(p[1] - '0') <= 9) p++; /* zeros in front */
+    const byte *begin = p;
     p = digits_run(p, end, n);
     if (*p == '.') {
         const byte *first = ++p;
@@ -132,6 +140,7 @@ static const byte *decimal_text(const byte *p, const byte *end, Number *n) {
         n->exponent = (int32_t)(first - p);
     }
     if (n->digits == 0) return NULL;
+    if (n->digits > DIGITS_MAX) n->digits -= zeros_in_front(begin, p);
     if ((*p | 0x20) == 'e' && !(p = exponent_run(p, end, n))) return NULL;
     return *p == '"' && is_exact(n) ? p : NULL;
 }

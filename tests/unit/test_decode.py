@@ -76,6 +76,11 @@ SOUND = [
     GOOD.replace(b'"m"', LONG),
     b'{"name":7,"name":null,' + GOOD[1:],  # the last of a key holds
     GOOD.replace(b'"1.50"', b"1.50"),
+    GOOD.replace(b'"1.50"', b"0.000012345678901234567"),  # zeros in front are no digits
+    GOOD.replace(b'"1.50"', b'"+00000000000000000000.0000000000000000000012345678900"'),
+    GOOD.replace(b'"1.50"', b'"' + b"0" * 300 + b'"'),
+    GOOD.replace(b'"1.50"', b"0." + b"0" * 300),
+    GOOD.replace(b":2}", b":0.12345678901234567890123}"),
 ]
 # what it does not read
 BROKEN = [
