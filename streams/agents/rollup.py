@@ -4,12 +4,22 @@ A rack's readings are all in one partition, so its windows are finished here; si
 split, so each partition publishes its part, and the second stage adds the parts up.
 """
 
+from typing import Any
+
 from kernels.rollup import Merge, Windows
 from schemas import READINGS, ROLLUPS, ROLLUPS_PARTIAL
 from streams.agent import Batch, Emit, Output, Refused, agent
+from streams.settings import settings
 
 
-@agent("rollup", source=READINGS, outputs=(ROLLUPS, ROLLUPS_PARTIAL), state=Windows)
+class OpenWindows(Windows):
+    """Windows of the length that is set; a state that was saved keeps its own."""
+
+    def __init__(self, window_ms: int | None = None, *more: Any, **others: Any) -> None:
+        super().__init__(window_ms or settings().window_ms, *more, **others)
+
+
+@agent("rollup", source=READINGS, outputs=(ROLLUPS, ROLLUPS_PARTIAL), state=OpenWindows)
 def step(windows: Windows, batch: Batch) -> Emit:
     """Apply one batch of readings; emit the windows that it changed.
 

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +12,7 @@ import orjson
 
 from schemas.errors import GridloomError
 from streams.settings import Settings
-from tests.bench.case import say
+from tests.bench.case import Case, say
 from tests.bench.cluster import create_results, last_written_ms
 from tests.bench.peers import Job
 from tests.bench.usage import cpu_s
@@ -37,12 +38,58 @@ class Contestant:
 class Took:
     """Wall seconds from the first event in hand to the last result, and CPU seconds meanwhile."""
 
+    rows: int
     wall_s: float
     cpu_s: float
     broker_cpu_s: float
 
+    @property
+    def rows_per_s(self) -> float:
+        return self.rows / self.wall_s
 
-def race(peer: Contestant, settings: Settings, job: Job, broker_pid: int) -> Took | None:
+    @property
+    def cpu_s_per_million(self) -> float:
+        """Of its own processes."""
+        return self.cpu_s / self.rows * 1e6
+
+    @property
+    def all_cpu_s_per_million(self) -> float:
+        """Of its own processes and the broker."""
+        return (self.cpu_s + self.broker_cpu_s) / self.rows * 1e6
+
+
+FIGURES = (
+    ("throughput", "rows/s", "higher", Took.rows_per_s),
+    ("cpu-with-broker", "s/M rows", "lower", Took.all_cpu_s_per_million),
+    ("cpu", "s/M rows", "lower", Took.cpu_s_per_million),
+)
+
+
+def cases(suite: str, case: str, took: dict[str, Took | None], note: str) -> Iterator[Case]:
+    """A case a figure; the first that took part is gridloom."""
+    ours = took.pop("gridloom")
+    assert ours is not None
+    for name, one in {"gridloom": ours, **took}.items():
+        if one is not None:
+            say(
+                f"{case} {name}: {one.rows_per_s:,.0f} rows/s, {one.cpu_s_per_million:.2f} s of "
+                f"CPU a million rows, {one.all_cpu_s_per_million:.2f} with the broker"
+            )
+    for metric, unit, better, figure in FIGURES:
+        yield Case(
+            suite=suite,
+            case=case,
+            metric=metric,
+            value=figure.__get__(ours),
+            unit=unit,
+            peers={name: one and figure.__get__(one) for name, one in took.items()},
+            better=better,  # type: ignore[arg-type]
+            n=ours.rows,
+            note=note,
+        )
+
+
+def race(peer: Contestant, settings: Settings, job: Job, rows: int, broker_pid: int) -> Took | None:
     """Run one peer to its end; None where it is not installed."""
     if peer.absent:
         say(f"{peer.name} is not run: {' and '.join(peer.absent)} not installed")
@@ -54,7 +101,7 @@ def race(peer: Contestant, settings: Settings, job: Job, broker_pid: int) -> Too
     run(peer.name, peer.module, job)
     broker_cpu_s = cpu_s(broker_pid) - before_s
     ended_ms = asyncio.run(last_written_ms(settings, [job.results]))
-    return Took((ended_ms - job.started_ms()) / 1000, job.used_cpu_s(), broker_cpu_s)
+    return Took(rows, (ended_ms - job.started_ms()) / 1000, job.used_cpu_s(), broker_cpu_s)
 
 
 def run(name: str, module: str, job: Job) -> None:

@@ -31,7 +31,7 @@ from streams.settings import Settings
 from tests.bench import ours
 from tests.bench.case import Case, say, suite
 from tests.bench.cluster import create_pipeline, last_written_ms, write_input
-from tests.bench.contest import Contestant, Took, race
+from tests.bench.contest import Contestant, Took, cases, race
 from tests.bench.peers import Job
 from tests.bench.readings import MJ_PER_QUANTUM, PARTITIONS, Input, WrongResultError
 from tests.bench.usage import cpu_s
@@ -39,6 +39,7 @@ from tests.bench.usage import cpu_s
 _ROWS, _ROWS_QUICK = 1_000_000, 100_000
 _ROWS_WARM = 50_000
 _LINES = 100
+_NOTE = "ours also: dead letters, dated registry, exact decimals, committed counts"
 _RUN_S, _POLL_S = 300.0, 0.5
 PEERS = (
     Contestant("aiokafka+orjson", "ingest_aiokafka", ("aiokafka", "orjson")),
@@ -72,38 +73,10 @@ def ingest(quick: bool) -> Iterator[Case]:
                     folder=str(Path(folder, case + peer.module)),
                     lines=lines > 1,
                 )
-                took[peer.name] = race(peer, settings, job, pid)
+                took[peer.name] = race(peer, settings, job, given.rows, pid)
                 if took[peer.name] is not None:
                     asyncio.run(_check(peer.name, settings, job.results, given))
-            yield from _cases(case, given, took)
-
-
-def _cases(case: str, given: Input, took: dict[str, Took | None]) -> Iterator[Case]:
-    millions = given.rows / 1e6
-    for name, one in took.items():
-        if one is not None:
-            say(f"{case} {name}: {given.rows / one.wall_s:,.0f} events/s, {one.cpu_s:.2f} s of CPU")
-    rates = {name: one and given.rows / one.wall_s for name, one in took.items()}
-    cpu = {name: one and (one.cpu_s + one.broker_cpu_s) / millions for name, one in took.items()}
-    own = {name: one and one.cpu_s / millions for name, one in took.items()}
-    for metric, unit, better, figures in (
-        ("throughput", "events/s", "higher", rates),
-        ("cpu-with-broker", "s/M events", "lower", cpu),
-        ("cpu", "s/M events", "lower", own),
-    ):
-        value = figures.pop("gridloom")
-        assert value is not None
-        yield Case(
-            suite="ingest",
-            case=case,
-            metric=metric,
-            value=value,
-            unit=unit,
-            peers=figures,
-            better=better,  # type: ignore[arg-type]
-            n=given.rows,
-            note="ours also: dead letters, dated registry, exact decimals, committed counts",
-        )
+            yield from cases("ingest", case, took, _NOTE)
 
 
 async def _prepare(settings: Settings, given: Input, lines: int) -> int:
@@ -161,7 +134,7 @@ def _ours(settings: Settings, given: Input, folder: Path, broker_pid: int) -> To
     readings = settings.topic(READINGS.name)
     ended_ms = asyncio.run(last_written_ms(settings, [readings]))
     asyncio.run(_check("gridloom", settings, readings, given))
-    return Took((ended_ms - started_ms) / 1000, used_s, broker_s)
+    return Took(given.rows, (ended_ms - started_ms) / 1000, used_s, broker_s)
 
 
 async def _check(name: str, settings: Settings, topic: str, given: Input) -> None:

@@ -21,7 +21,9 @@ from streams.client import producer, read_all
 from streams.settings import Settings
 from streams.topics import end_offsets, group_offsets
 from streams.worker import group_of, spawn, stop_children
+from tests.bench.case import say
 from tests.bench.cluster import create_pipeline, last_written_ms
+from tests.bench.contest import Took
 from tests.bench.readings import (
     CLOSING_SITE,
     MJ_PER_QUANTUM,
@@ -34,6 +36,7 @@ from tests.bench.readings import (
     Windows,
     WrongResultError,
 )
+from tests.bench.usage import cpu_s
 
 _ROLLUP = "rollup"
 _INGEST = "ingest"
@@ -68,8 +71,8 @@ def entries() -> list[AnyEntry]:
     ]
 
 
-def run(settings: Settings, given: Input, folder: Path) -> float:
-    """Seconds from the bridge's first assignment to the last result or save, its windows checked.
+def run(settings: Settings, given: Input, folder: Path, broker_pid: int) -> Took:
+    """From the bridge's first assignment to the last result or save, its windows checked.
 
     The rollup worker is up and owns its partitions before the bridge starts.
     """
@@ -79,6 +82,8 @@ def run(settings: Settings, given: Input, folder: Path) -> float:
         rollup_log.wait_for(lambda: len(rollup_log.times("loaded")) >= stages)
         ingest_log = start(_INGEST, settings, folder, stack)
         ingest_log.wait_for(lambda: bool(ingest_log.times("assigned")))
+        pids = (broker_pid, rollup_log.pid, ingest_log.pid)
+        before_s = [cpu_s(pid) for pid in pids]
         started_ms = ingest_log.times("assigned")[0]
         deadline = time.monotonic() + _RUN_S
         while not asyncio.run(is_read(settings, [_INGEST, _ROLLUP])):
@@ -87,10 +92,12 @@ def run(settings: Settings, given: Input, folder: Path) -> float:
             if time.monotonic() > deadline:
                 raise GridloomError("gridloom did not finish in time", f"see {folder}")
             time.sleep(_POLL_S)
+        broker_s, *own_s = (cpu_s(pid) - s for pid, s in zip(pids, before_s, strict=True))
+        say(f"gridloom: rollup {own_s[0]:.2f} s of CPU, ingest {own_s[1]:.2f}")
     written = [ROLLUPS.name, *(stage.journal_topic for stage in stages_of(_ROLLUP))]
     ended_ms = asyncio.run(last_written_ms(settings, [settings.topic(name) for name in written]))
     given.check("gridloom", asyncio.run(_results(settings, given)))
-    return (ended_ms - started_ms) / 1000
+    return Took(given.rows, (ended_ms - started_ms) / 1000, sum(own_s), broker_s)
 
 
 class Log:

@@ -12,148 +12,83 @@ state with the offsets (the last save counts into its time) and finds p95, sites
 
 import asyncio
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import orjson
 
-from kernels.rollup import WINDOW_MS
 from schemas import TELEMETRY_IN
-from schemas.errors import GridloomError
 from streams.broker import Broker
 from streams.client import read_all
 from streams.settings import Settings
 from tests.bench import ours
 from tests.bench.case import Case, say, suite
-from tests.bench.cluster import create_input, create_results, last_written_ms, write_input
+from tests.bench.cluster import create_input, write_input
+from tests.bench.contest import Contestant, Took, cases, race
 from tests.bench.peers import Job
-from tests.bench.readings import PARTITIONS, Input, Window, Windows, WrongResultError
+from tests.bench.readings import (
+    PARTITIONS,
+    WINDOW_MS,
+    Input,
+    Window,
+    Windows,
+    WrongResultError,
+)
 
 _ROWS, _ROWS_QUICK = 500_000, 50_000
 _ROWS_FAUST = 50_000  # at its speed 500,000 would take two minutes
 _ROWS_FAUST_QUICK = 20_000
-_PEER_S = 600.0
 _NOTE = (
     "ours: two processes (ingest, rollup) with validation, dead letters, journal, p95, site and "
     "hub windows; peers: one process each, rack windows only. plain Faust: rows/s on the first {n} "
     "rows"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A peer: its module under tests.bench.peers, the packages it needs, its input and topic."""
-
-    name: str
-    module: str
-    packages: tuple[str, ...]
-    given: Input
-    source: str
-
-    @property
-    def absent(self) -> list[str]:
-        """The packages that are not installed."""
-        return [package for package in self.packages if not _is_installed(package)]
+PEERS = (
+    Contestant("faust", "faust_tables", ("faust-streaming",)),
+    Contestant("quixstreams", "quix_windows", ("quixstreams",)),
+    Contestant("confluent-kafka+polars", "polars_loop", ("confluent-kafka", "polars")),
+)
 
 
 @suite("pipeline", "rows/s from telemetry.in (JSON events) to rack windows, beside three peers")
 def pipeline(quick: bool) -> Iterator[Case]:
-    """One case: rows/s of ours, plain Faust tables, Quix Streams, confluent-kafka + polars."""
+    """Ours, plain Faust tables, Quix Streams, confluent-kafka + polars: rows/s and CPU seconds."""
     given = Input(_ROWS_QUICK if quick else _ROWS)
     part = Input(_ROWS_FAUST_QUICK if quick else _ROWS_FAUST)
+    os.environ["GRIDLOOM_WINDOW_MS"] = str(WINDOW_MS)
     os.environ["GRIDLOOM_LOG_FORMAT"], os.environ["GRIDLOOM_LOG_LEVEL"] = "json", "info"
     broker = Broker(ephemeral=True, on_progress=say)
     with broker as bootstrap, tempfile.TemporaryDirectory(prefix="gridloom-bench-") as folder:
         settings = Settings(brokers=bootstrap, namespace="bench.")
         whole = settings.topic(TELEMETRY_IN.name)
-        peers = [
-            Peer("faust", "faust_tables", ("faust-streaming",), part, f"{whole}.faust"),
-            Peer("quixstreams", "quix_windows", ("quixstreams",), given, whole),
-            Peer(
-                "confluent-kafka+polars", "polars_loop", ("confluent-kafka", "polars"), given, whole
-            ),
-        ]
-        asyncio.run(_prepare(settings, peers[0], given))
-        say(f"gridloom: {given.rows:,} rows")
-        rows_per_s = given.rows / ours.run(settings, given, Path(folder))
-        say(f"gridloom: {rows_per_s:,.0f} rows/s")
-        yield Case(
-            suite="pipeline",
-            case="json-to-rack-windows",
-            metric="throughput",
-            value=rows_per_s,
-            unit="rows/s",
-            peers={peer.name: _rows_per_s(peer, settings, folder) for peer in peers},
-            n=given.rows,
-            note=_NOTE.format(n=f"{part.rows:,}"),
-        )
+        asyncio.run(_prepare(settings, given, f"{whole}.faust", part))
+        pid = broker.status().pid
+        took: dict[str, Took | None] = {"gridloom": ours.run(settings, given, Path(folder), pid)}
+        for peer in PEERS:
+            rows = part if peer.module == "faust_tables" else given
+            job = Job(
+                brokers=bootstrap,
+                source=f"{whole}.faust" if rows is part else whole,
+                results=settings.topic(f"results.{peer.module}"),
+                messages=rows.messages,
+                partitions=PARTITIONS,
+                window_ms=WINDOW_MS,
+                folder=str(Path(folder, peer.module)),
+            )
+            took[peer.name] = race(peer, settings, job, rows.rows, pid)
+            if took[peer.name] is not None:
+                rows.check(peer.name, asyncio.run(_windows(settings, peer.name, job.results)))
+        note = _NOTE.format(n=f"{part.rows:,}")
+        yield from cases("pipeline", "json-to-rack-windows", took, note)
 
 
-async def _prepare(settings: Settings, faust: Peer, given: Input) -> None:
-    say(f"writing {given.rows:,} events, and the first {faust.given.rows:,} for plain Faust")
+async def _prepare(settings: Settings, given: Input, faust: str, part: Input) -> None:
+    say(f"writing {given.rows:,} events, and the first {part.rows:,} for plain Faust")
     await ours.prepare(settings)
     await write_input(settings, settings.topic(TELEMETRY_IN.name), given)
-    await create_input(settings, faust.source)
-    await write_input(settings, faust.source, faust.given)
-
-
-def _rows_per_s(peer: Peer, settings: Settings, folder: str) -> float | None:
-    """Run one peer; None where it is not installed."""
-    if peer.absent:
-        say(f"{peer.name} is not run: {' and '.join(peer.absent)} not installed")
-        say("next: pip install 'gridloom[bench]'")
-        return None
-    say(f"{peer.name}: {peer.given.rows:,} rows")
-    results = settings.topic(f"results.{peer.module}")
-    asyncio.run(create_results(settings, results, PARTITIONS))
-    state = Path(folder, peer.module)
-    state.mkdir()
-    job = Job(
-        brokers=settings.brokers,
-        source=peer.source,
-        results=results,
-        messages=peer.given.messages,
-        partitions=PARTITIONS,
-        window_ms=WINDOW_MS,
-        folder=str(state),
-    )
-    _run(peer, job)
-    ended_ms = asyncio.run(last_written_ms(settings, [results]))
-    peer.given.check(peer.name, asyncio.run(_windows(settings, peer.name, results)))
-    rows_per_s = peer.given.rows / (ended_ms - job.started_ms()) * 1000
-    say(f"{peer.name}: {rows_per_s:,.0f} rows/s")
-    return rows_per_s
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
-def _run(peer: Peer, job: Job) -> None:
-    command = [sys.executable, "-m", f"tests.bench.peers.{peer.module}"]
-    log = Path(job.folder, "log")
-    with log.open("wb") as file:
-        try:
-            done = subprocess.run(
-                [*command, orjson.dumps(asdict(job)).decode()],
-                stdout=file,
-                stderr=file,
-                timeout=_PEER_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise GridloomError(f"{peer.name} did not finish in {_PEER_S:.0f} s") from None
-    if done.returncode:
-        raise GridloomError(f"{peer.name} failed", log.read_text(errors="replace")[-1000:])
+    await create_input(settings, faust)
+    await write_input(settings, faust, part)
 
 
 async def _windows(settings: Settings, name: str, topic: str) -> Windows:

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import orjson
 
-from kernels.rollup import WINDOW_MS
 from schemas import TELEMETRY_IN, partition_of
 from schemas.errors import GridloomError
 from schemas.telemetry import IT_ENERGY
@@ -28,6 +27,7 @@ CLOSING_SITE = "closing"
 PARTITIONS = TELEMETRY_IN.partitions
 
 FIRST_MS = 1_760_400_000_000  # 2025-10-14 00:00 UTC, the start of a window
+WINDOW_MS = 10_000
 READING_MS = WINDOW_MS // 10
 QUANTA_PER_KWH = 10_000
 MJ_PER_QUANTUM = 360_000

@@ -31,6 +31,7 @@ class Job:
     folder: str
     lines: bool = False  # a message is a line an event, not one event
     begun: bool = False
+    began_s: float = 0.0
 
     @classmethod
     def from_argv(cls) -> Self:
@@ -41,10 +42,12 @@ class Job:
         if not self.begun:
             self.begun = True
             Path(self.folder, _STARTED).write_text(str(time.time() * 1000))
-            began_s = time.process_time()
-            atexit.register(
-                lambda: Path(self.folder, _USED).write_text(str(time.process_time() - began_s))
-            )
+            self.began_s = time.process_time()
+            atexit.register(self.end)
+
+    def end(self) -> None:
+        """To be called by a peer that leaves without its exit handlers."""
+        Path(self.folder, _USED).write_text(str(time.process_time() - self.began_s))
 
     def started_ms(self) -> float:
         """When the peer had its first event in hand."""

@@ -65,6 +65,7 @@ async def close(partition: int) -> None:
     closed.add(partition)
     if len(closed) == job.partitions:
         await app.producer.flush()
+        job.end()
         os._exit(0)  # an agent cannot wait for the stop of its own app
 
 
