@@ -22,9 +22,7 @@ async def bridge_storm(world: World) -> None:
     await _storm(world, "ingest2", STORM_S)
 
 
-@scenario(
-    "short-storm", "a worker and a bridge added or removed every 5 s for 25 s", runs=2, quick=True
-)
+@scenario("short-storm", "a worker and a bridge added or removed every 5 s for 25 s", runs=2)
 async def short_storm(world: World) -> None:
     await world.flow("ingest", "meter")
     await _storm(world, "meter2", 25.0, "ingest2")
