@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-KERNELS := $(shell find kernels -name '*.pyx' -o -name '*.pxd')
+KERNELS := $(shell find kernels -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: setup demo test check bench fault clean
+# what `make bench` measures; `.venv/bin/python -m tests.bench --list` names all
+SUITE ?= pipeline
+
+.PHONY: setup demo test check bench fault sim clean
 
 setup: $(STAMP)
 
@@ -29,10 +32,13 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
-	$(BIN)/python -m tests.bench pipeline
+	$(BIN)/python -m tests.bench $(SUITE)
 
 fault: setup
-	$(BIN)/python -m pytest tests/fault
+	$(BIN)/python -m tests.fault
+
+sim: setup
+	$(BIN)/python -m tests.sim
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

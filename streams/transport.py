@@ -29,8 +29,10 @@ goes, or does something else:
     Consumer._new_consumer_thread    so that the thread is ours
     AIOKafkaConsumerThread._fetch_records
                                      runs on the consumer's thread: seeks are only safe there
-    AIOKafkaConsumerThread._create_client_consumer, _ensure_consumer
-                                     the log's start is asked over a connection of its own
+    AIOKafkaConsumerThread._create_client_consumer
+                                     the log's start is asked over a connection of its own ...
+    AIOKafkaConsumerThread._ensure_consumer
+                                     ... or of this one, where that cannot be had
 """
 
 import asyncio

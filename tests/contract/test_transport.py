@@ -27,6 +27,7 @@ CONSUMER_BOOKS = (
     "_acked",
     "_acked_index",
 )
+THREAD_PRIVATES = ("_fetch_records", "_create_client_consumer", "_ensure_consumer")
 
 
 def test_the_versions_are_the_ones_that_were_proved() -> None:
@@ -40,7 +41,7 @@ def test_a_private_method_it_calls_or_overrides_exists(name: str) -> None:
     assert callable(getattr(driver.Consumer, name))
 
 
-@pytest.mark.parametrize("name", ["_create_client_consumer", "_ensure_consumer"])
+@pytest.mark.parametrize("name", THREAD_PRIVATES)
 def test_a_private_method_of_its_thread_exists(name: str) -> None:
     assert callable(getattr(driver.AIOKafkaConsumerThread, name))
 
@@ -100,7 +101,7 @@ def test_every_private_name_it_touches_is_named_with_its_reason_and_checked_here
     stock = {*dir(driver.Consumer), *dir(driver.AIOKafkaConsumerThread), *CONSUMER_BOOKS}
     private = {name for name in touched & stock if name[0] == "_" and name[:2] != "__"}
 
-    assert private == {*CONSUMER_PRIVATES, *CONSUMER_BOOKS, "_fetch_records"}
+    assert private == {*CONSUMER_PRIVATES, *CONSUMER_BOOKS, *THREAD_PRIVATES}
     for name in private:
         assert name in (transport.__doc__ or ""), f"say why {name} is touched"
 
