@@ -22,17 +22,20 @@ class RegistryReader:
         self._settings = settings
         self._tp = TopicPartition(settings.topic(REGISTRY.name), 0)
         self._consumer: AIOKafkaConsumer | None = None
+        self._asker: AIOKafkaConsumer | None = None  # on the other, a question waits for a fetch
         self._task: asyncio.Task[None] | None = None
         self._grown = asyncio.Condition()
         self._log = log("registry")
 
     async def start(self) -> None:
         """Read to the end as of now, then go on in the background."""
+        self._asker = new_consumer(self._settings)
+        await self._asker.start()
         self._consumer = new_consumer(self._settings)
         await self._consumer.start()
         self._consumer.assign([self._tp])
         await self._consumer.seek_to_beginning(self._tp)
-        end = (await self._consumer.end_offsets([self._tp]))[self._tp]
+        end = await self._end()
         while await self._consumer.position(self._tp) < end:
             await self._read(500)
         self._task = asyncio.create_task(self._follow())
@@ -42,8 +45,9 @@ class RegistryReader:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        if self._consumer:
-            await self._consumer.stop()
+        for client in (self._consumer, self._asker):
+            if client:
+                await client.stop()
 
     async def wait_for(self, offset: int) -> None:
         """Return once the registry has been read up to `offset`."""
@@ -52,12 +56,16 @@ class RegistryReader:
 
     async def catch_up(self) -> bool:
         """Read to the registry's end as of now; whether that brought anything new."""
-        assert self._consumer is not None
         before = self.registry.offset
-        end = (await self._consumer.end_offsets([self._tp]))[self._tp]
+        end = await self._end()
         if end - 1 > before:
             await self.wait_for(end - 1)
         return self.registry.offset > before
+
+    async def _end(self) -> int:
+        assert self._asker is not None
+        end: int = (await self._asker.end_offsets([self._tp]))[self._tp]
+        return end
 
     async def _follow(self) -> None:
         while True:
