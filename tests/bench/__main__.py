@@ -8,7 +8,18 @@ from pathlib import Path
 from schemas.errors import GridloomError
 from tests.bench.case import SUITES, Case, say, show
 
-for _name in ("balance", "balance_sites", "decode", "exact", "ingest", "match", "pipeline"):
+_MODULES = (
+    "balance",
+    "balance_sites",
+    "decode",
+    "exact",
+    "ingest",
+    "latency",
+    "match",
+    "pipeline",
+    "soak",
+)
+for _name in _MODULES:
     import_module(f"tests.bench.{_name}")  # registers its suite
 
 
