@@ -14,6 +14,7 @@ _MODULES = (
     "decode",
     "exact",
     "ingest",
+    "instructions",
     "latency",
     "match",
     "pipeline",

@@ -29,7 +29,7 @@ from tests.bench.readings import MJ_PER_QUANTUM, Input, Reading
 _SIZES, _SIZES_QUICK = (1_000, 10_000, 100_000), (1_000, 10_000)
 _ROUNDS = 5
 _ROUND_S = 0.1  # of CPU: a contestant's turn is repeated until then
-_FIELDS = fields_of(TELEMETRY_IN, {"kind": KINDS, "quality": QUALITIES}, decimals=("quantity",))
+FIELDS = fields_of(TELEMETRY_IN, {"kind": KINDS, "quality": QUALITIES}, decimals=("quantity",))
 _COLUMNS = ("meter_id", "register", "kind", "start_ms", "end_ms", "quantity", "unit")
 _NOTE = (
     "ours: all fields checked, texts dictionary-coded, exact mJ; peers: schema given, strings and "
@@ -92,7 +92,7 @@ def _messages(readings: list[Reading], size: int) -> Case:
     sizes = np.array([len(line) for line in lines])
     starts = np.cumsum(sizes) - sizes
     peers = {name: lambda run=run: run(b"\n".join(lines)) for name, run in _peers().items()}
-    ns = _turns({"ours": lambda: _columns(Decoder(_FIELDS), buffer, starts, sizes), **peers}, size)
+    ns = _turns({"ours": lambda: _columns(Decoder(FIELDS), buffer, starts, sizes), **peers}, size)
     return _case("messages-10k", ns.pop("ours"), ns, size)
 
 
@@ -114,7 +114,7 @@ def _mixed(readings: list[Reading], size: int) -> Case:
 
 def _ours(use_avx2: bool | None) -> Callable[[bytes], pa.RecordBatch]:
     return lambda buffer: _columns(
-        Decoder(_FIELDS, lambda fields: _core.Rows(fields, use_avx2)), buffer
+        Decoder(FIELDS, lambda fields: _core.Rows(fields, use_avx2)), buffer
     )
 
 
@@ -123,7 +123,7 @@ def _columns(decoder: Decoder, buffer: bytes, *messages: object) -> dict[str, pa
     decoded = decoder.decode(buffer, *messages)
     if decoded.refused:
         raise GridloomError(f"{len(decoded.refused)} good events were refused")
-    columns = {field.name: None for field in _FIELDS}
+    columns = {field.name: None for field in FIELDS}
     for name in columns:
         if name != "quantity":
             columns[name] = decoded.array(name)

@@ -14,7 +14,6 @@ import time
 
 import numpy as np
 import orjson
-from confluent_kafka import Producer
 
 from schemas import TELEMETRY_IN, partition_of
 from schemas.telemetry import IT_ENERGY
@@ -36,6 +35,8 @@ def quanta(events: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
+    from confluent_kafka import Producer
+
     brokers, topic, *numbers = sys.argv[1:]
     first, count, rate = map(int, numbers)
     producer = Producer(
