@@ -78,7 +78,7 @@ class Packer:
         closed = []
         while len(rows):
             batch, before = self._batch(READINGS, partition, registry_offset)
-            fits = min(len(rows), self._rows_max - batch.size, 1 + self._left(batch))
+            fits = min(len(rows), self._rows_max - batch.size, self._left(batch))
             batch.rows.append(rows[:fits])
             batch.headers |= headers or {}
             size = fits * READING.itemsize
@@ -87,8 +87,8 @@ class Packer:
         return closed
 
     def _left(self, batch: _Open) -> int:
-        """Readings that still fit before the batch is as large as it may be."""
-        return (self._bytes_max - batch.bytes) // READING.itemsize
+        """Readings until the batch is as large as it may be; an open one takes at least one."""
+        return -((batch.bytes - self._bytes_max) // READING.itemsize)
 
     def _batch(
         self, topic: Topic, partition: int, registry_offset: int
