@@ -14,6 +14,9 @@ from streams.settings import Settings
 
 MAX_MESSAGE_BYTES = 16 << 20
 FETCH_BYTES = 4 << 20
+# One fetch a broker is under way: a partition whose records were in hand when it left is asked for
+# once it is answered, so it must not wait for long where all the others are quiet.
+FETCH_WAIT_MS = 50
 
 
 class BrokerUnreachableError(GridloomError):

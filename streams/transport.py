@@ -29,6 +29,9 @@ goes, or does something else:
     Consumer._new_consumer_thread    so that the thread is ours
     AIOKafkaConsumerThread._fetch_records
                                      runs on the consumer's thread: seeks are only safe there
+    AIOKafkaConsumerThread._create_worker_consumer
+    AIOKafkaConsumer._fetch_max_wait_ms
+                                     how long a fetch may wait: Faust leaves no choice
     AIOKafkaConsumerThread._create_client_consumer
                                      the log's start is asked over a connection of its own ...
     AIOKafkaConsumerThread._ensure_consumer
@@ -46,6 +49,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ack_lock
 
+from streams.client import FETCH_WAIT_MS
+
 StartOffsets = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
 
 
@@ -54,6 +59,11 @@ class ExactConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     _one_fetch: asyncio.Lock | None = None
     _asking: Any = None  # a client without a group
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
 
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None

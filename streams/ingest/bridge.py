@@ -30,7 +30,7 @@ from schemas import MARKET, MARKET_IN, TELEMETRY_IN
 from schemas.codec import header_map
 from schemas.registry import Domain
 from streams import metrics
-from streams.client import BrokerUnreachableError, new_consumer, new_producer
+from streams.client import FETCH_WAIT_MS, BrokerUnreachableError, new_consumer, new_producer
 from streams.client import consumer as started_consumer
 from streams.counts import Counts
 from streams.ingest.admission import Admitted, Row, Source, admit, dead_row, tick_row
@@ -85,6 +85,7 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             group_id=group,
             session_timeout_ms=self.settings.session_ms,
             heartbeat_interval_ms=1000,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             isolation_level="read_committed",  # what its producer took back is no reading
         )
         await self._producer.start()

@@ -5,6 +5,7 @@ import inspect
 from importlib.metadata import version
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 
@@ -27,7 +28,12 @@ CONSUMER_BOOKS = (
     "_acked",
     "_acked_index",
 )
-THREAD_PRIVATES = ("_fetch_records", "_create_client_consumer", "_ensure_consumer")
+THREAD_PRIVATES = (
+    "_fetch_records",
+    "_create_worker_consumer",
+    "_create_client_consumer",
+    "_ensure_consumer",
+)
 
 
 def test_the_versions_are_the_ones_that_were_proved() -> None:
@@ -65,6 +71,7 @@ def test_a_book_it_reads_is_still_kept_by_the_consumer(name: str) -> None:
         (driver.Consumer, "on_partitions_assigned"),
         (driver.Consumer, "_new_offset"),
         (driver.AIOKafkaConsumerThread, "_fetch_records"),
+        (driver.AIOKafkaConsumerThread, "_create_worker_consumer"),
         (driver.AIOKafkaConsumerThread, "earliest_offsets"),
         (driver.AIOKafkaConsumerThread, "on_thread_stop"),
     ],
@@ -74,6 +81,11 @@ def test_an_override_has_the_arguments_of_what_it_overrides(owner: type, name: s
     assert name in vars(ours), f"{name} is no longer overridden"
     theirs = list(inspect.signature(getattr(owner, name)).parameters)
     assert list(inspect.signature(getattr(ours, name)).parameters) == theirs
+
+
+def test_a_fetch_waits_as_long_as_the_consumer_says() -> None:
+    source = inspect.getsource(AIOKafkaConsumer.start)
+    assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in source
 
 
 def test_the_drain_loop_still_treats_no_read_offset_as_deliver() -> None:
