@@ -6,7 +6,9 @@ _TICK = (
     Column("tick_ms", INT64, "the tick, UTC", "ms"),
     Column("domain", SYMBOL, "scheduling domain"),
 )
+_REVISION = Column("revision", INT64, "0 = the tick's own; above it, late input planned it again")
 _STEP = (
+    _REVISION,
     Column("start_ms", INT64, "step start, UTC, inclusive", "ms"),
     Column("end_ms", INT64, "step end, UTC, exclusive", "ms"),
 )
@@ -121,6 +123,7 @@ ALERTS = _decision(
     "alerts",
     "Raised once, cleared once: the row with cleared_ms replaces the one without.",
     (
+        _REVISION,
         Column(
             "kind", SYMBOL, "SHED, FLEX_UNMET, STALE_INPUTS, OUTAGE, BAD_INPUT or another status"
         ),

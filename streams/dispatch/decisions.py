@@ -27,16 +27,18 @@ _MS_PER_HOUR = 3_600_000
 class Tick:
     """One tick of one domain: its times, and what every row of it carries."""
 
-    def __init__(self, domain: Domain, tick_ms: int) -> None:
+    def __init__(self, domain: Domain, tick_ms: int, revision: int = 0) -> None:
         self.domain, self.tick_ms, self.step_ms = domain, tick_ms, domain.tick_ms
         self.hours = domain.tick_ms / _MS_PER_HOUR
+        self.revision = revision
 
     def head(self) -> dict[str, Any]:
         return {"tick_ms": self.tick_ms, "domain": self.domain.id}
 
     def step(self, s: int) -> dict[str, Any]:
         start_ms = self.tick_ms + s * self.step_ms
-        return {**self.head(), "start_ms": start_ms, "end_ms": start_ms + self.step_ms}
+        head = {**self.head(), "revision": self.revision}
+        return {**head, "start_ms": start_ms, "end_ms": start_ms + self.step_ms}
 
     def energy_mj(self, power_mw: F64) -> Any:
         """Mean power of a step in MW to mJ; never below zero."""
@@ -110,16 +112,6 @@ def _link_flows(inputs: Inputs, plan: Dispatch) -> tuple[F64, F64]:
 
 def price_rows(tick: Tick, inputs: Inputs, plan: Dispatch, matched: Matched) -> Rows:
     """The energy price of every region and step, and what one more unit at a full site is worth."""
-    energy = [
-        {
-            **tick.step(s),
-            "product": "energy",
-            "id": region,
-            "price_micro": round(float(plan.bus_price[r, s]) * _MICRO),
-        }
-        for r, region in enumerate(inputs.regions)
-        for s in range(tick.domain.steps)
-    ]
     units = [
         {
             **tick.step(int(t)),
@@ -129,7 +121,21 @@ def price_rows(tick: Tick, inputs: Inputs, plan: Dispatch, matched: Matched) -> 
         }
         for m, t, k in np.argwhere(matched.plan.prices > 0)
     ]
-    return energy + units
+    return energy_prices(tick, inputs, plan) + units
+
+
+def energy_prices(tick: Tick, inputs: Inputs, plan: Dispatch) -> Rows:
+    """The energy price of every region and step."""
+    return [
+        {
+            **tick.step(s),
+            "product": "energy",
+            "id": region,
+            "price_micro": round(float(plan.bus_price[r, s]) * _MICRO),
+        }
+        for r, region in enumerate(inputs.regions)
+        for s in range(tick.domain.steps)
+    ]
 
 
 def placement_rows(tick: Tick, matched: Matched) -> Rows:
@@ -223,15 +229,15 @@ def _ratio_ppm(part: F64, whole: F64) -> Any:
     return np.rint(ratio * _PPM).astype(np.int64)
 
 
-def alert_rows(tick: Tick, market: Market, raised: dict[str, str]) -> Rows:
-    """Alerts that begin or end with this tick; `raised` is kind/id -> detail as of now."""
+def alert_rows(tick: Tick, market: Market, raised: dict[str, str], at_ms: int) -> Rows:
+    """Alerts that begin or end at `at_ms`; `raised` is kind/id -> detail as of now."""
     rows = []
     for name, detail in sorted(raised.items()):
         if name not in market.alerts:
-            market.alerts[name] = tick.tick_ms
-            rows.append(_alert(tick, name, tick.tick_ms, None, detail))
+            market.alerts[name] = at_ms
+            rows.append(_alert(tick, name, at_ms, None, detail))
     for name in sorted(market.alerts.keys() - raised.keys()):
-        rows.append(_alert(tick, name, market.alerts.pop(name), tick.tick_ms, "is over"))
+        rows.append(_alert(tick, name, market.alerts.pop(name), at_ms, "is over"))
     return rows
 
 
@@ -241,6 +247,7 @@ def _alert(
     kind, _, thing = name.partition("/")
     return {
         **tick.head(),
+        "revision": tick.revision,
         "kind": kind,
         "id": thing,
         "raised_ms": raised_ms,
