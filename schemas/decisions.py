@@ -104,8 +104,11 @@ SIGNALS = _decision(
         *_STEP,
         Column("green_surplus_mj", INT64, "wind and solar beyond the load", "mJ"),
         Column("curtailed_mj", INT64, "wind and solar not used", "mJ"),
+        Column(
+            "curtailment_avoided_mj", INT64, "taken by storage, flexible load, jobs, links", "mJ"
+        ),
         Column("ren_share_ppm", INT64, "renewable used / load", "ppm"),
-        Column("cfe_ppm", INT64, "load met by wind, sun and units without carbon", "ppm"),
+        Column("cfe_hourly_ppm", INT64, "carbon-free share of the load of the step's hour", "ppm"),
         Column("price_micro", INT64, "energy price", "1e-6 currency/MWh"),
         Column("ci_average_mg_per_kwh", INT64, "average carbon of the load", "mg/kWh"),
         Column("ci_marginal_mg_per_kwh", INT64, "carbon of one more kWh", "mg/kWh"),

@@ -25,6 +25,7 @@ from streams.dispatch.matching import (
     match_tick,
     running_of,
 )
+from streams.dispatch.signals import signal_rows
 from streams.dispatch.state import Market, Open, Row, Running
 
 _SHED_MW = 1e-6  # less is rounding
@@ -57,7 +58,7 @@ def decide(market: Market, domain: Domain, tick_ms: int) -> dict[Topic, list[dic
         DISPATCH: decisions.dispatch_rows(tick, inputs, plan, load_mw),
         PLACEMENTS: decisions.placement_rows(tick, matched),
         PRICES: decisions.price_rows(tick, inputs, plan, matched),
-        SIGNALS: decisions.signal_rows(tick, inputs, plan, load_mw),
+        SIGNALS: signal_rows(tick, inputs, plan, load_mw),
         ALERTS: decisions.alert_rows(tick, market, _raised(market, inputs, plan, tick_ms), tick_ms),
     }
     late = [region for region, is_late in zip(inputs.regions, inputs.stale, strict=True) if is_late]
@@ -90,7 +91,7 @@ def revise(market: Market, domain: Domain, row: Row) -> dict[Topic, list[dict[st
     rows = {
         DISPATCH: decisions.dispatch_rows(tick, inputs, plan, load_mw),
         PRICES: decisions.energy_prices(tick, inputs, plan),
-        SIGNALS: decisions.signal_rows(tick, inputs, plan, load_mw),
+        SIGNALS: signal_rows(tick, inputs, plan, load_mw),
         ALERTS: decisions.alert_rows(tick, market, raised, row["received_ms"]),
     }
     _carry_out(market, found, inputs, plan, tick)

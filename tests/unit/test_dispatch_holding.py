@@ -142,17 +142,3 @@ def test_a_request_that_cannot_be_served_raises_an_alert_and_one_served_clears_i
     signal = at(first, "signals", 0, **NORTH)[0]
     assert (signal["flex_min_mj"], signal["flex_max_mj"]) == (MWH_MJ, MWH_MJ)
     assert signal["flex_deadline_ms"] == T0 + 2 * HOUR_MS
-
-
-def test_the_carbon_free_share_counts_units_that_say_they_emit_nothing():
-    # 1 MW of load: 0.3 of wind, 0.2 of a hydro unit, 0.1 of a unit of unknown carbon, 0.4 imported
-    units = [
-        {"kind": "supply", "id": "hydro", "region": "north", "cap_mw": 0.2, "ci_kg_per_kwh": 0.0},
-        {"kind": "supply", "id": "other", "region": "north", "cap_mw": 0.1},
-    ]
-    cheap = [unit | {"cost_per_mwh": 10.0} for unit in units]
-
-    rows = Town(steps=1).send(region("north", 100, ren_avail_mw=0.3), GRID[1], *cheap, tick(0))
-
-    (signal,) = at(rows, "signals", 0, **NORTH)
-    assert (signal["ren_share_ppm"], signal["cfe_ppm"]) == (300_000, 500_000)
