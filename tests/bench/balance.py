@@ -152,7 +152,13 @@ def _growth(quick: bool) -> Iterator[Case]:
     over_steps = {steps: figure(8, steps) for steps in _STEPS}
     over_regions = {regions: figure(regions, 24) for regions in _REGIONS[: 5 if quick else None]}
     if not quick:
-        draw(Path(kernel.__file__).with_name("growth.svg"), over_steps, over_regions)
+        draw(
+            Path(kernel.__file__).with_name("growth.svg"),
+            {
+                "steps T, 8 regions": {"gridloom": over_steps},
+                "regions R, 24 steps": {"gridloom": over_regions},
+            },
+        )
     for what, found in (("steps, 8 regions", over_steps), ("regions, 24 steps", over_regions)):
         say(f"{what}: " + ", ".join(f"{n}: {ms:.2f} ms" for n, ms in found.items()))
         yield Case(
