@@ -99,6 +99,29 @@ def test_a_second_late_row_begins_where_the_tick_began_and_not_where_the_first_e
     assert market.of("request")[0]["energy_mwh"] == other.of("request")[0]["energy_mwh"]
 
 
+def test_two_late_regions_are_planned_as_if_in_time_once_both_have_come():
+    link = {"kind": "link", "id": "l", "region": "north", "to_region": "south", "cap_mw": 0.5}
+    south = [region("south", 300, hour=h, hours=1) for h in (0, 1)]
+    rows = [hour(1, 20), south[1]]
+    town, punctual = Town(steps=3), Town(steps=3)
+    for each in (town, punctual):
+        each.send(hour(0, 100), south[0], link, BATTERY, WASHING, tick(0))
+    town.send(tick(1))
+    one, both = [town.send(row) for row in rows]
+    in_time = punctual.send(*rows, tick(1))
+
+    (still,) = at(one, "dispatch", 1, region="south")
+    assert "TIMEOUT_HELD" in still["status"]
+    assert without(both["dispatch"], "revision") == without(in_time["dispatch"], "revision")
+    assert {row["revision"] for row in both["dispatch"]} == {2}
+    market, other = (t.markets.of("town") for t in (town, punctual))
+    assert (market.soc_mwh, market.things, market.planned) == (
+        other.soc_mwh,
+        other.things,
+        other.planned,
+    )
+
+
 def test_what_was_measured_since_the_tick_is_not_overwritten_by_its_revision():
     town, _ = late(BATTERY, WASHING)
     town.send(BATTERY | {"soc_mwh": 0.25}, WASHING | {"energy_mwh": 0.75})
