@@ -90,12 +90,17 @@ def pypsa(net: Network) -> Solved:
     os.environ.setdefault("TQDM_DISABLE", "1")
     import pypsa as package
 
+    silent = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
-    warnings.filterwarnings("ignore")
-    model = _pypsa_network(package, net)
-    begun = time.thread_time()
-    model.optimize(solver_name="highs", log_to_console=False, output_flag=False)
-    return time.thread_time() - begun, float(model.objective)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = _pypsa_network(package, net)
+            begun = time.thread_time()
+            model.optimize(solver_name="highs", log_to_console=False, output_flag=False)
+            return time.thread_time() - begun, float(model.objective)
+    finally:
+        logging.disable(silent)
 
 
 def _pypsa_network(package: Any, net: Network) -> Any:
