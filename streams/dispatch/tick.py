@@ -14,7 +14,7 @@ from kernels.match import ANY, Reason
 from schemas import ALERTS, DISPATCH, PLACEMENTS, PRICES, SIGNALS, Topic
 from schemas.registry import Domain
 from streams.dispatch import decisions
-from streams.dispatch.balancing import F64, Inputs, inputs_of, network_of
+from streams.dispatch.balancing import F64, Inputs, inputs_of, network_of, reserve_of
 from streams.dispatch.holding import held_of, keep
 from streams.dispatch.matching import (
     FINAL,
@@ -61,6 +61,7 @@ def decide(market: Market, domain: Domain, tick_ms: int) -> dict[Topic, list[dic
         SIGNALS: signal_rows(tick, inputs, plan, load_mw),
         ALERTS: decisions.alert_rows(tick, market, _raised(market, inputs, plan, tick_ms), tick_ms),
     }
+    market.last_tick_ms = tick_ms
     late = [region for region, is_late in zip(inputs.regions, inputs.stale, strict=True) if is_late]
     market.open = None
     if late:
@@ -106,7 +107,8 @@ def headroom_of(inputs: Inputs, plan: Dispatch) -> Headroom:
     """
     load_mw, green_mw = inputs.series("load_mw"), inputs.series("ren_avail_mw")
     units_mw = np.array([[sum(u["cap_mw"] for u in units)] for units in inputs.supplies])
-    reach_mw = green_mw + inputs.series("import_max_mw") + units_mw
+    imports_mw = inputs.series("import_max_mw") - reserve_of(inputs, "reserve_up")
+    reach_mw = green_mw + np.maximum(imports_mw, 0.0) + units_mw
     sound = np.array([[Status.BAD_INPUT not in flags] for flags in plan.status])
     return Headroom(
         inputs.regions,
@@ -187,4 +189,3 @@ def _start(market: Market, matched: Matched, started: list[Running], tick: decis
         if reason in FINAL or (reason != Reason.PLACED and waited_ms > WAITING_MAX_MS):
             market.decided[job["id"]] = tick.tick_ms
             del market.jobs[job["id"]]
-    market.last_tick_ms = tick.tick_ms

@@ -1,7 +1,7 @@
 """Late input, reserves and requests at the tick: what is held, kept free and served."""
 
 import pytest
-from dispatch_cases import GRID, HOUR_MS, MWH_MJ, T0, Town, at, region, tick
+from dispatch_cases import GRID, HOUR_MS, MWH_MJ, T0, Town, at, job, region, site, tick
 
 BATTERY = {
     "kind": "storage",
@@ -109,6 +109,19 @@ def test_a_reserve_is_kept_free_of_the_import_limit(asked, imports):
     (row,) = at(rows, "dispatch", 0, **NORTH)
     assert row["import_mj"] == pytest.approx(imports * MWH_MJ)
     assert row["supply_mj"] == pytest.approx((1 - imports) * MWH_MJ)
+
+
+@pytest.mark.parametrize(("reserve_mw", "places"), [(0.9, 1), (0.95, 0)])
+def test_a_reserve_is_not_given_to_jobs(reserve_mw, places):
+    # 2 MW of imports less 1 of load and the reserve: a job takes 0.1
+    grid = [region("north", 100, reserve_up_mw=reserve_mw)]
+
+    rows = Town(steps=1).send(*grid, site("n1", "north"), job("j"), tick(0))
+
+    (row,) = at(rows, "dispatch", 0, **NORTH)
+    assert sum(placed["state"] == "placed" for placed in rows["placements"]) == places
+    assert row["compute_mj"] == places * MWH_MJ // 10
+    assert row["shed_mj"] == 0
 
 
 def test_a_margin_of_the_forecast_is_kept_free_of_the_export_limit():
