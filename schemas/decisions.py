@@ -6,7 +6,9 @@ _TICK = (
     Column("tick_ms", INT64, "the tick, UTC", "ms"),
     Column("domain", SYMBOL, "scheduling domain"),
 )
+_REVISION = Column("revision", INT64, "0 = the tick's own; above it, late input planned it again")
 _STEP = (
+    _REVISION,
     Column("start_ms", INT64, "step start, UTC, inclusive", "ms"),
     Column("end_ms", INT64, "step end, UTC, exclusive", "ms"),
 )
@@ -102,8 +104,11 @@ SIGNALS = _decision(
         *_STEP,
         Column("green_surplus_mj", INT64, "wind and solar beyond the load", "mJ"),
         Column("curtailed_mj", INT64, "wind and solar not used", "mJ"),
+        Column(
+            "curtailment_avoided_mj", INT64, "taken by storage, flexible load, jobs, links", "mJ"
+        ),
         Column("ren_share_ppm", INT64, "renewable used / load", "ppm"),
-        Column("cfe_ppm", INT64, "load met by wind, sun and units without carbon", "ppm"),
+        Column("cfe_hourly_ppm", INT64, "carbon-free share of the load of the step's hour", "ppm"),
         Column("price_micro", INT64, "energy price", "1e-6 currency/MWh"),
         Column("ci_average_mg_per_kwh", INT64, "average carbon of the load", "mg/kWh"),
         Column("ci_marginal_mg_per_kwh", INT64, "carbon of one more kWh", "mg/kWh"),
@@ -121,6 +126,7 @@ ALERTS = _decision(
     "alerts",
     "Raised once, cleared once: the row with cleared_ms replaces the one without.",
     (
+        _REVISION,
         Column(
             "kind", SYMBOL, "SHED, FLEX_UNMET, STALE_INPUTS, OUTAGE, BAD_INPUT or another status"
         ),

@@ -27,6 +27,9 @@ _GRID = (
     Column("import_price_per_mwh", FLOAT64, "import price", "currency/MWh", False),
     Column("export_price_per_mwh", FLOAT64, "export price", "currency/MWh", False),
     Column("ci_kg_per_kwh", FLOAT64, "carbon of imports, or of a supply unit", "kg/kWh", False),
+    Column(
+        "grid_cfe_ppm", INT64, "carbon-free share of what the grid sells; 0 unsaid", "ppm", False
+    ),
     Column("cap_mw", FLOAT64, "of a supply unit or link", "MW", False),
     Column("cost_per_mwh", FLOAT64, "of a supply unit; a link's tariff", "currency/MWh", False),
     Column("loss", FLOAT64, "share of a link's flow that is lost", "1", False),

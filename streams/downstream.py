@@ -31,9 +31,9 @@ class Change:
 class Downstream:
     """Of each key of a topic the row that counts.
 
-    That is the row of the highest revision; on a topic without revisions the one of the latest
-    tick (placements), where the tick is no part of the key. Of two different rows of one rank,
-    which no agent sends, the first stays. Counted, over the rows taken:
+    That is the row of the latest tick where the tick is no part of the key (placements, alerts),
+    and of one tick that of the highest revision. Of two different rows of one rank, which no agent
+    sends, the first stays. Counted, over the rows taken:
 
     consumed = accepted + duplicate + superseded + conflicting
     """
@@ -41,8 +41,8 @@ class Downstream:
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
         self.accepted = self.duplicate = self.superseded = self.conflicting = 0
-        ranks = ("revision", "tick_ms")
-        self._rank = next((n for n in ranks if n in topic.by_name and n not in topic.key), None)
+        ranks = ("tick_ms", "revision")
+        self._ranks = tuple(n for n in ranks if n in topic.by_name and n not in topic.key)
         self._rows: dict[tuple[Any, ...], Row] = {}
 
     def take(self, rows: pa.RecordBatch) -> list[Change]:
@@ -62,10 +62,11 @@ class Downstream:
         if row == known:
             self.duplicate += 1
             return False
-        if self._rank is None or row[self._rank] == known[self._rank]:
+        new, old = ([of[name] for name in self._ranks] for of in (row, known))
+        if new == old:
             self.conflicting += 1
             return False
-        if row[self._rank] < known[self._rank]:
+        if new < old:
             self.superseded += 1
             return False
         return True

@@ -18,6 +18,7 @@ from kernels.balance.checks import check
 from kernels.balance.columns import BadInput, Dispatch, Network, Prices, Status
 from kernels.balance.invariants import Plan
 from kernels.balance.machine import Workspace as NetworkWorkspace
+from kernels.balance.networks import balance_networks
 from kernels.balance.sites import Workspace, balance_sites
 from kernels.balance.sites_columns import BadSite, SitePlans, Sites
 from schemas.errors import GridloomError
@@ -33,6 +34,7 @@ __all__ = [
     "Status",
     "Workspace",
     "balance",
+    "balance_networks",
     "balance_sites",
     "lower_bound",
 ]

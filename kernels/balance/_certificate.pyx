@@ -116,14 +116,16 @@ cdef void step(
     cdef double hours = g[HOURS][row], bus = f[BUS_PRICE][at], carbon = g[CARBON_PRICE][row]
     cdef double comes, cost, worst, bound
     cdef double load = g[LOAD][at], voll = g[VOLL][row]
+    cdef double import_max = kept_free(g[IMPORT_MAX][at], g[RESERVE_UP][at])
+    cdef double export_max = kept_free(g[EXPORT_MAX][at], g[RESERVE_DOWN][at])
     comes = f[IMPORT_MW][at] - f[EXPORT_MW][at] + f[REN_MW][at] + f[SHED_MW][at] - load
-    worst = outside(f[IMPORT_MW][at], g[IMPORT_MAX][at])
-    worst = most(worst, outside(f[EXPORT_MW][at], g[EXPORT_MAX][at]))
+    worst = outside(f[IMPORT_MW][at], import_max)
+    worst = most(worst, outside(f[EXPORT_MW][at], export_max))
     worst = most(worst, outside(f[REN_MW][at], g[REN_AVAIL][at]))
     worst = most(worst, outside(f[SHED_MW][at], load))
     cost = g[IMPORT_PRICE][at] + carbon * g[GRID_CI][at]
-    bound = bus * load + box(cost - bus, g[IMPORT_MAX][at])
-    bound += box(bus - g[EXPORT_PRICE][at], g[EXPORT_MAX][at])
+    bound = bus * load + box(cost - bus, import_max)
+    bound += box(bus - g[EXPORT_PRICE][at], export_max)
     bound += box(-bus, g[REN_AVAIL][at]) + box(voll - bus, load)
     pay(sums, hours * cost * f[IMPORT_MW][at])
     pay(sums, -hours * g[EXPORT_PRICE][at] * f[EXPORT_MW][at])
@@ -140,7 +142,7 @@ cdef void step(
         comes += f[DISCHARGE_MW][n] - f[CHARGE_MW][n]
     for i in range(s.flexes):
         comes -= f[FLEX_MW][(row * s.flexes + i) * T + t]
-    if f[SHED_MW][at] > LEAST_SEEN * (load + g[EXPORT_MAX][at]):
+    if f[SHED_MW][at] > LEAST_SEEN * (load + export_max):
         sums.status |= SHED
     sums.largest = most(sums.largest, load + f[EXPORT_MW][at])
     sums.bound += hours * bound

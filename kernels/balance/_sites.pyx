@@ -45,6 +45,7 @@ assert len(sites_columns.PLAN_AXES) == FOUND, "enum Found is not SitePlans"
 
 cdef uint8_t BAD_INPUT = Status.BAD_INPUT.value
 cdef uint8_t SOC0_CLAMPED = Status.SOC0_CLAMPED.value
+cdef uint8_t RESERVE_SHORT = Status.RESERVE_SHORT.value
 cdef uint8_t HIGHS = sites_columns.HIGHS
 
 
@@ -73,7 +74,7 @@ cdef class Workspace:
             return 0
         steps, units = max(steps, w.steps), max(units, w.units)
         cdef int wide = units + 6, tall = 2 * (units + 6) + 3
-        cdef size_t numbers = 4 * steps * wide + 2 * steps * (tall + 1) + 24 * (steps + 2) + units
+        cdef size_t numbers = 4 * steps * wide + 2 * steps * (tall + 1) + 26 * (steps + 2) + units
         cdef size_t integers = 2 * steps * wide + steps * tall + 12 * (steps + 2)
         free(self.block)
         self.block = malloc(8 * numbers + 4 * integers)
@@ -103,6 +104,8 @@ cdef class Workspace:
         w.value = d; d += steps
         w.bus = d; d += steps
         w.import_cost = d; d += steps
+        w.import_max = d; d += steps
+        w.export_max = d; d += steps
         w.nothing = d; d += steps
         w.unit_cost = d; d += units
         w.v_first = <Py_ssize_t*>d; d += steps + 1
@@ -186,6 +189,8 @@ def solve_rows(
             kind = read(inputs, &s, row, &site, work)
             if site.clamped:
                 status[row] = SOC0_CLAMPED
+            if site.short:
+                status[row] |= RESERVE_SHORT
             if kind == SEVERAL:
                 clear(outputs, &s, row)
                 method[row] = HIGHS

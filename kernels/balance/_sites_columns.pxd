@@ -10,6 +10,8 @@ cdef enum:  # Given
     IMPORT_PRICE
     EXPORT_PRICE
     GRID_CI
+    RESERVE_UP
+    RESERVE_DOWN
     FLEX_MAX
     FLEX_ENERGY
     SUPPLY_CAP
@@ -79,7 +81,7 @@ cdef inline Shape shape_of(tuple shape) except *:
 
 
 cdef inline int per_given(int column) noexcept nogil:
-    if column <= GRID_CI:
+    if column <= RESERVE_DOWN:
         return PER_STEP
     if column == FLEX_MAX:
         return PER_FLEX_STEP
@@ -88,6 +90,11 @@ cdef inline int per_given(int column) noexcept nogil:
     if column <= SUPPLY_CI:
         return PER_UNIT
     return PER_STORAGE if column <= TERMINAL_VALUE else PER_SITE
+
+
+cdef inline double kept_free(double limit, double reserve) noexcept nogil:
+    """What a reserve leaves of the limit that it is kept from."""
+    return limit - reserve if limit > reserve else 0.0
 
 
 cdef inline int per_found(int column) noexcept nogil:

@@ -64,10 +64,15 @@ cdef inline int read(
     cdef double carbon = given[CARBON_PRICE][row], least_price = INFINITY
     p.steps, p.units, p.hours, p.voll = s.steps, s.units, given[HOURS][row], given[VOLL][row]
     p.load, p.ren = given[LOAD] + at, given[REN_AVAIL] + at
-    p.import_max, p.export_max = given[IMPORT_MAX] + at, given[EXPORT_MAX] + at
+    p.import_max, p.export_max = w.import_max, w.export_max
     p.export_price, p.import_cost = given[EXPORT_PRICE] + at, w.import_cost
     p.unit_cap, p.unit_cost = given[SUPPLY_CAP] + row * s.units, w.unit_cost
+    p.short = False
     for t in range(s.steps):
+        p.short |= given[RESERVE_UP][at + t] > given[IMPORT_MAX][at + t]
+        p.short |= given[RESERVE_DOWN][at + t] > given[EXPORT_MAX][at + t]
+        w.import_max[t] = kept_free(given[IMPORT_MAX][at + t], given[RESERVE_UP][at + t])
+        w.export_max[t] = kept_free(given[EXPORT_MAX][at + t], given[RESERVE_DOWN][at + t])
         w.import_cost[t] = given[IMPORT_PRICE][at + t] + carbon * given[GRID_CI][at + t]
         least_price = least(least_price, least(w.import_cost[t], p.export_price[t]))
     for i in range(s.units):

@@ -61,7 +61,7 @@ cdef struct Site:
     const double* unit_cost
     double flex_energy, mu
     int storage, flex   # which of the site's is the one solved for; -1 = none
-    bint clamped
+    bint clamped, short   # its state of charge; its grid connection, for the reserve asked
 
 cdef struct Work:
     int steps, units, wide, tall
@@ -107,6 +107,8 @@ cdef struct Work:
     # the site's own: carbon in the costs, zeros where it has nothing
     double* import_cost
     double* unit_cost
+    double* import_max    # what reserves leave of the limits
+    double* export_max
     double* nothing
 
 

@@ -150,7 +150,7 @@ def _by_highs(sites: Sites, plans: SitePlans, run: _Run, row: int) -> None:
     """The row's plan from HiGHS, cold; kept where its gap is the smaller."""
     before = [column[row].copy() for column in (*run.found, plans.status, plans.method)]
     gap, several = abs(float(plans.gap_rel[row])), bool(plans.method[row] == HIGHS)
-    plans.status[row] &= Status.SOC0_CLAMPED.value
+    plans.status[row] &= (Status.SOC0_CLAMPED | Status.RESERVE_SHORT).value
     plans.method[row] = HIGHS
     solved = solve_row(sites, plans, row)
     run.workspace.prove_rows(run.given, run.found, plans.status, run.shape, row, row + 1)

@@ -9,6 +9,7 @@ less than
                   + (v[t] - retain v[t+1]) x its least soc within limits - v[0] retain soc0
     + requirement mu energy + dt min(0, pi - mu) flex_max + min(0, voll - mu) energy
 
+The limit of imports is import_max less reserve_up, of exports export_max less reserve_down.
 Nothing of a solver is used or trusted, the kernel's certificate included: a wrong price only makes
 the bound lower. The plan's own rows and bounds are checked in the same pass. GRIDLOOM_PURE=1 runs
 what stands here instead of the compiled twin in _certificate.pyx.
@@ -86,7 +87,7 @@ def _largest(sites: Sites, plan: dict[str, F64]) -> F64:
 
 
 def _flags(sites: Sites, plan: dict[str, F64]) -> U8:
-    shed = plan["shed_mw"] > SEEN * (sites.load_mw + sites.export_max_mw)
+    shed = plan["shed_mw"] > SEEN * (sites.load_mw + _grid(sites)[1])
     charging = plan["charge_mw"] > SEEN * sites.storage_charge_mw[:, :, None]
     discharging = plan["discharge_mw"] > SEEN * sites.storage_discharge_mw[:, :, None]
     served = sites.dt_h[:, None] * plan["flex_mw"].sum(axis=2)
@@ -103,8 +104,9 @@ def lower_bounds(sites: Sites, bus: F64, value: F64, mu: F64) -> F64:
     hours, carbon = sites.dt_h[:, None], sites.carbon_price[:, None]
     voll = sites.voll[:, None]
     step = bus * sites.load_mw
-    step += _box(sites.import_price + carbon * sites.grid_ci - bus, sites.import_max_mw)
-    step += _box(bus - sites.export_price, sites.export_max_mw)
+    import_max, export_max = _grid(sites)
+    step += _box(sites.import_price + carbon * sites.grid_ci - bus, import_max)
+    step += _box(bus - sites.export_price, export_max)
     step += _box(-bus, sites.ren_avail_mw) + _box(voll - bus, sites.load_mw)
     unit = (sites.supply_cost + carbon * sites.supply_ci)[:, :, None] - bus[:, None, :]
     step += _box(unit, sites.supply_cap_mw[:, :, None]).sum(axis=1)
@@ -125,6 +127,14 @@ def lower_bounds(sites: Sites, bus: F64, value: F64, mu: F64) -> F64:
     whole -= (value[:, :, 0] * sites.storage_retain * soc0).sum(axis=1)
     bound: F64 = (hours * step).sum(axis=1) + whole
     return bound
+
+
+def _grid(sites: Sites) -> tuple[F64, F64]:
+    """[N, T] what the reserves leave of the limits of import and export."""
+    return (
+        np.maximum(sites.import_max_mw - sites.reserve_up_mw, 0.0),
+        np.maximum(sites.export_max_mw - sites.reserve_down_mw, 0.0),
+    )
 
 
 def _limits(sites: Sites) -> tuple[F64, F64]:
@@ -168,6 +178,7 @@ def _residuals(sites: Sites, plan: dict[str, F64]) -> F64:
     served = hours * plan["flex_mw"].sum(axis=2)
     unmet = sites.flex_energy_mwh - served
     high = sites.storage_soc_max_mwh[:, :, None]
+    import_max, export_max = _grid(sites)
     violations = [
         np.abs(comes - plan["flex_mw"].sum(axis=1) - sites.load_mw),
         np.abs(soc - kept),
@@ -176,8 +187,8 @@ def _residuals(sites: Sites, plan: dict[str, F64]) -> F64:
         *(
             np.maximum(-plan[name], plan[name] - limit)
             for name, limit in (
-                ("import_mw", sites.import_max_mw),
-                ("export_mw", sites.export_max_mw),
+                ("import_mw", import_max),
+                ("export_mw", export_max),
                 ("ren_used_mw", sites.ren_avail_mw),
                 ("shed_mw", sites.load_mw),
                 ("flex_mw", sites.flex_max_mw),

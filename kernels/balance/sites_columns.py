@@ -52,6 +52,8 @@ class Sites:
     import_price: F64  # [N, T]
     export_price: F64  # [N, T]
     grid_ci: F64  # [N, T] of imports
+    reserve_up_mw: F64  # [N, T] of the import limit kept free
+    reserve_down_mw: F64  # [N, T] of the export limit kept free
     flex_max_mw: F64  # [N, F, T] deferrable load; 0 outside its window
     flex_energy_mwh: F64  # [N, F] to be served within the horizon
     supply_cap_mw: F64  # [N, K]
@@ -124,6 +126,8 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "import_price": ("NT", 0.0),
     "export_price": ("NT", 0.0),
     "grid_ci": ("NT", 0.0),
+    "reserve_up_mw": ("NT", 0.0),
+    "reserve_down_mw": ("NT", 0.0),
     "flex_max_mw": ("NFT", 0.0),
     "flex_energy_mwh": ("NF", 0.0),
     "supply_cap_mw": ("NK", 0.0),

@@ -45,6 +45,11 @@ class Site:
 
     def __post_init__(self) -> None:
         c = self.column
+        for limit, reserve in (
+            ("import_max_mw", "reserve_up_mw"),
+            ("export_max_mw", "reserve_down_mw"),
+        ):
+            c[limit] = np.maximum(c[limit] - c[reserve], 0.0)
         self.hours, self.voll = float(c["dt_h"]), float(c["voll"])
         self.T = len(c["load_mw"])
 

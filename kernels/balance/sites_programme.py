@@ -73,7 +73,8 @@ def _programme(site: Sites, at: dict[str, I64]) -> Programme:
     cost[at["supply_mw"]] = hours * np.outer(unit, over)
     cost[at["discharge_mw"]] = hours * np.outer(site.storage_wear[0], over)
     cost[at["soc_mwh"][:, -1]] = -site.storage_terminal_value[0]
-    upper[at["import_mw"]], upper[at["export_mw"]] = site.import_max_mw, site.export_max_mw
+    upper[at["import_mw"]] = np.maximum(site.import_max_mw - site.reserve_up_mw, 0.0)
+    upper[at["export_mw"]] = np.maximum(site.export_max_mw - site.reserve_down_mw, 0.0)
     upper[at["ren_used_mw"]], upper[at["shed_mw"]] = site.ren_avail_mw, site.load_mw
     upper[at["supply_mw"]] = np.outer(site.supply_cap_mw[0], over)
     upper[at["charge_mw"]] = np.outer(site.storage_charge_mw[0], over)

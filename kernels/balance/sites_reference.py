@@ -61,6 +61,9 @@ def solve_rows(
         soc0 = sites.storage_soc0_mwh[row]
         if ((soc0 < low) | (soc0 > high)).any():
             status[row] = Status.SOC0_CLAMPED.value
+        up, down = sites.reserve_up_mw[row], sites.reserve_down_mw[row]
+        if ((up > sites.import_max_mw[row]) | (down > sites.export_max_mw[row])).any():
+            status[row] |= Status.RESERVE_SHORT.value
         moves = (sites.storage_charge_mw[row] > 0) | (sites.storage_discharge_mw[row] > 0)
         asks = sites.flex_energy_mwh[row] > 0
         if moves.sum() > 1 or asks.sum() > 1:

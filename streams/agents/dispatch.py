@@ -1,7 +1,8 @@
 """Dispatch: market -> one certified decision a tick. Balance, match at its prices, balance again.
 
 The state of a domain is what its market rows say; a tick row closes what was known at its time.
-Step 0 of the plan is carried out: storages move, placed jobs hold their resources.
+Step 0 of the plan is carried out: storages move, placed jobs hold their resources. A tick that had
+to do without a region's input is decided again, as a revision, when that input arrives.
 """
 
 from schemas import ALERTS, DISPATCH, MARKET, PLACEMENTS, PRICES, SIGNALS
@@ -9,14 +10,14 @@ from schemas.market import TICK
 from schemas.registry import Domain
 from streams.agent import Batch, Emit, Output, Refused, agent
 from streams.dispatch.state import Markets
-from streams.dispatch.tick import decide
+from streams.dispatch.tick import decide, revise
 
 OUTPUTS = (DISPATCH, PLACEMENTS, PRICES, SIGNALS, ALERTS)
 
 
 @agent("dispatch", source=MARKET, outputs=OUTPUTS, state=Markets)
 def step(markets: Markets, batch: Batch) -> Emit:
-    """Take in the rows in order; at each tick emit the decisions of its horizon."""
+    """Take in the rows in order; at each tick, and its late input, emit its horizon's decisions."""
     emit = Emit()
     for place, row in enumerate(batch.rows.to_pylist()):
         domain = batch.registry.find(Domain, row["domain"], 2**63 - 1)
@@ -30,9 +31,10 @@ def step(markets: Markets, batch: Batch) -> Emit:
         else:
             emit.accepted += 1
             if row["kind"] == TICK:
-                emit.outputs += [
-                    Output(topic, topic.rows(rows))
-                    for topic, rows in decide(market, domain, row["start_ms"]).items()
-                    if rows
-                ]
+                decided = decide(market, domain, row["start_ms"])
+            else:
+                decided = revise(market, domain, row) if market.awaits(row) else {}
+            emit.outputs += [
+                Output(topic, topic.rows(rows)) for topic, rows in decided.items() if rows
+            ]
     return emit

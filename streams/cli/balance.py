@@ -1,45 +1,47 @@
 """`gridloom balance`: a case of regions, storages and links as a certified plan."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.console import JsonOption, note, out, print_json, print_table
+from streams.cli.console import JsonOption, out, print_json, print_table
 from streams.cli.errors import FAILED
 from streams.cli.input import FileArgument
 
 if TYPE_CHECKING:
     from kernels.balance import Dispatch, Network
 
-_HEIGHT = 8  # rows of a region's picture
-_SOURCES = (  # what stands on what, with its letter and colour
-    ("wind and sun", "R", "green"),
-    ("supply", "S", "yellow"),
-    ("storage", "D", "cyan"),
-    ("links", "L", "blue"),
-    ("imports", "I", "magenta"),
-    ("not served", "X", "bold red"),
-)
+PlotOption = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="Also draw the plan as a picture: .png or .svg."),
+]
 
 
 def register(app: typer.Typer) -> None:
     app.command("balance")(balance)
 
 
-def balance(file: FileArgument, as_json: JsonOption = False) -> None:
+def balance(file: FileArgument, as_json: JsonOption = False, plot: PlotOption = None) -> None:
     """Plan a case at least cost: dispatch, storage, imports, curtailment, flexible load; proven.
 
     FILE is JSON, or Parquet with one row: `regions` (names), `dt_h`, `load_mw` [region][step], and
     any other column of the balance (kernels/balance/README.md), each as a number for all or as
     nested lists. Prints the plan, a picture of what serves each region, prices and the gap.
 
+    `--plot` draws the same as stacked bars with what is taken and the price (needs
+    `pip install 'gridloom[plot]'`).
+
     A bad value takes its region out and is named; exit code 1 then, or where the gap is loose.
 
-    Example: `gridloom balance tests/cases/three_regions.json`
+    Example: `gridloom balance tests/cases/three_regions.json --plot plan.png`
     """
     from kernels.balance import balance as solve
+    from streams.cli.balance_picture import draw, print_picture, require_plot
     from streams.cli.case import network_of, read_case
 
+    if plot is not None:
+        require_plot(plot)
     network = network_of(read_case(file))
     plan = solve(network)
     rows = _rows(network, plan)
@@ -49,8 +51,10 @@ def balance(file: FileArgument, as_json: JsonOption = False) -> None:
         print_json(_proof(plan))
     else:
         print_table("", list(rows[0]) if rows else [], [list(row.values()) for row in rows])
-        _picture(network, plan)
+        print_picture(network, plan)
         _say_proof(plan)
+    if plot is not None:
+        draw(network, plan, plot)
     for error in plan.errors:
         where = f"{error.region}, {error.column}" + (
             f", step {error.step}" if error.step >= 0 else ""
@@ -105,44 +109,3 @@ def _say_proof(plan: "Dispatch") -> None:
         f"cost {plan.objective:,.2f}; no plan costs less than {plan.lower_bound:,.2f} "
         f"(gap {plan.gap_rel:.1e}, by {plan.method}); rows kept to {plan.max_residual:.0e}"
     )
-
-
-def _picture(net: "Network", plan: "Dispatch") -> None:
-    """What serves each region, stacked; a column a step, or the mean of several steps."""
-    import numpy as np
-    from rich.text import Text
-
-    arriving = np.zeros_like(net.load_mw)
-    np.add.at(arriving, net.link_to, plan.flow_mw * (1 - net.link_loss)[:, None])
-    parts = np.stack(
-        [
-            plan.ren_used_mw,
-            plan.supply_mw.sum(axis=1),
-            plan.discharge_mw.sum(axis=1),
-            arriving,
-            plan.import_mw,
-            plan.shed_mw,
-        ]
-    )
-    console = out()
-    steps = net.shape[1]
-    wide = max(1, -(-steps // max(20, min(console.width, 160) - 12)))  # steps a column
-    for r, region in enumerate(net.regions):
-        stack = np.stack([parts[:, r, t : t + wide].mean(axis=1) for t in range(0, steps, wide)])
-        top = float(stack.sum(axis=1).max())
-        if top <= 0:
-            note(f"{region}: nothing to show")
-            continue
-        edges = np.rint(np.cumsum(stack, axis=1) / top * _HEIGHT)
-        console.print(Text(f"{region}, MW that serve it", style="bold"))
-        for level in range(_HEIGHT, 0, -1):
-            line = Text(f"{top * level / _HEIGHT:9.2f} ")
-            for column in edges:
-                k = int(np.searchsorted(column, level))
-                name, letter, colour = _SOURCES[k] if k < len(_SOURCES) else ("", " ", "")
-                line.append(letter, style=colour)
-            console.print(line)
-    legend = Text("          ")
-    for name, letter, colour in _SOURCES:
-        legend.append(f"{letter} {name}  ", style=colour)
-    console.print(legend)

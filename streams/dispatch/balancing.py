@@ -17,6 +17,7 @@ F64 = npt.NDArray[np.float64]
 
 _MS_PER_HOUR = 3_600_000
 _PPM = 1_000_000
+_SHARE_OF = {"reserve_up": "load_mw", "reserve_down": "ren_avail_mw"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,8 @@ def network_of(market: Market, domain: Domain, inputs: Inputs, compute_mw: F64) 
         grid_ci=inputs.series("ci_kg_per_kwh"),
         flex_max_mw=inputs.flex_mw,
         flex_energy_mwh=inputs.flex_mwh,
-        reserve_up_mw=_reserve(inputs, "reserve_up", "load_mw"),
-        reserve_down_mw=_reserve(inputs, "reserve_down", "ren_avail_mw"),
+        reserve_up_mw=reserve_of(inputs, "reserve_up"),
+        reserve_down_mw=reserve_of(inputs, "reserve_down"),
         supply_cap_mw=_padded(supplies, "cap_mw"),
         supply_cost=_padded(supplies, "cost_per_mwh"),
         supply_ci=_padded(supplies, "ci_kg_per_kwh"),
@@ -127,10 +128,10 @@ def network_of(market: Market, domain: Domain, inputs: Inputs, compute_mw: F64) 
     )
 
 
-def _reserve(inputs: Inputs, name: str, share_of: str) -> F64:
+def reserve_of(inputs: Inputs, name: str) -> F64:
     """[R, T] MW: what is asked as power, and as a share of a forecast (its error's margin)."""
     share = inputs.series(f"{name}_ppm") / _PPM
-    return inputs.series(f"{name}_mw") + share * inputs.series(share_of)
+    return inputs.series(f"{name}_mw") + share * inputs.series(_SHARE_OF[name])
 
 
 def _padded(things: list[list[Row]], name: str, default: float = 0.0) -> F64:

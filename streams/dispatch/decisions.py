@@ -18,25 +18,25 @@ from streams.dispatch.state import Market
 
 Rows = list[dict[str, Any]]
 
-_MICRO = 1_000_000
-_PPM = 1_000_000
-_MG_PER_KG = 1_000_000
+MICRO = 1_000_000
 _MS_PER_HOUR = 3_600_000
 
 
 class Tick:
     """One tick of one domain: its times, and what every row of it carries."""
 
-    def __init__(self, domain: Domain, tick_ms: int) -> None:
+    def __init__(self, domain: Domain, tick_ms: int, revision: int = 0) -> None:
         self.domain, self.tick_ms, self.step_ms = domain, tick_ms, domain.tick_ms
         self.hours = domain.tick_ms / _MS_PER_HOUR
+        self.revision = revision
 
     def head(self) -> dict[str, Any]:
         return {"tick_ms": self.tick_ms, "domain": self.domain.id}
 
     def step(self, s: int) -> dict[str, Any]:
         start_ms = self.tick_ms + s * self.step_ms
-        return {**self.head(), "start_ms": start_ms, "end_ms": start_ms + self.step_ms}
+        head = {**self.head(), "revision": self.revision}
+        return {**head, "start_ms": start_ms, "end_ms": start_ms + self.step_ms}
 
     def energy_mj(self, power_mw: F64) -> Any:
         """Mean power of a step in MW to mJ; never below zero."""
@@ -110,26 +110,30 @@ def _link_flows(inputs: Inputs, plan: Dispatch) -> tuple[F64, F64]:
 
 def price_rows(tick: Tick, inputs: Inputs, plan: Dispatch, matched: Matched) -> Rows:
     """The energy price of every region and step, and what one more unit at a full site is worth."""
-    energy = [
-        {
-            **tick.step(s),
-            "product": "energy",
-            "id": region,
-            "price_micro": round(float(plan.bus_price[r, s]) * _MICRO),
-        }
-        for r, region in enumerate(inputs.regions)
-        for s in range(tick.domain.steps)
-    ]
     units = [
         {
             **tick.step(int(t)),
             "product": RESOURCES[k].rsplit("_", 1)[0],
             "id": matched.sites[m]["id"],
-            "price_micro": round(float(matched.plan.prices[m, t, k]) * 1000 * _MICRO),
+            "price_micro": round(float(matched.plan.prices[m, t, k]) * 1000 * MICRO),
         }
         for m, t, k in np.argwhere(matched.plan.prices > 0)
     ]
-    return energy + units
+    return energy_prices(tick, inputs, plan) + units
+
+
+def energy_prices(tick: Tick, inputs: Inputs, plan: Dispatch) -> Rows:
+    """The energy price of every region and step."""
+    return [
+        {
+            **tick.step(s),
+            "product": "energy",
+            "id": region,
+            "price_micro": round(float(plan.bus_price[r, s]) * MICRO),
+        }
+        for r, region in enumerate(inputs.regions)
+        for s in range(tick.domain.steps)
+    ]
 
 
 def placement_rows(tick: Tick, matched: Matched) -> Rows:
@@ -174,64 +178,15 @@ def _detail(matched: Matched, i: int) -> str:
     return " ".join(parts)
 
 
-def signal_rows(tick: Tick, inputs: Inputs, plan: Dispatch, compute_mw: F64) -> Rows:
-    """The green signal of every region and step."""
-    load = inputs.series("load_mw") + compute_mw
-    surplus = tick.energy_mj(inputs.series("ren_avail_mw") - load)
-    available = tick.energy_mj(inputs.series("ren_avail_mw"))
-    used = np.minimum(tick.energy_mj(plan.ren_used_mw), available)
-    share = np.minimum(_ratio_ppm(plan.ren_used_mw, load), _PPM)
-    clean = np.minimum(plan.ren_used_mw + _clean_supply(inputs, plan), load)
-    cfe = _ratio_ppm(clean, load)
-    flex_max = tick.energy_mj(inputs.flex_mw)
-    flex = tick.energy_mj(plan.flex_mw)
-    return [
-        {
-            **tick.step(s),
-            "region": region,
-            "green_surplus_mj": int(surplus[r, s]),
-            "curtailed_mj": int(available[r, s] - used[r, s]),
-            "ren_share_ppm": int(share[r, s]),
-            "cfe_ppm": int(cfe[r, s]),
-            "price_micro": round(float(plan.bus_price[r, s]) * _MICRO),
-            "ci_average_mg_per_kwh": round(float(plan.ci_average[r, s]) * _MG_PER_KG),
-            "ci_marginal_mg_per_kwh": round(float(plan.ci_marginal[r, s]) * _MG_PER_KG),
-            "flex_min_mj": int(flex[r, s]),
-            "flex_max_mj": int(flex_max[r, s]),
-            "flex_deadline_ms": inputs.flex_deadline_ms.get(region),
-            "gap_rel": float(plan.gap_rel),
-            "status": status_text(plan, r),
-            "stale_inputs": inputs.stale[r],
-        }
-        for r, region in enumerate(inputs.regions)
-        for s in range(tick.domain.steps)
-    ]
-
-
-def _clean_supply(inputs: Inputs, plan: Dispatch) -> F64:
-    """[R, T] MW of units that say they emit nothing; of imports nobody says so."""
-    clean = np.zeros_like(plan.import_mw)
-    for r, units in enumerate(inputs.supplies):
-        for k, unit in enumerate(units):
-            if unit.get("ci_kg_per_kwh") == 0:
-                clean[r] += plan.supply_mw[r, k]
-    return clean
-
-
-def _ratio_ppm(part: F64, whole: F64) -> Any:
-    ratio = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-    return np.rint(ratio * _PPM).astype(np.int64)
-
-
-def alert_rows(tick: Tick, market: Market, raised: dict[str, str]) -> Rows:
-    """Alerts that begin or end with this tick; `raised` is kind/id -> detail as of now."""
+def alert_rows(tick: Tick, market: Market, raised: dict[str, str], at_ms: int) -> Rows:
+    """Alerts that begin or end at `at_ms`; `raised` is kind/id -> detail as of now."""
     rows = []
     for name, detail in sorted(raised.items()):
         if name not in market.alerts:
-            market.alerts[name] = tick.tick_ms
-            rows.append(_alert(tick, name, tick.tick_ms, None, detail))
+            market.alerts[name] = at_ms
+            rows.append(_alert(tick, name, at_ms, None, detail))
     for name in sorted(market.alerts.keys() - raised.keys()):
-        rows.append(_alert(tick, name, market.alerts.pop(name), tick.tick_ms, "is over"))
+        rows.append(_alert(tick, name, market.alerts.pop(name), at_ms, "is over"))
     return rows
 
 
@@ -241,6 +196,7 @@ def _alert(
     kind, _, thing = name.partition("/")
     return {
         **tick.head(),
+        "revision": tick.revision,
         "kind": kind,
         "id": thing,
         "raised_ms": raised_ms,

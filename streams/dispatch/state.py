@@ -35,6 +35,17 @@ class Planned(msgspec.Struct, array_like=True):
     storages: dict[str, tuple[list[float], list[float], list[float]]]  # MW in, MW out, MWh
 
 
+class Open(msgspec.Struct):
+    """The last tick while a region's input is late: what a revision of it begins from."""
+
+    tick_ms: int
+    late: list[str]  # regions whose newest row ended before the tick
+    found: "Market"  # regions, things, states of charge and plans as the tick found them
+    compute_mw: dict[str, list[float]]  # region -> load of its jobs, step by step
+    revision: int = 0
+    renewed: list[str] = []  # kind/id of storages and requests that were said anew since the tick
+
+
 class Market(msgspec.Struct):
     """What is known of one domain."""
 
@@ -48,6 +59,7 @@ class Market(msgspec.Struct):
     alerts: dict[str, int] = {}  # kind/id -> raised_ms
     planned: dict[str, Planned] = {}  # region -> held while its input is late
     last_tick_ms: int = -1
+    open: Open | None = None
 
     def known(self, row: Row) -> bool:
         """Whether the row came before; remembers its place."""
@@ -71,9 +83,33 @@ class Market(msgspec.Struct):
             self.jobs[row["id"]] = thing
         else:
             self.things.setdefault(kind, {})[row["id"]] = thing
+            if self.open is not None and kind in ("storage", "request"):
+                self.open.renewed.append(f"{kind}/{row['id']}")
             if kind == "storage":
                 self.soc_mwh[row["id"]] = row["soc_mwh"]
         return True
+
+    def awaits(self, row: Row) -> bool:
+        """Whether the row is what the last tick lacked: it covers it, of a region that is late."""
+        return (
+            self.open is not None
+            and row["kind"] == "region"
+            and row["region"] in self.open.late
+            and row["start_ms"] <= self.open.tick_ms < row["end_ms"]
+        )
+
+    def goes_by_plan(self, kind: str, thing_id: str) -> bool:
+        """Whether nothing newer than the last tick's plan is known of a storage or request."""
+        return self.open is None or f"{kind}/{thing_id}" not in self.open.renewed
+
+    def as_found(self) -> "Market":
+        """A copy of what the balance is made from; rows are never changed in place."""
+        return Market(
+            regions={region: dict(rows) for region, rows in self.regions.items()},
+            things={kind: dict(things) for kind, things in self.things.items()},
+            soc_mwh=dict(self.soc_mwh),
+            planned=dict(self.planned),
+        )
 
     def of(self, kind: str) -> list[Row]:
         """The known things of a kind, by id."""
@@ -111,7 +147,7 @@ class Market(msgspec.Struct):
 class Markets(msgspec.Struct):
     """State of one partition of `market`: one domain, or several apart where they share it."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     domains: dict[str, Market] = {}
 

@@ -1,4 +1,9 @@
-"""One tick: what is known becomes decisions, and the state of the domain moves on."""
+"""One tick: what is known becomes decisions, and the state of the domain moves on.
+
+Where a region's input is late, the tick stays open: a row of that region that covers it plans the
+tick again as of its own time, as a revision of the same rows. Jobs stay where they were placed, and
+news of other things waits for the next tick.
+"""
 
 from typing import Any
 
@@ -9,7 +14,7 @@ from kernels.match import ANY, Reason
 from schemas import ALERTS, DISPATCH, PLACEMENTS, PRICES, SIGNALS, Topic
 from schemas.registry import Domain
 from streams.dispatch import decisions
-from streams.dispatch.balancing import F64, Inputs, inputs_of, network_of
+from streams.dispatch.balancing import F64, Inputs, inputs_of, network_of, reserve_of
 from streams.dispatch.holding import held_of, keep
 from streams.dispatch.matching import (
     FINAL,
@@ -20,7 +25,8 @@ from streams.dispatch.matching import (
     match_tick,
     running_of,
 )
-from streams.dispatch.state import Market, Running
+from streams.dispatch.signals import signal_rows
+from streams.dispatch.state import Market, Open, Row, Running
 
 _SHED_MW = 1e-6  # less is rounding
 _ALERTED = {
@@ -36,7 +42,7 @@ def decide(market: Market, domain: Domain, tick_ms: int) -> dict[Topic, list[dic
     tick = decisions.Tick(domain, tick_ms)
     inputs = inputs_of(market, domain, tick_ms)
     if not inputs.regions:
-        market.last_tick_ms = tick_ms
+        market.last_tick_ms, market.open = tick_ms, None
         return {}
     held = held_of(market, inputs, tick)
     base_mw = _compute(market.running, inputs, tick)
@@ -52,10 +58,44 @@ def decide(market: Market, domain: Domain, tick_ms: int) -> dict[Topic, list[dic
         DISPATCH: decisions.dispatch_rows(tick, inputs, plan, load_mw),
         PLACEMENTS: decisions.placement_rows(tick, matched),
         PRICES: decisions.price_rows(tick, inputs, plan, matched),
-        SIGNALS: decisions.signal_rows(tick, inputs, plan, load_mw),
-        ALERTS: decisions.alert_rows(tick, market, _raised(market, inputs, plan, tick_ms)),
+        SIGNALS: signal_rows(tick, inputs, plan, load_mw),
+        ALERTS: decisions.alert_rows(tick, market, _raised(market, inputs, plan, tick_ms), tick_ms),
     }
-    _carry_out(market, inputs, plan, matched, started, tick)
+    market.last_tick_ms = tick_ms
+    late = [region for region, is_late in zip(inputs.regions, inputs.stale, strict=True) if is_late]
+    market.open = None
+    if late:
+        compute = dict(zip(inputs.regions, load_mw.tolist(), strict=True))
+        market.open = Open(tick_ms, late, market.as_found(), compute)
+    _carry_out(market, market, inputs, plan, tick)
+    _start(market, matched, started, tick)
+    keep(market, inputs, plan, tick)
+    return rows
+
+
+def revise(market: Market, domain: Domain, row: Row) -> dict[Topic, list[dict[str, Any]]]:
+    """Plan the open tick again with a row that it was waiting for; step 0 is carried out anew."""
+    opened = market.open
+    assert opened is not None
+    found = opened.found
+    found.take(row)
+    opened.revision += 1
+    tick = decisions.Tick(domain, opened.tick_ms, opened.revision)
+    inputs = inputs_of(found, domain, tick.tick_ms)
+    load_mw = np.zeros((len(inputs.regions), domain.steps))
+    for r, region in enumerate(inputs.regions):  # as many steps as then, should the domain change
+        mw = opened.compute_mw[region][: domain.steps]
+        load_mw[r, : len(mw)] = mw
+    held = held_of(found, inputs, tick)
+    plan = held.into(balance(held.on(network_of(found, domain, inputs, load_mw))))
+    raised = _raised(found, inputs, plan, tick.tick_ms)
+    rows = {
+        DISPATCH: decisions.dispatch_rows(tick, inputs, plan, load_mw),
+        PRICES: decisions.energy_prices(tick, inputs, plan),
+        SIGNALS: signal_rows(tick, inputs, plan, load_mw),
+        ALERTS: decisions.alert_rows(tick, market, raised, row["received_ms"]),
+    }
+    _carry_out(market, found, inputs, plan, tick)
     keep(market, inputs, plan, tick)
     return rows
 
@@ -67,7 +107,8 @@ def headroom_of(inputs: Inputs, plan: Dispatch) -> Headroom:
     """
     load_mw, green_mw = inputs.series("load_mw"), inputs.series("ren_avail_mw")
     units_mw = np.array([[sum(u["cap_mw"] for u in units)] for units in inputs.supplies])
-    reach_mw = green_mw + inputs.series("import_max_mw") + units_mw
+    imports_mw = inputs.series("import_max_mw") - reserve_of(inputs, "reserve_up")
+    reach_mw = green_mw + np.maximum(imports_mw, 0.0) + units_mw
     sound = np.array([[Status.BAD_INPUT not in flags] for flags in plan.status])
     return Headroom(
         inputs.regions,
@@ -111,19 +152,33 @@ def _raised(market: Market, inputs: Inputs, plan: Dispatch, tick_ms: int) -> dic
 
 
 def _carry_out(
-    market: Market,
-    inputs: Inputs,
-    plan: Dispatch,
-    matched: Matched,
-    started: list[Running],
-    tick: decisions.Tick,
+    market: Market, found: Market, inputs: Inputs, plan: Dispatch, tick: decisions.Tick
 ) -> None:
-    """Step 0 happens: storage, flexible load, starting jobs; final rejections leave the queue."""
+    """Step 0 happens to storages and flexible load, from how the tick found them."""
     for r, storages in enumerate(inputs.storages):
         for k, storage in enumerate(storages):
-            market.soc_mwh[storage["id"]] = float(plan.soc_mwh[r, k, 0])
+            if market.goes_by_plan("storage", storage["id"]):
+                market.soc_mwh[storage["id"]] = float(plan.soc_mwh[r, k, 0])
     for r, region in enumerate(inputs.regions):
-        _serve(market, region, float(plan.flex_mw[r, 0]) * tick.hours, tick)
+        _serve(market, found, region, float(plan.flex_mw[r, 0]) * tick.hours, tick)
+
+
+def _serve(
+    market: Market, found: Market, region: str, energy_mwh: float, tick: decisions.Tick
+) -> None:
+    """Take the served energy off the region's open requests, earliest deadline first."""
+    requests = [q for q in found.of("request") if q["region"] == region]
+    for request in sorted(requests, key=lambda q: (q["end_ms"], q["id"])):
+        if request["start_ms"] <= tick.tick_ms < request["end_ms"]:
+            served = min(energy_mwh, request["energy_mwh"])
+            if market.goes_by_plan("request", request["id"]):
+                left = {"energy_mwh": request["energy_mwh"] - served}
+                market.things["request"][request["id"]] = request | left
+            energy_mwh -= served
+
+
+def _start(market: Market, matched: Matched, started: list[Running], tick: decisions.Tick) -> None:
+    """Jobs that start hold their resources; final rejections leave the queue."""
     for run in started:
         market.running.append(run)
         market.decided[run.job_id] = tick.tick_ms
@@ -134,14 +189,3 @@ def _carry_out(
         if reason in FINAL or (reason != Reason.PLACED and waited_ms > WAITING_MAX_MS):
             market.decided[job["id"]] = tick.tick_ms
             del market.jobs[job["id"]]
-    market.last_tick_ms = tick.tick_ms
-
-
-def _serve(market: Market, region: str, energy_mwh: float, tick: decisions.Tick) -> None:
-    """Take the served energy off the region's open requests, earliest deadline first."""
-    requests = [q for q in market.of("request") if q["region"] == region]
-    for request in sorted(requests, key=lambda q: (q["end_ms"], q["id"])):
-        if request["start_ms"] <= tick.tick_ms < request["end_ms"]:
-            served = min(energy_mwh, request["energy_mwh"])
-            request["energy_mwh"] -= served
-            energy_mwh -= served

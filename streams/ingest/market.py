@@ -12,6 +12,7 @@ from streams.ingest.events import Event
 from streams.registry import RegistryView
 
 DEFAULT_SOURCE = "market.in"
+_WHOLE_PPM = 1_000_000
 _SIGNED = ("import_price_per_mwh", "export_price_per_mwh", "cost_per_mwh", "terminal_value_per_mwh")
 _LISTED = {"class": JOB_CLASSES, "precision": PRECISIONS}
 
@@ -48,12 +49,16 @@ def _field(fields: dict[str, Any], column: Column) -> Any:
     if column.unit == "ms" and column.type == INT64:
         return check.milliseconds(fields, name)
     if column.type == INT64:
-        return check.integer(fields, name)
-    if column.type == FLOAT64:
-        amount = check.number(fields, name)
-        if amount < 0 and name not in _SIGNED:
-            raise FieldError("negative", name, f"{name} is {amount}, below zero")
+        amount = check.integer(fields, name)
+        if name == "grid_cfe_ppm" and amount > _WHOLE_PPM:
+            message = f"{name} is {amount}, more than the whole"
+            raise FieldError("unknown_value", name, message, f"send 0 to {_WHOLE_PPM}")
         return amount
+    if column.type == FLOAT64:
+        number = check.number(fields, name)
+        if number < 0 and name not in _SIGNED:
+            raise FieldError("negative", name, f"{name} is {number}, below zero")
+        return number
     if name in _LISTED:
         return check.one_of(fields, name, _LISTED[name])
     return check.text(fields, name)

@@ -1,7 +1,7 @@
 """Ticks: the bridge writes a tick into `market` when a domain's event time passes a boundary.
 
 A tick T stands after every row received up to T, so that `dispatch` sees what was known at T; late
-rows come behind it and wait for the next. No clock: event time is the rows' received_ms.
+rows come behind it. No clock: event time is the rows' received_ms.
 """
 
 from dataclasses import dataclass

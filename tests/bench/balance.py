@@ -11,7 +11,6 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,13 +18,12 @@ import numpy as np
 
 from kernels import balance as kernel
 from kernels.balance import Dispatch, Network, balance
-from kernels.balance.checks import check
 from schemas.errors import GridloomError
 from tests.bench.balance_growth import draw, exponent
 from tests.bench.balance_problems import columns_of, network, next_tick
+from tests.bench.balance_year import rts_year
 from tests.bench.case import Case, say, suite
 from tests.bench.peers import balance_solvers as peers
-from tests.property.balance_cases import rts
 from tests.property.balance_oracle import random_network
 
 _SUITE = "balance"
@@ -50,7 +48,7 @@ def run(quick: bool) -> Iterator[Case]:
     yield from _growth(quick)
     data = Path(os.environ.get("GRIDLOOM_DATA") or "../shared/data")
     if (data / "rts-gmlc").is_dir():
-        yield from _year(data, 30 if quick else 365)
+        yield from rts_year(data, 30 if quick else 365)
     else:
         say(f"no RTS-GMLC at {data}: the year is not run; set GRIDLOOM_DATA")
 
@@ -64,11 +62,8 @@ def _solves(regions: int, steps: int, problems: int) -> Iterator[Case]:
     figures = {}
     for name, (package, solve) in _COLD.items():
         few = firsts[:2] if name == "PyPSA" else firsts
-        # PyPSA has no value for what is left in a storage: both solve without one
-        given = [replace(net, storage_terminal_value=0 * net.storage_wear) for net in few]
-        alike = given if name == "PyPSA" else few
-        found = _peer(name, package, solve, alike)
-        for net, (_, cost) in zip(alike, found or (), strict=False):
+        found = _peer(name, package, solve, few)
+        for net, (_, cost) in zip(few, found or (), strict=False):
             _same(name, cost, balance(net))
         figures[name] = _ms([s for s, _ in found]) if found else None
     yield _case(f"{where}, cold", "time", _ms([s for s, _ in cold]), figures, problems)
@@ -157,7 +152,13 @@ def _growth(quick: bool) -> Iterator[Case]:
     over_steps = {steps: figure(8, steps) for steps in _STEPS}
     over_regions = {regions: figure(regions, 24) for regions in _REGIONS[: 5 if quick else None]}
     if not quick:
-        draw(Path(kernel.__file__).with_name("growth.svg"), over_steps, over_regions)
+        draw(
+            Path(kernel.__file__).with_name("growth.svg"),
+            {
+                "steps T, 8 regions": {"gridloom": over_steps},
+                "regions R, 24 steps": {"gridloom": over_regions},
+            },
+        )
     for what, found in (("steps, 8 regions", over_steps), ("regions, 24 steps", over_regions)):
         say(f"{what}: " + ", ".join(f"{n}: {ms:.2f} ms" for n, ms in found.items()))
         yield Case(
@@ -165,37 +166,3 @@ def _growth(quick: bool) -> Iterator[Case]:
             value=exponent(found), unit="", peers={}, better="lower", n=len(found),
             note=f"{min(found)} to {max(found)}; least squares of log ms on log n",
         )  # fmt: skip
-
-
-def _year(data: Path, days: int) -> Iterator[Case]:
-    """RTS-GMLC's three areas day by day, the battery carried over; HiGHS on the same days."""
-    whole, seconds, theirs = rts(data, 0, 24 * days), [], []
-    soc, last, worst = whole.storage_soc0_mwh, None, 0.0
-    for day in range(days):
-        net = _hours(whole, slice(24 * day, 24 * day + 24), soc)
-        columns = columns_of(net)
-        begun = time.thread_time()
-        plan = last = balance(Network.of(**columns), last)  # type: ignore[arg-type]
-        seconds.append(time.thread_time() - begun)
-        used, cost = peers.highs(_NO_PRESOLVE)(check(net)[0])
-        theirs.append(used)
-        worst = max(worst, abs(cost - plan.objective) / max(1.0, abs(cost)))
-        soc = np.ascontiguousarray(plan.soc_mwh[:, :, -1])
-    if worst > _SAME:
-        raise GridloomError(f"a day of RTS-GMLC costs {worst:.1e} more or less than by HiGHS")
-    say(f"RTS-GMLC: {days} days, worst difference of cost {worst:.1e}")
-    yield _case(
-        "RTS-GMLC, a year in rolling days", "time a day", _ms(seconds),
-        {"HiGHS simplex, no presolve": _ms(theirs)}, days,
-        f"same cost to {worst:.0e}; ours from the day before, the whole call",
-    )  # fmt: skip
-
-
-def _hours(whole: Network, hours: slice, soc0_mwh: np.ndarray) -> Network:
-    shape = whole.load_mw.shape
-    day = {
-        name: np.ascontiguousarray(column[:, hours])
-        for name, column in columns_of(whole).items()
-        if isinstance(column, np.ndarray) and column.shape == shape
-    }
-    return replace(whole, storage_soc0_mwh=soc0_mwh, **day)

@@ -1,11 +1,12 @@
-"""Time against size: the fitted exponent, and the picture beside the kernel's README."""
+"""Time against size: the fitted exponent, and the pictures beside the kernel's README."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 320, 220, 60, 30, 80
+_WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 320, 220, 60, 30, 20
+_COLOURS = ("#06c", "#c60")  # ours first
 
 
 def exponent(ms_of: Mapping[int, float]) -> float:
@@ -14,22 +15,23 @@ def exponent(ms_of: Mapping[int, float]) -> float:
     return float(slope)
 
 
-def draw(path: Path, over_steps: Mapping[int, float], over_regions: Mapping[int, float]) -> None:
-    """Both curves on logarithmic axes, as SVG."""
+def draw(path: Path, panels: Mapping[str, Mapping[str, Mapping[int, float]]]) -> None:
+    """Panels of curves on logarithmic axes, as SVG: title -> name -> size -> ms."""
+    width = len(panels) * (_LEFT + _WIDTH) + (len(panels) - 1) * _GAP + _LEFT // 2
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * (_LEFT + _WIDTH) + _GAP}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" '
         f'height="{_HEIGHT + 2 * _TOP + 20}" font-family="sans-serif" font-size="12">',
         '<rect width="100%" height="100%" fill="white"/>',
-        *_panel(_LEFT, "steps T, 8 regions", over_steps),
-        *_panel(_LEFT + _WIDTH + _GAP, "regions R, 24 steps", over_regions),
-        "</svg>",
     ]
-    path.write_text("\n".join(parts) + "\n")
+    for place, (title, curves) in enumerate(panels.items()):
+        parts += _panel(_LEFT + place * (_LEFT + _WIDTH + _GAP), title, curves)
+    path.write_text("\n".join([*parts, "</svg>"]) + "\n")
 
 
-def _panel(left: int, title: str, ms_of: Mapping[int, float]) -> list[str]:
-    sizes, times = np.array(list(ms_of), float), np.array(list(ms_of.values()))
-    low, high = 10.0 ** np.floor(np.log10(times.min())), 10.0 ** np.ceil(np.log10(times.max()))
+def _panel(left: int, title: str, curves: Mapping[str, Mapping[int, float]]) -> list[str]:
+    every = np.array([ms for curve in curves.values() for ms in curve.values()])
+    low, high = 10.0 ** np.floor(np.log10(every.min())), 10.0 ** np.ceil(np.log10(every.max()))
+    sizes = list(next(iter(curves.values())))
 
     def x(n: float) -> float:
         return float(left + _WIDTH * np.log(n / sizes[0]) / np.log(sizes[-1] / sizes[0]))
@@ -40,26 +42,28 @@ def _panel(left: int, title: str, ms_of: Mapping[int, float]) -> list[str]:
     parts = [
         f'<rect x="{left}" y="{_TOP}" width="{_WIDTH}" height="{_HEIGHT}" fill="none" '
         'stroke="#888"/>',
-        f'<text x="{left}" y="{_TOP - 10}">ms a solve against {title}: '
-        f"exponent {exponent(ms_of):.2f}</text>",
+        f'<text x="{left}" y="{_TOP - 10}">ms a solve against {title}</text>',
     ]
-    ms = low
-    while ms <= high * 1.01:
+    for ms in 10.0 ** np.arange(np.log10(low), np.log10(high) + 0.5):
         parts.append(f'<text x="{left - 8}" y="{y(ms) + 4:.1f}" text-anchor="end">{ms:g}</text>')
         parts.append(
             f'<line x1="{left}" x2="{left + _WIDTH}" y1="{y(ms):.1f}" y2="{y(ms):.1f}" '
             'stroke="#ddd"/>'
         )
-        ms *= 10
-    points = [(x(n), y(t)) for n, t in zip(sizes, times, strict=True)]
-    parts.append(
-        '<polyline fill="none" stroke="#06c" stroke-width="2" points="'
-        + " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        + '"/>'
-    )
-    for n, (a, b) in zip(sizes, points, strict=True):
-        parts.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="#06c"/>')
+    parts += [
+        f'<text x="{x(n):.1f}" y="{_TOP + _HEIGHT + 16}" text-anchor="middle">{n:g}</text>'
+        for n in sizes
+    ]
+    for place, ((name, curve), colour) in enumerate(zip(curves.items(), _COLOURS, strict=False)):
+        points = [(x(n), y(ms)) for n, ms in curve.items()]
         parts.append(
-            f'<text x="{a:.1f}" y="{_TOP + _HEIGHT + 16}" text-anchor="middle">{n:g}</text>'
+            f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="'
+            + " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+            + '"/>'
+        )
+        parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in points]
+        parts.append(
+            f'<text x="{left + 8}" y="{_TOP + 16 + 15 * place}" fill="{colour}">{name}: '
+            f"exponent {exponent(curve):.2f}</text>"
         )
     return parts

@@ -1,12 +1,15 @@
-"""Growth: time of a solve against the number of steps, and the exponents fitted to it."""
+"""Growth: time of a solve against the number of steps; exponents, and the picture of both."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
 from time import process_time
 
 import numpy as np
 
+from kernels import balance as kernel
 from kernels.balance import Sites, Workspace, balance_sites
+from tests.bench.balance_growth import draw, exponent
 from tests.bench.case import Case, say
 from tests.bench.sites_models import model_sites
 from tests.bench.sites_peers import highs_cold
@@ -18,25 +21,31 @@ _RUNS = 5
 def growth(quick: bool) -> Iterator[Case]:
     """One case a length of the horizon, quarter-hours; the last one's note has the exponents."""
     count = 10 if quick else 40
-    ours, peer = [], []
+    ours: dict[int, float] = {}
+    peer: dict[int, float] = {}
     for steps in _STEPS:
         sites = model_sites(np.random.default_rng(steps), count, steps, 0.25)
-        ours.append(_seconds(sites) / count)
-        peer.append(highs_cold(sites, lambda row, objective, tolerance: None))
+        ours[steps] = _seconds(sites) / count * 1e3
+        peer[steps] = highs_cold(sites, lambda row, objective, tolerance: None) * 1e3
         note = "as a batch"
         if steps == _STEPS[-1]:
-            note += f"; time ~ T^{_exponent(ours):.2f}, HiGHS T^{_exponent(peer):.2f}"
-        say(f"growth T={steps}: {ours[-1] * 1e6:.0f} us")
+            note += f"; time ~ T^{exponent(ours):.2f}, HiGHS T^{exponent(peer):.2f}"
+        say(f"growth T={steps}: {ours[steps] * 1e3:.0f} us")
         yield Case(
             suite="balance-sites",
             case=f"growth T={steps}",
             metric="time",
-            value=ours[-1] * 1e6,
+            value=ours[steps] * 1e3,
             unit="us/solve",
-            peers={"highs simplex": peer[-1] * 1e6},
+            peers={"highs simplex": peer[steps] * 1e3},
             better="lower",
             n=count,
             note=note,
+        )
+    if not quick:
+        draw(
+            Path(kernel.__file__).with_name("sites_growth.svg"),
+            {"steps T, one site": {"gridloom, as a batch": ours, "HiGHS simplex, cold": peer}},
         )
 
 
@@ -49,8 +58,3 @@ def _seconds(sites: Sites) -> float:
         balance_sites(sites, workspace=space)
         seconds.append(process_time() - start)
     return median(seconds)
-
-
-def _exponent(seconds: list[float]) -> float:
-    """The slope of log(seconds) over log(T)."""
-    return float(np.polyfit(np.log(_STEPS), np.log(seconds), 1)[0])

@@ -9,12 +9,13 @@ from time import process_time
 import numpy as np
 
 from kernels.balance import Sites, Workspace, balance_sites
+from kernels.balance.sites_columns import COLUMNS
 from tests.bench.case import Case, say
 from tests.property.balance_cases import citylearn
 from tests.property.sites_oracle import SiteProgramme, solver
 
 _HOURS = 24
-_STEPPED = ("load_mw", "ren_avail_mw", "import_price", "export_price", "grid_ci")
+_STEPPED = [name for name, (axes, _) in COLUMNS.items() if axes.endswith("T")]
 
 
 def citylearn_year(days: int) -> Iterator[Case]:
@@ -54,10 +55,7 @@ def citylearn_year(days: int) -> Iterator[Case]:
 
 def _day(year: Sites, day: int, soc: np.ndarray) -> Sites:
     hours = slice(_HOURS * day, _HOURS * (day + 1))
-    part = {
-        name: np.ascontiguousarray(getattr(year, name)[..., hours])
-        for name in (*_STEPPED, "import_max_mw", "export_max_mw", "flex_max_mw")
-    }
+    part = {name: np.ascontiguousarray(getattr(year, name)[..., hours]) for name in _STEPPED}
     return replace(year, **part, storage_soc0_mwh=np.ascontiguousarray(soc))
 
 

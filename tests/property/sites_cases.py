@@ -62,6 +62,8 @@ def _site(random: np.random.Generator, steps: int, units: int, negative: bool) -
         "import_price": price,
         "export_price": export_price,
         "grid_ci": random.uniform(0, 1, T) * (not happens(0.3)),
+        "reserve_up_mw": size * random.uniform(0, 1, T) * random.choice([0.0, 0.0, 0.2, 1.0]),
+        "reserve_down_mw": size * random.uniform(0, 1, T) * random.choice([0.0, 0.0, 0.2, 1.0]),
         "flex_max_mw": flex_max * (not happens(0.3)),
         "flex_energy_mwh": np.array(asked),
         "supply_cap_mw": size * random.uniform(0, 0.5, units) * (random.random(units) < 0.8),

@@ -31,7 +31,11 @@ class SiteProgramme:
         cost[:, 5] = dt * sites.storage_wear[row, 0]
         cost[-1, 6] = -sites.storage_terminal_value[row, 0]
         cost[:, 8:] = dt * (sites.supply_cost[row] + carbon * sites.supply_ci[row])
-        upper[:, 0], upper[:, 1] = sites.import_max_mw[row], sites.export_max_mw[row]
+        for place, limit, reserve in (
+            (0, sites.import_max_mw[row], sites.reserve_up_mw[row]),
+            (1, sites.export_max_mw[row], sites.reserve_down_mw[row]),
+        ):
+            upper[:, place] = [max(0.0, a - b) for a, b in zip(limit, reserve, strict=True)]
         upper[:, 2], upper[:, 3] = sites.ren_avail_mw[row], sites.load_mw[row]
         upper[:, 4] = sites.storage_charge_mw[row, 0]
         upper[:, 5] = sites.storage_discharge_mw[row, 0]

@@ -64,8 +64,8 @@ def rows_broken(sites: Sites, plans: object, row: int) -> float:
     served = hours * of("flex_mw")[0].sum()
     worst.append(np.array([served - sites.flex_energy_mwh[row, 0]]))
     for name, lower, upper in (
-        ("import_mw", 0.0, sites.import_max_mw[row]),
-        ("export_mw", 0.0, sites.export_max_mw[row]),
+        ("import_mw", 0.0, np.maximum(sites.import_max_mw[row] - sites.reserve_up_mw[row], 0)),
+        ("export_mw", 0.0, np.maximum(sites.export_max_mw[row] - sites.reserve_down_mw[row], 0)),
         ("ren_used_mw", 0.0, sites.ren_avail_mw[row]),
         ("shed_mw", 0.0, sites.load_mw[row]),
         ("supply_mw", 0.0, sites.supply_cap_mw[row][:, None]),

@@ -128,6 +128,65 @@ def test_an_export_price_above_the_import_price_is_used_to_the_limits() -> None:
     assert plans.objective[0] == pytest.approx(-35)
 
 
+def test_a_reserve_is_kept_free_of_the_import_limit() -> None:
+    # 12 MW less 1.5 are left: the storage takes in what 10 MW of load leave of them
+    plans = balance_sites(site(import_max_mw=12.0, reserve_up_mw=[[1.5, 0.0]]))
+    assert plans.import_mw[0].tolist() == [10.5, 9.5]
+    assert plans.objective[0] == 10.5 * 50 + 9.5 * 100
+    assert plans.flags(0) == OK
+
+
+def test_a_reserve_is_kept_free_of_the_export_limit() -> None:
+    plans = balance_sites(
+        site(
+            load_mw=[[0.0, 0.0]],
+            ren_avail_mw=9.0,
+            storage_charge_mw=[0.0],
+            export_max_mw=7.0,
+            export_price=10.0,
+            reserve_down_mw=[[3.0, 0.0]],
+        )
+    )
+    assert plans.export_mw[0].tolist() == [4, 7]
+    assert plans.curtailed_mw[0].tolist() == [5, 2]
+    assert plans.objective[0] == -110
+
+
+def test_a_reserve_beyond_the_connection_is_named_and_leaves_nothing_of_it() -> None:
+    plans = balance_sites(
+        site(
+            storage_charge_mw=[0.0],
+            supply_cap_mw=[[20.0]],
+            supply_cost=[[900.0]],
+            reserve_up_mw=[[101.0, 0.0]],
+        )
+    )
+    assert plans.flags(0) == Status.RESERVE_SHORT
+    assert plans.import_mw[0].tolist() == [0, 10]
+    assert plans.supply_mw[0, 0].tolist() == [10, 0]
+
+
+def test_a_reserve_is_kept_free_by_highs_too() -> None:
+    several = {"storage_charge_mw": [[5.0, 3.0]], "storage_soc_max_mwh": [[5.0, 3.0]]}
+    several |= {"storage_discharge_mw": [[5.0, 3.0]]}
+    plans = balance_sites(site(import_max_mw=16.0, reserve_up_mw=[[2.0, 17.0]], **several))
+    assert plans.method[0] == HIGHS
+    assert plans.import_mw[0] == pytest.approx([14, 0])
+    assert plans.flags(0) == Status.SHED | Status.RESERVE_SHORT
+
+
+def test_a_plan_that_takes_of_the_reserve_is_found() -> None:
+    free, kept = site(import_max_mw=15.0), site(import_max_mw=15.0, reserve_up_mw=1.0)
+    plans = balance_sites(free)
+    given = tuple(getattr(kept, name) for name in COLUMNS)
+    found = tuple(getattr(plans, name).copy() for name in PLAN_AXES)
+    for prove in (sites_certificate.prove_rows, sites_certificate.prover()):
+        status = np.zeros(1, np.uint8)
+        prove(given, found, status, kept.shape, 0, 1)
+        assert Status(int(status[0])) & Status.GAP_LOOSE
+        assert found[list(PLAN_AXES).index("max_residual")][0] == pytest.approx(1.0)
+
+
 def test_what_is_curtailed_is_what_was_available_and_not_used() -> None:
     sites = random_sites(np.random.default_rng(5), 50, 24)
     plans = balance_sites(sites)
@@ -140,6 +199,8 @@ BAD = [
     ("ren_avail_mw", (1, 0), -1.0),
     ("import_price", (1, 1), np.inf),
     ("import_max_mw", (1, 1), 1e13),
+    ("reserve_up_mw", (1, 1), -0.5),
+    ("reserve_down_mw", (1, 0), np.nan),
     ("flex_max_mw", (1, 0, 1), -np.inf),
     ("flex_energy_mwh", (1, 0), np.nan),
     ("supply_cost", (1, 0), np.nan),
@@ -174,7 +235,8 @@ def test_a_bad_value_takes_out_its_row_alone(
     plans, as_if = balance_sites(replace(good, **{column: spoilt})), balance_sites(good)
     assert [plans.flags(r) for r in range(3)] == [OK, Status.BAD_INPUT, OK]
     (error,) = plans.errors
-    step = place[-1] if column in ("load_mw", "import_price", "flex_max_mw") else error.step
+    stepped = ("load_mw", "import_price", "flex_max_mw", "reserve_up_mw", "reserve_down_mw")
+    step = place[-1] if column in stepped else error.step
     assert (error.row, error.column, error.step) == (1, column, step)
     assert error.value == repr(float(value))
     for name in PLAN_AXES:
@@ -316,7 +378,7 @@ def test_both_certificates_say_the_same() -> None:
     plans = balance_sites(sites)
     given = tuple(getattr(sites, name) for name in COLUMNS)
     found = tuple(getattr(plans, name).copy() for name in PLAN_AXES)
-    status = plans.status & Status.SOC0_CLAMPED.value
+    status = plans.status & (Status.SOC0_CLAMPED | Status.RESERVE_SHORT).value
     loose = sites_certificate.prove_rows(given, found, status, sites.shape, 0, 200)
     assert loose == 0
     assert status.tolist() == plans.status.tolist()

@@ -48,6 +48,65 @@ def test_a_plan_for_people_has_a_table_a_picture_and_the_gap():
     assert "RRRR" in shown  # wind and sun stand at the bottom
 
 
+def count_of(picture, colour):
+    """Dots of a colour in a PNG."""
+    image = pytest.importorskip("matplotlib.image").imread(picture)
+    dots = (image[..., :3] * 255).round().astype(int)
+    return int((dots == colour).all(axis=2).sum())
+
+
+GREEN, VIOLET = (0x2A, 0x9D, 0x5C), (0xA4, 0x5B, 0xB8)  # wind and sun; imports
+
+
+def test_a_plot_shows_what_serves_the_regions(tmp_path):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "plan.png"
+    windy = SMALL | {"ren_avail_mw": 5}
+    without = gridloom("-", "--plot", str(picture), stdin=orjson.dumps(SMALL).decode())
+    imported = count_of(picture, VIOLET), count_of(picture, GREEN)
+    ended = gridloom("-", "--plot", str(picture), stdin=orjson.dumps(windy).decode())
+    both = count_of(picture, VIOLET), count_of(picture, GREEN)
+
+    assert (without.exit_code, ended.exit_code) == (0, 0)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    # two steps, each region to its own scale: north's 10 and 20 MW, south's 30 and 40; 5 of wind
+    served = both[0] + both[1] - imported[1]
+    wind = both[1] - imported[1]
+    assert wind / served == pytest.approx((10 / 20 + 10 / 40) / (30 / 20 + 70 / 40), rel=0.1)
+    assert "no plan costs less than" in ended.stdout
+
+
+def test_a_plot_beside_json_leaves_standard_output_alone(tmp_path):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "plan.svg"
+
+    ended = gridloom(str(CASE), "--json", "--plot", str(picture))
+
+    assert ended.stdout == gridloom(str(CASE), "--json").stdout
+    assert b"<svg" in picture.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("picture", "says"),
+    [("plan.docx", "is no .png or .svg"), ("nowhere/plan.png", "is no folder")],
+)
+def test_a_plot_that_cannot_be_is_refused_before_anything_is_solved(tmp_path, picture, says):
+    ended = gridloom(str(CASE), "--plot", str(tmp_path / picture))
+
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert says in ended.stderr
+    assert "next:" in ended.stderr
+
+
+def test_a_plot_without_matplotlib_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("streams.cli.balance_picture.find_spec", lambda _: None)
+
+    ended = gridloom(str(CASE), "--plot", str(tmp_path / "plan.png"))
+
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert "next: pip install 'gridloom[plot]'" in ended.stderr
+
+
 def test_parquet_gives_the_plan_that_json_gives(tmp_path):
     file = tmp_path / "case.parquet"
     pq.write_table(pa.Table.from_pylist([orjson.loads(CASE.read_bytes())]), file)

@@ -39,6 +39,7 @@ def rows_of(topic):
 
 def prices(count=3):
     row = {"tick_ms": 1, "domain": "d", "product": "energy", "id": "r", "start_ms": 1, "end_ms": 2}
+    row |= {"revision": 0}
     return [row | {"price_micro": number} for number in range(count)]
 
 

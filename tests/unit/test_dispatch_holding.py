@@ -1,7 +1,7 @@
 """Late input, reserves and requests at the tick: what is held, kept free and served."""
 
 import pytest
-from dispatch_cases import GRID, HOUR_MS, MWH_MJ, T0, Town, at, region, tick
+from dispatch_cases import GRID, HOUR_MS, MWH_MJ, T0, Town, at, job, region, site, tick
 
 BATTERY = {
     "kind": "storage",
@@ -111,6 +111,19 @@ def test_a_reserve_is_kept_free_of_the_import_limit(asked, imports):
     assert row["supply_mj"] == pytest.approx((1 - imports) * MWH_MJ)
 
 
+@pytest.mark.parametrize(("reserve_mw", "places"), [(0.9, 1), (0.95, 0)])
+def test_a_reserve_is_not_given_to_jobs(reserve_mw, places):
+    # 2 MW of imports less 1 of load and the reserve: a job takes 0.1
+    grid = [region("north", 100, reserve_up_mw=reserve_mw)]
+
+    rows = Town(steps=1).send(*grid, site("n1", "north"), job("j"), tick(0))
+
+    (row,) = at(rows, "dispatch", 0, **NORTH)
+    assert sum(placed["state"] == "placed" for placed in rows["placements"]) == places
+    assert row["compute_mj"] == places * MWH_MJ // 10
+    assert row["shed_mj"] == 0
+
+
 def test_a_margin_of_the_forecast_is_kept_free_of_the_export_limit():
     asked = {"export_max_mw": 3.0, "export_price_per_mwh": 10.0, "reserve_down_ppm": 250_000}
 
@@ -142,17 +155,3 @@ def test_a_request_that_cannot_be_served_raises_an_alert_and_one_served_clears_i
     signal = at(first, "signals", 0, **NORTH)[0]
     assert (signal["flex_min_mj"], signal["flex_max_mj"]) == (MWH_MJ, MWH_MJ)
     assert signal["flex_deadline_ms"] == T0 + 2 * HOUR_MS
-
-
-def test_the_carbon_free_share_counts_units_that_say_they_emit_nothing():
-    # 1 MW of load: 0.3 of wind, 0.2 of a hydro unit, 0.1 of a unit of unknown carbon, 0.4 imported
-    units = [
-        {"kind": "supply", "id": "hydro", "region": "north", "cap_mw": 0.2, "ci_kg_per_kwh": 0.0},
-        {"kind": "supply", "id": "other", "region": "north", "cap_mw": 0.1},
-    ]
-    cheap = [unit | {"cost_per_mwh": 10.0} for unit in units]
-
-    rows = Town(steps=1).send(region("north", 100, ren_avail_mw=0.3), GRID[1], *cheap, tick(0))
-
-    (signal,) = at(rows, "signals", 0, **NORTH)
-    assert (signal["ren_share_ppm"], signal["cfe_ppm"]) == (300_000, 500_000)

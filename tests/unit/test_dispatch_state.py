@@ -213,7 +213,13 @@ NEWS = [
     | {"discharge_max_mw": 1.0, "soc_max_mwh": 1.0, "eta_charge": 0.9},
     job("d", region="south", site_id="s1"),
     tick(1),
-    tick(2),
+    tick(2),  # north is late from here on
+    region("south", 70, hour=2),
+    region("north", 85, hour=2, hours=1, ren_avail_mw=1.2),
+    {"kind": "storage", "id": "x", "region": "north", "charge_max_mw": 1.0, "soc_mwh": 0.5}
+    | {"discharge_max_mw": 1.0, "soc_max_mwh": 1.0, "eta_charge": 0.9},
+    region("north", 90, hour=2, hours=1, ren_avail_mw=1.4),
+    tick(3),
 ]
 
 
@@ -236,3 +242,4 @@ def test_any_cut_with_restarts_and_repeats_gives_the_same_rows(cuts):
     assert by_topic(emits) == expected
     assert town.markets.dump() == expected_town.markets.dump()
     assert {row["state"] for row in expected["placements"]} >= {"placed", "rejected"}
+    assert {row["revision"] for row in expected["dispatch"]} == {0, 1, 2}

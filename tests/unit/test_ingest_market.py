@@ -115,6 +115,8 @@ def test_a_row_without_a_column_its_kind_needs_is_refused_by_that_name(kind, nam
         ("wrong_type", "load_mw", fields("region", load_mw=True)),
         ("wrong_type", "region", fields("link", region=["north"])),
         ("negative", "cap_mw", fields("link", cap_mw=-1)),
+        ("negative", "grid_cfe_ppm", fields("region", grid_cfe_ppm=-1)),
+        ("unknown_value", "grid_cfe_ppm", fields("region", grid_cfe_ppm=1_000_001)),
         ("negative", "power_w", fields("offer", power_w=-1)),
         ("negative", "start_ms", fields("outage", start_ms=-1)),
         ("overflow", "power_w", fields("offer", power_w=2**63)),

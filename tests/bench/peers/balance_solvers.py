@@ -90,12 +90,17 @@ def pypsa(net: Network) -> Solved:
     os.environ.setdefault("TQDM_DISABLE", "1")
     import pypsa as package
 
+    silent = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
-    warnings.filterwarnings("ignore")
-    model = _pypsa_network(package, net)
-    begun = time.thread_time()
-    model.optimize(solver_name="highs", log_to_console=False, output_flag=False)
-    return time.thread_time() - begun, float(model.objective)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = _pypsa_network(package, net)
+            begun = time.thread_time()
+            model.optimize(solver_name="highs", log_to_console=False, output_flag=False)
+            return time.thread_time() - begun, float(model.objective)
+    finally:
+        logging.disable(silent)
 
 
 def _pypsa_network(package: Any, net: Network) -> Any:
@@ -127,13 +132,15 @@ def _pypsa_network(package: Any, net: Network) -> Any:
             p_max_pu=0, marginal_cost=net.export_price[r],
         )  # fmt: skip
         power = net.storage_discharge_mw[r, 0]
-        low = net.storage_soc_min_mwh[r, 0] / net.storage_soc_max_mwh[r, 0]
+        low = net.storage_soc_min_mwh[r, 0] / max(net.storage_soc_max_mwh[r, 0], 1e-9)
+        left = np.zeros(steps)  # what remains at the end is worth the terminal value
+        left[-1] = -net.storage_terminal_value[r, 0] / net.dt_h
         store = {
             "e_nom": net.storage_soc_max_mwh[r, 0],
             "e_min_pu": low,
             "e_initial": net.storage_retain[r, 0] * net.storage_soc0_mwh[r, 0],
             "standing_loss": 1 - net.storage_retain[r, 0] ** (1 / net.dt_h),
-            "marginal_cost_storage": 0.0,
+            "marginal_cost_storage": left,
         }
         model.add("Bus", f"s{r}")
         model.add("Store", f"store{r}", bus=f"s{r}", **store)
