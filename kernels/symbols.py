@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernels.snapshot import Block
+
 Codes = npt.NDArray[np.int32]
 
 
@@ -43,6 +45,13 @@ class Texts:
         place: dict[int, int] = {}
         places = [place.setdefault(code, len(place)) for code in codes.tolist()]
         return np.array(places, np.int32), np.array(list(place), np.int32)
+
+    def compact(self, rows: npt.NDArray[Any], columns: Sequence[str]) -> Codes:
+        """The codes that occur in these columns, in order of first use; recodes `rows` in place."""
+        places, used = self.first_use(np.concatenate([rows[name] for name in columns]))
+        for number, name in enumerate(columns):
+            rows[name] = places[number * len(rows) : (number + 1) * len(rows)]
+        return used
 
     def texts(self, codes: Codes) -> tuple[Codes, npt.NDArray[np.uint8]]:
         """(offsets, data) of these codes' texts, as Arrow lays them out."""
@@ -103,10 +112,32 @@ class Symbols:
 
         The order is the rows' alone: equal rows give equal lists, whatever was seen and dropped.
         """
-        places, used = self._texts.first_use(np.concatenate([rows[name] for name in columns]))
-        for number, name in enumerate(columns):
-            rows[name] = places[number * len(rows) : (number + 1) * len(rows)]
+        used = self._texts.compact(rows, columns)
         return list(map(self.names.__getitem__, used.tolist()))
+
+    def compact_block(self, rows: npt.NDArray[Any], columns: Sequence[str]) -> Block:
+        """`compact` that gives the texts as a block."""
+        return Block(*self._texts.texts(self._texts.compact(rows, columns)))
+
+    def recode(self, rows: npt.NDArray[Any], columns: Sequence[str], texts: Block) -> None:
+        """Code by this table what is coded by the block, in place; takes in texts that are new."""
+        codes = self._texts.codes(texts.offsets, texts.data)
+        _recode(rows, columns, codes)
+
+
+def _recode(rows: npt.NDArray[Any], columns: Sequence[str], codes: Codes) -> None:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        recode(rows, columns, codes)
+        return
+    from kernels._core import recode as compiled
+
+    compiled(rows, columns, codes)
+
+
+def recode(rows: npt.NDArray[Any], columns: Sequence[str], codes: Codes) -> None:
+    """rows[column] = codes[rows[column]]; the twin of _core's. IndexError for a code beyond."""
+    for name in columns:
+        rows[name] = codes[rows[name]] if len(rows) else rows[name]
 
 
 def fixed_codes(column: pa.DictionaryArray, names: Sequence[str]) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,7 @@ See README.md for the counter's rules, for the revision of a usage row and for w
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kernels.growth import Growth, pieces, recode
+from kernels.growth import Growth
 from kernels.meter import reference
 from kernels.meter.layout import (
     CONTENT,
@@ -34,7 +34,7 @@ from kernels.meter.layout import (
     Outcome,
 )
 from kernels.refusal import Refusal
-from kernels.snapshot import Snapshot, pack, unpack
+from kernels.snapshot import Packed, Snapshot, pack, pack_block, rows_in, unpack, unpack_block
 from kernels.symbols import Symbols, fixed_array, fixed_codes
 from schemas.telemetry import KINDS, QUALITIES
 from schemas.units import MS_PER_HOUR
@@ -59,7 +59,10 @@ class _Ledger(Protocol):
 
     def __len__(self) -> int: ...
     def apply(self, rows: Rows) -> tuple[npt.NDArray[np.uint8], Rows, list[tuple[int, Rows]]]: ...
+    def reserve(self, count: int) -> None: ...
+    def fill(self, rows: Rows) -> None: ...
     def rows(self) -> Rows: ...
+    def piece(self, first: int, limit: int) -> tuple[Rows, int]: ...
     def live(self) -> int: ...
     def compact(self) -> None: ...
 
@@ -142,37 +145,53 @@ class Slots:
         """Readings held."""
         return len(self._ledger)
 
-    def base(self, rows: int) -> list[bytes]:
-        """The whole state in pieces of so many readings; what comes after it is `added`."""
-        snapshot = self._snapshot()
-        self.growth.restart(True)
-        return [pack(self.VERSION, piece) for piece in pieces(snapshot, rows, TEXTS)]
+    def base(self, rows: int) -> Iterator[bytes]:
+        """The whole state in pieces of so many readings; what comes after it is `added`.
+
+        Each piece is made when it is asked for; nothing may be applied before the last one was.
+        """
+        held, at = len(self._ledger), 0
+        while True:
+            piece, at = self._ledger.piece(at, rows)
+            if at == held:
+                self.growth.restart(True)
+            yield self._packed(piece)
+            if at == held:
+                return
 
     def added(self) -> bytes:
         """What was taken in since the base or the last seal."""
-        rows = self.growth.added()
-        names = self._symbols.compact(rows, TEXTS)
-        return pack(self.VERSION, Snapshot(self._parameters, names, rows))
+        return self._packed(self.growth.added())
+
+    def _packed(self, rows: Rows) -> bytes:
+        texts = self._symbols.compact_block(rows, TEXTS)
+        return pack_block(self.VERSION, Packed(self._parameters, texts, rows))
 
     @classmethod
     def load_chain(
         cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewLedger | None = None
     ) -> Self:
         """The state of a base and of what was added since; the last piece is not sealed yet."""
-        chain = [unpack(cls.VERSION, 2, READING, dumped) for dumped in (*base, *added)]
-        symbols = Symbols()
-        rows = [recode(piece, TEXTS, symbols) for piece in chain]
-        retention_ms, watermark_ms = chain[-1].parameters
+        last = unpack_block(cls.VERSION, 2, READING, added[-1])
+        retention_ms, watermark_ms = last.parameters
         slots = cls(retention_ms, ledger)
-        known = np.concatenate(rows[: len(base)])
-        slots._fill(Snapshot((retention_ms, NEVER_MS), symbols.names, known))
-        for more in rows[len(base) :]:
-            slots._ledger.apply(more)  # accepted once in this order: accepted again
+        slots._ledger.reserve(sum(rows_in(2, dumped) for dumped in (*base, *added)))
+        for dumped in base:
+            slots._ledger.fill(slots._unpacked(dumped))
+        for dumped in added:
+            rows = slots._unpacked(dumped)
+            slots._ledger.apply(rows)  # accepted once in this order: accepted again
         slots._ledger.watermark_ms = watermark_ms
         slots._clean_at = max(_CLEAN_ROWS, 2 * len(slots._ledger))
+        slots._texts_at = max(_CLEAN_ROWS, 2 * len(slots._symbols.names))
         slots.growth.restart(True)
-        slots.growth.note(rows[-1])  # the last piece may go on to grow
+        slots.growth.note(rows)  # the last piece may go on to grow
         return slots
+
+    def _unpacked(self, dumped: bytes) -> Rows:
+        _, texts, rows = unpack_block(self.VERSION, 2, READING, dumped)
+        self._symbols.recode(rows, TEXTS, texts)
+        return rows
 
     @property
     def _parameters(self) -> tuple[int, int]:
