@@ -86,16 +86,20 @@ class Symbols:
 
     def encode(self, column: pa.DictionaryArray) -> Codes:
         """Codes of a dictionary column without nulls."""
+        indices, codes = self.indexed(column)
+        return codes[indices] if len(codes) else _NO_CODES
+
+    def indexed(self, column: pa.DictionaryArray) -> tuple[Codes, Codes]:
+        """(the rows' indices, code of each text) of a dictionary column without nulls."""
         texts = column.dictionary
+        indices: Codes = column.indices.to_numpy(zero_copy_only=False)
         if not len(texts):
-            return _NO_CODES
+            return indices, _NO_CODES
         if texts.null_count:
             raise ValueError("a text of the column is null")
         _, offsets, data = texts.buffers()
         ends = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
-        codes = self._texts.codes(ends, np.frombuffer(data or b"", np.uint8))
-        used: Codes = codes[column.indices.to_numpy(zero_copy_only=False)]
-        return used
+        return indices, self._texts.codes(ends, np.frombuffer(data or b"", np.uint8))
 
     def array(self, codes: Codes) -> pa.DictionaryArray:
         """Codes as a dictionary column that holds the texts in use, in order of first use.
@@ -142,15 +146,22 @@ def recode(rows: npt.NDArray[Any], columns: Sequence[str], codes: Codes) -> None
 
 def fixed_codes(column: pa.DictionaryArray, names: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Positions of a dictionary column's texts in a fixed list; UNLISTED where absent."""
+    indices, codes = fixed_indexed(column, names)
+    return codes[indices] if len(codes) else codes
+
+
+def fixed_indexed(
+    column: pa.DictionaryArray, names: Sequence[str]
+) -> tuple[Codes, npt.NDArray[np.uint8]]:
+    """(the rows' indices, position of each text in a fixed list); UNLISTED where absent."""
     place = {name: code for code, name in enumerate(names)}
-    texts = column.dictionary.to_pylist()
-    codes = np.array([place.get(text, UNLISTED) for text in texts], np.uint8)
-    return codes[column.indices.to_numpy(zero_copy_only=False)] if texts else _NO_CODES.astype("u1")
+    codes = [place.get(text, UNLISTED) for text in column.dictionary.to_pylist()]
+    return column.indices.to_numpy(zero_copy_only=False), np.array(codes, np.uint8)
 
 
-def fixed_array(codes: npt.NDArray[np.uint8], names: Sequence[str]) -> pa.DictionaryArray:
+def fixed_array(codes: npt.NDArray[np.uint8] | Codes, names: Sequence[str]) -> pa.DictionaryArray:
     """Positions in a fixed list as a dictionary column."""
-    indices = pa.array(codes.astype(np.int32))
+    indices = pa.array(codes.astype(np.int32, copy=False))
     return pa.DictionaryArray.from_arrays(indices, _listed(tuple(names)), safe=False)
 
 

@@ -14,6 +14,7 @@ See README.md for the counter's rules, for the revision of a usage row and for w
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -21,7 +22,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kernels.growth import Growth
-from kernels.meter import reference
+from kernels.meter import columns, reference
+from kernels.meter.columns import USAGE_CODES, USAGE_INTEGERS, Indexed
 from kernels.meter.layout import (
     CONTENT,
     INTEGERS,
@@ -35,7 +37,7 @@ from kernels.meter.layout import (
 )
 from kernels.refusal import Refusal
 from kernels.snapshot import Packed, Snapshot, pack, pack_block, rows_in, unpack, unpack_block
-from kernels.symbols import Symbols, fixed_array, fixed_codes
+from kernels.symbols import Symbols, fixed_array, fixed_indexed
 from schemas.telemetry import KINDS, QUALITIES
 from schemas.units import MS_PER_HOUR
 from schemas.usage import USAGE
@@ -46,6 +48,9 @@ RETENTION_MS = 49 * MS_PER_HOUR
 
 # Rows between two clean-outs at least: below this the dead rows are not worth the copy.
 _CLEAN_ROWS = 65_536
+
+_LISTS = (("kind", KINDS), ("unit", UNITS), ("quality", QUALITIES))
+_USAGE_LISTS = {"kind": KINDS, "unit": UNITS, "quality": USAGE_QUALITIES}
 
 # meter, ends in ms -> (rating in W, register modulus) that hold at each end; 0 = unbounded, none
 Facts = Callable[[str, Sequence[int]], Sequence[tuple[int, int]]]
@@ -79,6 +84,22 @@ def _ledger() -> NewLedger:
     return compiled
 
 
+class _Columns(Protocol):
+    """What both twins do: the module columns is the specification."""
+
+    def read(
+        self, integers: Sequence[Rows], texts: Sequence[Indexed], listed: Sequence[Indexed], /
+    ) -> Rows: ...
+    def written(self, rows: Rows, /) -> tuple[Rows, Rows]: ...
+
+
+def _loops() -> _Columns:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return columns
+    compiled: _Columns = import_module("kernels.meter._columns")
+    return compiled
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What a batch brought: usage rows that changed, refused rows, and the counts of the others.
@@ -101,6 +122,7 @@ class Slots:
     def __init__(self, retention_ms: int = RETENTION_MS, ledger: NewLedger | None = None) -> None:
         self.retention_ms = retention_ms
         self._new = ledger or _ledger()
+        self._columns = _loops()
         self.growth = Growth(READING)
         self._fill(Snapshot((retention_ms, NEVER_MS), [], np.empty(0, READING)))
 
@@ -222,13 +244,11 @@ class Slots:
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
 
     def _rows(self, readings: pa.RecordBatch, facts: Facts | None) -> Rows:
-        rows = np.zeros(readings.num_rows, READING)
-        for name in INTEGERS:
-            rows[name] = readings.column(name).to_numpy(zero_copy_only=False)
-        for name in TEXTS:
-            rows[name] = self._symbols.encode(readings.column(name))
-        for name, listed in (("kind", KINDS), ("unit", UNITS), ("quality", QUALITIES)):
-            rows[name] = fixed_codes(readings.column(name), listed)
+        rows = self._columns.read(
+            [readings.column(name).to_numpy(zero_copy_only=False) for name in INTEGERS],
+            [self._symbols.indexed(readings.column(name)) for name in TEXTS],
+            [fixed_indexed(readings.column(name), listed) for name, listed in _LISTS],
+        )
         if facts is not None and (counters := rows["kind"] == REGISTER).any():
             self._rate(rows, np.nonzero(counters)[0], facts)
         return rows
@@ -246,17 +266,14 @@ class Slots:
         rows["register_modulus"][by_meter] = [modulus for _, modulus in known]
 
     def _usage(self, changed: Rows) -> pa.RecordBatch:
-        columns: dict[str, object] = {
-            "kind": fixed_array(changed["kind"], KINDS),
-            "unit": fixed_array(changed["unit"], UNITS),
-            "quality": fixed_array(changed["quality"], USAGE_QUALITIES),
-            "revision": changed["slot_revision"].astype(np.int64),
-        }
-        for name in ("meter_id", "register", "site_id", "hub_id", "account_id"):
-            columns[name] = self._symbols.array(changed[name])
-        for name in ("start_ms", "end_ms", "quantity", "epoch", "received_ms"):
-            columns[name] = np.ascontiguousarray(changed[name])
-        return USAGE.batch(columns)
+        integers, codes = self._columns.written(changed)
+        made: dict[str, object] = dict(zip(USAGE_INTEGERS, integers, strict=True))
+        made["revision"] = made.pop("slot_revision")
+        for name, column in zip(USAGE_CODES, codes, strict=True):
+            listed = _USAGE_LISTS.get(name)
+            array = fixed_array(column, listed) if listed else self._symbols.array(column)
+            made[name] = array
+        return USAGE.batch(made)
 
     def _refusal(self, index: int, outcome: Outcome, row: Rows, kept: Rows | None) -> Refusal:
         names = self._symbols.names

@@ -19,6 +19,8 @@ cimport numpy as cnp
 
 from kernels.meter import layout
 
+from kernels.meter._reading cimport Reading
+
 cnp.import_array()
 
 cdef extern from *:
@@ -27,27 +29,6 @@ cdef extern from *:
     """
     ctypedef long long gridloom_wide
     void __builtin_prefetch(const void* place) noexcept nogil
-
-cdef struct Reading:  # layout.READING
-    int64_t start_ms
-    int64_t end_ms
-    int64_t revision
-    int64_t quantity
-    int64_t epoch
-    int64_t received_ms
-    int64_t rating_w
-    int64_t register_modulus
-    int32_t meter
-    int32_t register_
-    int32_t source
-    int32_t site
-    int32_t hub
-    int32_t account
-    int32_t slot
-    uint8_t kind
-    uint8_t unit
-    uint8_t quality
-    uint8_t spare
 
 cdef struct Slot:
     int32_t winner

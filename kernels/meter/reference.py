@@ -157,7 +157,7 @@ class Ledger:
 
     def piece(self, first: int, limit: int) -> tuple[Rows, int]:
         """(at most `limit` of rows(), from the first-th reading on; where the next one begins)."""
-        live = []
+        live: list[Reading] = []
         for reading in islice(self._readings.values(), first, None):
             if len(live) == limit:
                 break
