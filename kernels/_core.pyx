@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The compiled twins of symbols.Texts and of snapshot.narrowed: same answers, row by row.
+"""The compiled twins of symbols.Texts, symbols.recode and snapshot.narrowed and widen: same answers.
 
     arena   [text 0][text 1]...   utf-8 of every text; ends[code] is where it ends
     table   open addressing: hash(text) -> code + 1; hashes[code] is kept beside it
@@ -113,6 +113,28 @@ cdef class Texts:
             self.place[listed[i]] = 0
         return places, used[:found]
 
+    def compact(self, rows, columns):
+        """The codes of these columns in order of first use; recodes the rows in place."""
+        cdef cnp.ndarray given = rows
+        cdef char* data = <char*>cnp.PyArray_DATA(given)
+        cdef Py_ssize_t i, at, size = len(given), step = given.strides[0]
+        cdef cnp.ndarray used = np.empty(min(size * len(columns), self.count), np.int32)
+        cdef int32_t* listed = <int32_t*>cnp.PyArray_DATA(used)
+        cdef int32_t found = 0
+        cdef int32_t* code
+        for name in columns:
+            at = code_field(given, name)
+            for i in range(size):
+                code = <int32_t*>(data + i * step + at)
+                if self.place[code[0]] == 0:
+                    listed[found] = code[0]
+                    found += 1
+                    self.place[code[0]] = found
+                code[0] = self.place[code[0]] - 1
+        for i in range(found):
+            self.place[listed[i]] = 0
+        return used[:found]
+
     def texts(self, codes):
         """(offsets, data) of these codes' texts, as Arrow lays them out."""
         cdef cnp.ndarray given = np.ascontiguousarray(codes, np.int32)
@@ -189,6 +211,29 @@ cdef class Texts:
                 at = (at + 1) & self.mask
             self.table[at] = <int32_t>(i + 1)
         return 0
+
+
+cdef Py_ssize_t code_field(cnp.ndarray rows, name) except -1:
+    """Where in a row the codes of a text column are."""
+    kind, at = rows.dtype.fields[name][:2]
+    assert kind == np.int32, "a code is 32 bits"
+    return at
+
+
+def recode(rows, columns, codes):
+    """rows[column] = codes[rows[column]], in place; IndexError for a code beyond."""
+    cdef cnp.ndarray given = rows
+    cdef char* data = <char*>cnp.PyArray_DATA(given)
+    cdef Py_ssize_t i, at, size = len(given), step = given.strides[0]
+    cdef const int32_t[::1] known = codes
+    cdef int32_t* code
+    for name in columns:
+        at = code_field(given, name)
+        for i in range(size):
+            code = <int32_t*>(data + i * step + at)
+            if not 0 <= code[0] < known.shape[0]:
+                raise IndexError(f"a row names text {code[0]} of {known.shape[0]}")
+            code[0] = known[code[0]]
 
 
 cdef inline int64_t value_at(const char* place, char kind) noexcept nogil:
@@ -277,3 +322,62 @@ def narrowed(rows):
                 <uint64_t>low[f], width[f], out[f] + first * width[f],
             )
     return columns
+
+
+cdef inline void put(char* place, char kind, uint64_t value) noexcept nogil:
+    if kind == b"q":
+        (<int64_t*>place)[0] = <int64_t>value
+    elif kind == b"i":
+        (<int32_t*>place)[0] = <int32_t>value
+    elif kind == b"H":
+        (<uint16_t*>place)[0] = <uint16_t>value
+    else:
+        (<uint8_t*>place)[0] = <uint8_t>value
+
+
+cdef void spread(
+    char* place, Py_ssize_t step, Py_ssize_t size, char kind, uint64_t low, int width,
+    const char* data,
+) noexcept nogil:
+    """Write `size` values of `width` bytes, more by `low`, `step` bytes apart."""
+    cdef Py_ssize_t i
+    cdef uint64_t value = 0  # memcpy: a column begins anywhere in the body
+    for i in range(size):
+        if width == 1:
+            value = (<const uint8_t*>data)[i]
+        elif width == 2:
+            memcpy(&value, data + 2 * i, 2)
+        elif width == 4:
+            memcpy(&value, data + 4 * i, 4)
+        elif width == 8:
+            memcpy(&value, data + 8 * i, 8)
+        put(place + i * step, kind, low + value)
+
+
+def widen(rows, columns):
+    """snapshot.widen: write into each field of the rows what `narrowed` gave of it."""
+    cdef cnp.ndarray given = rows
+    cdef char* data = <char*>cnp.PyArray_DATA(given)
+    cdef Py_ssize_t size = len(given), step = given.strides[0], count = len(columns)
+    cdef Py_ssize_t f, first, length
+    cdef int64_t[FIELDS] low
+    cdef Py_ssize_t[FIELDS] place
+    cdef char[FIELDS] kind
+    cdef int[FIELDS] width
+    cdef const char* values[FIELDS]
+    cdef const uint8_t[::1] column
+    assert count <= FIELDS, "a state's row has too many fields"
+    fields = [given.dtype.fields[name] for name in given.dtype.names]
+    for f in range(count):
+        kind[f] = KINDS[fields[f][0].str]
+        place[f] = fields[f][1]
+        low[f], width[f], column = columns[f]
+        assert width[f] in (0, 1, 2, 4, 8) and column.shape[0] == size * width[f]
+        values[f] = <const char*>&column[0] if column.shape[0] else NULL
+    for first in range(0, size, BLOCK):
+        length = min(BLOCK, size - first)
+        for f in range(count):
+            spread(
+                data + first * step + place[f], step, length, kind[f], <uint64_t>low[f], width[f],
+                values[f] + first * width[f],
+            )

@@ -11,7 +11,8 @@ a quarter of the rows before anything is compressed.
 import os
 import struct
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,39 @@ _CODEC = pa.Codec("zstd", compression_level=1)
 _SIZES = struct.Struct("<IIQ")
 _COLUMN = struct.Struct("<qB")
 
-Column = tuple[int, int, bytes]  # smallest value, bytes a value, the values less the smallest
+Column = tuple[
+    int, int, Any
+]  # bytes or the like; smallest value, bytes a value, the values less the smallest
+
+
+class Block(NamedTuple):
+    """Texts as Arrow lays them out: text i is data[offsets[i]:offsets[i + 1]], utf-8.
+
+    A large state has a hundred thousand texts in each of its parts: none of them becomes a str.
+    """
+
+    offsets: npt.NDArray[np.int32]
+    data: npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Self:
+        """The block of these texts."""
+        texts = [name.encode() for name in names]
+        lengths = np.array([len(text) for text in texts], np.int32)
+        return cls(_ends(lengths), np.frombuffer(b"".join(texts), np.uint8))
+
+    def names(self) -> list[str]:
+        """The texts, a str each."""
+        data, ends = self.data.tobytes(), self.offsets.tolist()
+        return [data[at:end].decode() for at, end in pairwise(ends)]
+
+
+class Packed(NamedTuple):
+    """Parameters, texts as a block, and rows of a state."""
+
+    parameters: tuple[int, ...]
+    texts: Block
+    rows: npt.NDArray[Any]
 
 
 class Snapshot(NamedTuple):
@@ -37,15 +70,21 @@ class Snapshot(NamedTuple):
 
 def pack(version: int, snapshot: Snapshot) -> bytes:
     """The snapshot as bytes; equal snapshots give equal bytes."""
-    texts = [name.encode() for name in snapshot.names]
-    lengths = np.array([len(text) for text in texts], "<i4").tobytes()
-    columns = _narrowed(snapshot.rows)
-    packed = [part for low, width, data in columns for part in (_COLUMN.pack(low, width), data)]
-    body = b"".join([lengths, *texts, *packed])
-    count = len(snapshot.parameters)
-    head = struct.pack(f"<B{count}q", version, *snapshot.parameters)
-    compressed = _CODEC.compress(body, asbytes=True)
-    return head + _SIZES.pack(len(snapshot.rows), len(texts), len(body)) + bytes(compressed)
+    parameters, names, rows = snapshot
+    return pack_block(version, Packed(parameters, Block.of(names), rows))
+
+
+def pack_block(version: int, packed: Packed) -> bytes:
+    """`pack` of texts that are a block already; the same bytes."""
+    parameters, texts, rows = packed
+    lengths = np.diff(texts.offsets).astype("<i4")
+    columns = [
+        part for low, width, data in _narrowed(rows) for part in (_COLUMN.pack(low, width), data)
+    ]
+    body = b"".join([lengths.tobytes(), texts.data.tobytes(), *columns])
+    head = struct.pack(f"<B{len(parameters)}q", version, *parameters)
+    sizes = _SIZES.pack(len(rows), len(lengths), len(body))
+    return b"".join([head, sizes, _CODEC.compress(body)])
 
 
 def _narrowed(rows: npt.NDArray[Any]) -> Sequence[Column]:
@@ -72,6 +111,17 @@ def narrowed(rows: npt.NDArray[Any]) -> Sequence[Column]:
 
 def unpack(version: int, parameters: int, dtype: np.dtype[Any], dumped: bytes) -> Snapshot:
     """What `pack` wrote; another version is refused with DecodeError."""
+    given, texts, rows = unpack_block(version, parameters, dtype, dumped)
+    return Snapshot(given, texts.names(), rows)
+
+
+def rows_in(parameters: int, dumped: bytes) -> int:
+    """How many rows `unpack` would give."""
+    return int(_SIZES.unpack_from(dumped, 1 + 8 * parameters)[0])
+
+
+def unpack_block(version: int, parameters: int, dtype: np.dtype[Any], dumped: bytes) -> Packed:
+    """`unpack` that leaves the texts in their block."""
     if not dumped or dumped[0] != version:
         raise DecodeError(
             f"state of version {dumped[0] if dumped else 'none'}, this code reads {version}",
@@ -81,23 +131,44 @@ def unpack(version: int, parameters: int, dtype: np.dtype[Any], dumped: bytes) -
     given = head.unpack_from(dumped)[1:]
     count, texts, size = _SIZES.unpack_from(dumped, head.size)
     compressed = memoryview(dumped)[head.size + _SIZES.size :]
-    body = bytes(_CODEC.decompress(compressed, decompressed_size=size, asbytes=True))
-    at = 4 * texts
-    names = []
-    for length in np.frombuffer(body, "<i4", texts).tolist():
-        names.append(body[at : at + length].decode())
-        at += length
-    rows = np.empty(count, dtype)
-    for name in _names(dtype):
+    body = _CODEC.decompress(compressed, decompressed_size=size)
+    ends = _ends(np.frombuffer(body, "<i4", texts))
+    block = Block(ends, np.frombuffer(body, np.uint8, int(ends[-1]), 4 * texts))
+    at = 4 * texts + len(block.data)
+    columns: list[Column] = []
+    for _ in _names(dtype):
         low, width = _COLUMN.unpack_from(body, at)
         at += _COLUMN.size
+        columns.append((low, width, np.frombuffer(body, np.uint8, width * count, at)))
+        at += width * count
+    rows = np.empty(count, dtype)
+    _widen(rows, columns)
+    return Packed(given, block, rows)
+
+
+def _widen(rows: npt.NDArray[Any], columns: Sequence[Column]) -> None:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        widen(rows, columns)
+        return
+    from kernels._core import widen as compiled
+
+    compiled(rows, columns)
+
+
+def widen(rows: npt.NDArray[Any], columns: Sequence[Column]) -> None:
+    """Write into the rows what `narrowed` gave of each field; the twin of _core's."""
+    for name, (low, width, data) in zip(_names(rows.dtype), columns, strict=True):
         if width == 0:
             rows[name] = low
             continue
-        column = np.frombuffer(body, f"<u{width}", count, at).astype(np.uint64)
+        column = np.frombuffer(data, f"<u{width}").astype(np.uint64)
         rows[name] = (column + np.int64(low).view(np.uint64)).view(np.int64)
-        at += width * count
-    return Snapshot(given, names, rows)
+
+
+def _ends(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
 
 
 def _names(dtype: np.dtype[Any]) -> Sequence[str]:

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernels.snapshot import Block
+
 Codes = npt.NDArray[np.int32]
 
 
@@ -43,6 +45,13 @@ class Texts:
         place: dict[int, int] = {}
         places = [place.setdefault(code, len(place)) for code in codes.tolist()]
         return np.array(places, np.int32), np.array(list(place), np.int32)
+
+    def compact(self, rows: npt.NDArray[Any], columns: Sequence[str]) -> Codes:
+        """The codes that occur in these columns, in order of first use; recodes `rows` in place."""
+        places, used = self.first_use(np.concatenate([rows[name] for name in columns]))
+        for number, name in enumerate(columns):
+            rows[name] = places[number * len(rows) : (number + 1) * len(rows)]
+        return used
 
     def texts(self, codes: Codes) -> tuple[Codes, npt.NDArray[np.uint8]]:
         """(offsets, data) of these codes' texts, as Arrow lays them out."""
@@ -77,16 +86,20 @@ class Symbols:
 
     def encode(self, column: pa.DictionaryArray) -> Codes:
         """Codes of a dictionary column without nulls."""
+        indices, codes = self.indexed(column)
+        return codes[indices] if len(codes) else _NO_CODES
+
+    def indexed(self, column: pa.DictionaryArray) -> tuple[Codes, Codes]:
+        """(the rows' indices, code of each text) of a dictionary column without nulls."""
         texts = column.dictionary
+        indices: Codes = column.indices.to_numpy(zero_copy_only=False)
         if not len(texts):
-            return _NO_CODES
+            return indices, _NO_CODES
         if texts.null_count:
             raise ValueError("a text of the column is null")
         _, offsets, data = texts.buffers()
         ends = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
-        codes = self._texts.codes(ends, np.frombuffer(data or b"", np.uint8))
-        used: Codes = codes[column.indices.to_numpy(zero_copy_only=False)]
-        return used
+        return indices, self._texts.codes(ends, np.frombuffer(data or b"", np.uint8))
 
     def array(self, codes: Codes) -> pa.DictionaryArray:
         """Codes as a dictionary column that holds the texts in use, in order of first use.
@@ -103,23 +116,52 @@ class Symbols:
 
         The order is the rows' alone: equal rows give equal lists, whatever was seen and dropped.
         """
-        places, used = self._texts.first_use(np.concatenate([rows[name] for name in columns]))
-        for number, name in enumerate(columns):
-            rows[name] = places[number * len(rows) : (number + 1) * len(rows)]
+        used = self._texts.compact(rows, columns)
         return list(map(self.names.__getitem__, used.tolist()))
+
+    def compact_block(self, rows: npt.NDArray[Any], columns: Sequence[str]) -> Block:
+        """`compact` that gives the texts as a block."""
+        return Block(*self._texts.texts(self._texts.compact(rows, columns)))
+
+    def recode(self, rows: npt.NDArray[Any], columns: Sequence[str], texts: Block) -> None:
+        """Code by this table what is coded by the block, in place; takes in texts that are new."""
+        codes = self._texts.codes(texts.offsets, texts.data)
+        _recode(rows, columns, codes)
+
+
+def _recode(rows: npt.NDArray[Any], columns: Sequence[str], codes: Codes) -> None:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        recode(rows, columns, codes)
+        return
+    from kernels._core import recode as compiled
+
+    compiled(rows, columns, codes)
+
+
+def recode(rows: npt.NDArray[Any], columns: Sequence[str], codes: Codes) -> None:
+    """rows[column] = codes[rows[column]]; the twin of _core's. IndexError for a code beyond."""
+    for name in columns:
+        rows[name] = codes[rows[name]] if len(rows) else rows[name]
 
 
 def fixed_codes(column: pa.DictionaryArray, names: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Positions of a dictionary column's texts in a fixed list; UNLISTED where absent."""
+    indices, codes = fixed_indexed(column, names)
+    return codes[indices] if len(codes) else codes
+
+
+def fixed_indexed(
+    column: pa.DictionaryArray, names: Sequence[str]
+) -> tuple[Codes, npt.NDArray[np.uint8]]:
+    """(the rows' indices, position of each text in a fixed list); UNLISTED where absent."""
     place = {name: code for code, name in enumerate(names)}
-    texts = column.dictionary.to_pylist()
-    codes = np.array([place.get(text, UNLISTED) for text in texts], np.uint8)
-    return codes[column.indices.to_numpy(zero_copy_only=False)] if texts else _NO_CODES.astype("u1")
+    codes = [place.get(text, UNLISTED) for text in column.dictionary.to_pylist()]
+    return column.indices.to_numpy(zero_copy_only=False), np.array(codes, np.uint8)
 
 
-def fixed_array(codes: npt.NDArray[np.uint8], names: Sequence[str]) -> pa.DictionaryArray:
+def fixed_array(codes: npt.NDArray[np.uint8] | Codes, names: Sequence[str]) -> pa.DictionaryArray:
     """Positions in a fixed list as a dictionary column."""
-    indices = pa.array(codes.astype(np.int32))
+    indices = pa.array(codes.astype(np.int32, copy=False))
     return pa.DictionaryArray.from_arrays(indices, _listed(tuple(names)), safe=False)
 
 

@@ -5,7 +5,7 @@ metrics and `gridloom topics` all read that register. A step has no clock, no ra
 the same state and the same batch give the same bytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
@@ -95,7 +95,7 @@ class Growing(State, Protocol):
 
     def __len__(self) -> int: ...
 
-    def base(self, rows: int) -> list[bytes]: ...
+    def base(self, rows: int) -> Iterable[bytes]: ...
 
     def added(self) -> bytes: ...
 

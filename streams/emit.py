@@ -67,7 +67,8 @@ def _split(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> list[tuple[int, 
         chosen = [_domain_partition(batch, name) for name in column.dictionary.to_pylist()]
     else:
         chosen = [_partition_of(v, topic.partitions) for v in column.dictionary.to_pylist()]
-    partitions = np.array(chosen, np.int32)[column.indices.to_numpy(zero_copy_only=False)]
+    # 16 bits: numpy sorts those by counting
+    partitions = np.array(chosen, np.int16)[column.indices.to_numpy(zero_copy_only=False)]
     sizes = np.bincount(partitions).tolist()
     if max(sizes) == rows.num_rows:
         return [(int(partitions[0]), rows)]

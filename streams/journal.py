@@ -164,7 +164,7 @@ class Journal:
 
     async def save(self, cut: Cut) -> int:
         """Make the cut durable, then delete what it replaces; returns the bytes written."""
-        whole, body = self._pieces(cut)
+        whole, body = await self._pieces(cut)
         header = {
             "stage": self._stage.name,
             "version": cut.state.VERSION,
@@ -195,8 +195,11 @@ class Journal:
         ]
         await asyncio.gather(*sends)
 
-    def _pieces(self, cut: Cut) -> tuple[bool, bytes]:
-        """The cut's body, and whether it ends the state's own bytes; parts go into the chain."""
+    async def _pieces(self, cut: Cut) -> tuple[bool, bytes]:
+        """The cut's body, and whether it ends the state's own bytes; parts go into the chain.
+
+        A base takes seconds: other tasks come in between its parts, the state's own step does not.
+        """
         state = cut.state
         if not grows(state) or (len(state) <= self._part_rows and not state.growth.has_base):
             dumped = state.dump()
@@ -206,7 +209,11 @@ class Journal:
             return True, body
         if not state.growth.has_base:
             rows = min(max(self._part_rows, len(state) // PARTS), MAX_PART_ROWS)
-            cut.chain = Chain(base=[cut.part(piece) for piece in state.base(rows)])
+            base = []
+            for piece in state.base(rows):
+                base.append(cut.part(piece))
+                await asyncio.sleep(0)
+            cut.chain = Chain(base=base)
         elif state.growth.rows >= max(self._part_rows, len(state) // ADDED_PARTS):
             cut.chain.added.append(cut.part(state.added()))
             state.growth.seal()

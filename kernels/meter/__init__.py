@@ -12,16 +12,18 @@ See README.md for the counter's rules, for the revision of a usage row and for w
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kernels.growth import Growth, pieces, recode
-from kernels.meter import reference
+from kernels.growth import Growth
+from kernels.meter import columns, reference
+from kernels.meter.columns import USAGE_CODES, USAGE_INTEGERS, Indexed
 from kernels.meter.layout import (
     CONTENT,
     INTEGERS,
@@ -34,8 +36,8 @@ from kernels.meter.layout import (
     Outcome,
 )
 from kernels.refusal import Refusal
-from kernels.snapshot import Snapshot, pack, unpack
-from kernels.symbols import Symbols, fixed_array, fixed_codes
+from kernels.snapshot import Packed, Snapshot, pack, pack_block, rows_in, unpack, unpack_block
+from kernels.symbols import Symbols, fixed_array, fixed_indexed
 from schemas.telemetry import KINDS, QUALITIES
 from schemas.units import MS_PER_HOUR
 from schemas.usage import USAGE
@@ -46,6 +48,9 @@ RETENTION_MS = 49 * MS_PER_HOUR
 
 # Rows between two clean-outs at least: below this the dead rows are not worth the copy.
 _CLEAN_ROWS = 65_536
+
+_LISTS = (("kind", KINDS), ("unit", UNITS), ("quality", QUALITIES))
+_USAGE_LISTS = {"kind": KINDS, "unit": UNITS, "quality": USAGE_QUALITIES}
 
 # meter, ends in ms -> (rating in W, register modulus) that hold at each end; 0 = unbounded, none
 Facts = Callable[[str, Sequence[int]], Sequence[tuple[int, int]]]
@@ -59,7 +64,10 @@ class _Ledger(Protocol):
 
     def __len__(self) -> int: ...
     def apply(self, rows: Rows) -> tuple[npt.NDArray[np.uint8], Rows, list[tuple[int, Rows]]]: ...
+    def reserve(self, count: int) -> None: ...
+    def fill(self, rows: Rows) -> None: ...
     def rows(self) -> Rows: ...
+    def piece(self, first: int, limit: int) -> tuple[Rows, int]: ...
     def live(self) -> int: ...
     def compact(self) -> None: ...
 
@@ -73,6 +81,22 @@ def _ledger() -> NewLedger:
     from kernels.meter._core import Ledger
 
     compiled: NewLedger = Ledger
+    return compiled
+
+
+class _Columns(Protocol):
+    """What both twins do: the module columns is the specification."""
+
+    def read(
+        self, integers: Sequence[Rows], texts: Sequence[Indexed], listed: Sequence[Indexed], /
+    ) -> Rows: ...
+    def written(self, rows: Rows, /) -> tuple[Rows, Rows]: ...
+
+
+def _loops() -> _Columns:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return columns
+    compiled: _Columns = import_module("kernels.meter._columns")
     return compiled
 
 
@@ -98,6 +122,7 @@ class Slots:
     def __init__(self, retention_ms: int = RETENTION_MS, ledger: NewLedger | None = None) -> None:
         self.retention_ms = retention_ms
         self._new = ledger or _ledger()
+        self._columns = _loops()
         self.growth = Growth(READING)
         self._fill(Snapshot((retention_ms, NEVER_MS), [], np.empty(0, READING)))
 
@@ -142,37 +167,53 @@ class Slots:
         """Readings held."""
         return len(self._ledger)
 
-    def base(self, rows: int) -> list[bytes]:
-        """The whole state in pieces of so many readings; what comes after it is `added`."""
-        snapshot = self._snapshot()
-        self.growth.restart(True)
-        return [pack(self.VERSION, piece) for piece in pieces(snapshot, rows, TEXTS)]
+    def base(self, rows: int) -> Iterator[bytes]:
+        """The whole state in pieces of so many readings; what comes after it is `added`.
+
+        Each piece is made when it is asked for; nothing may be applied before the last one was.
+        """
+        held, at = len(self._ledger), 0
+        while True:
+            piece, at = self._ledger.piece(at, rows)
+            if at == held:
+                self.growth.restart(True)
+            yield self._packed(piece)
+            if at == held:
+                return
 
     def added(self) -> bytes:
         """What was taken in since the base or the last seal."""
-        rows = self.growth.added()
-        names = self._symbols.compact(rows, TEXTS)
-        return pack(self.VERSION, Snapshot(self._parameters, names, rows))
+        return self._packed(self.growth.added())
+
+    def _packed(self, rows: Rows) -> bytes:
+        texts = self._symbols.compact_block(rows, TEXTS)
+        return pack_block(self.VERSION, Packed(self._parameters, texts, rows))
 
     @classmethod
     def load_chain(
         cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewLedger | None = None
     ) -> Self:
         """The state of a base and of what was added since; the last piece is not sealed yet."""
-        chain = [unpack(cls.VERSION, 2, READING, dumped) for dumped in (*base, *added)]
-        symbols = Symbols()
-        rows = [recode(piece, TEXTS, symbols) for piece in chain]
-        retention_ms, watermark_ms = chain[-1].parameters
+        last = unpack_block(cls.VERSION, 2, READING, added[-1])
+        retention_ms, watermark_ms = last.parameters
         slots = cls(retention_ms, ledger)
-        known = np.concatenate(rows[: len(base)])
-        slots._fill(Snapshot((retention_ms, NEVER_MS), symbols.names, known))
-        for more in rows[len(base) :]:
-            slots._ledger.apply(more)  # accepted once in this order: accepted again
+        slots._ledger.reserve(sum(rows_in(2, dumped) for dumped in (*base, *added)))
+        for dumped in base:
+            slots._ledger.fill(slots._unpacked(dumped))
+        for dumped in added:
+            rows = slots._unpacked(dumped)
+            slots._ledger.apply(rows)  # accepted once in this order: accepted again
         slots._ledger.watermark_ms = watermark_ms
         slots._clean_at = max(_CLEAN_ROWS, 2 * len(slots._ledger))
+        slots._texts_at = max(_CLEAN_ROWS, 2 * len(slots._symbols.names))
         slots.growth.restart(True)
-        slots.growth.note(rows[-1])  # the last piece may go on to grow
+        slots.growth.note(rows)  # the last piece may go on to grow
         return slots
+
+    def _unpacked(self, dumped: bytes) -> Rows:
+        _, texts, rows = unpack_block(self.VERSION, 2, READING, dumped)
+        self._symbols.recode(rows, TEXTS, texts)
+        return rows
 
     @property
     def _parameters(self) -> tuple[int, int]:
@@ -203,13 +244,11 @@ class Slots:
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
 
     def _rows(self, readings: pa.RecordBatch, facts: Facts | None) -> Rows:
-        rows = np.zeros(readings.num_rows, READING)
-        for name in INTEGERS:
-            rows[name] = readings.column(name).to_numpy(zero_copy_only=False)
-        for name in TEXTS:
-            rows[name] = self._symbols.encode(readings.column(name))
-        for name, listed in (("kind", KINDS), ("unit", UNITS), ("quality", QUALITIES)):
-            rows[name] = fixed_codes(readings.column(name), listed)
+        rows = self._columns.read(
+            [readings.column(name).to_numpy(zero_copy_only=False) for name in INTEGERS],
+            [self._symbols.indexed(readings.column(name)) for name in TEXTS],
+            [fixed_indexed(readings.column(name), listed) for name, listed in _LISTS],
+        )
         if facts is not None and (counters := rows["kind"] == REGISTER).any():
             self._rate(rows, np.nonzero(counters)[0], facts)
         return rows
@@ -227,17 +266,14 @@ class Slots:
         rows["register_modulus"][by_meter] = [modulus for _, modulus in known]
 
     def _usage(self, changed: Rows) -> pa.RecordBatch:
-        columns: dict[str, object] = {
-            "kind": fixed_array(changed["kind"], KINDS),
-            "unit": fixed_array(changed["unit"], UNITS),
-            "quality": fixed_array(changed["quality"], USAGE_QUALITIES),
-            "revision": changed["slot_revision"].astype(np.int64),
-        }
-        for name in ("meter_id", "register", "site_id", "hub_id", "account_id"):
-            columns[name] = self._symbols.array(changed[name])
-        for name in ("start_ms", "end_ms", "quantity", "epoch", "received_ms"):
-            columns[name] = np.ascontiguousarray(changed[name])
-        return USAGE.batch(columns)
+        integers, codes = self._columns.written(changed)
+        made: dict[str, object] = dict(zip(USAGE_INTEGERS, integers, strict=True))
+        made["revision"] = made.pop("slot_revision")
+        for name, column in zip(USAGE_CODES, codes, strict=True):
+            listed = _USAGE_LISTS.get(name)
+            array = fixed_array(column, listed) if listed else self._symbols.array(column)
+            made[name] = array
+        return USAGE.batch(made)
 
     def _refusal(self, index: int, outcome: Outcome, row: Rows, kept: Rows | None) -> Refusal:
         names = self._symbols.names

@@ -3,12 +3,13 @@
 
     readings  [Reading 0][Reading 1]...      in order of acceptance; `slot` is a place in slots
     link      next reading of the same instant (meter, register, end); -1 ends the chain
-    table     open addressing: hash(meter, register, end) -> newest reading of the instant, + 1
+    table     open addressing: hash(meter, register, end) -> newest reading of the instant, + 1,
+              beside a part of the hash, so that only the instant's own reading is looked at
     slots     winner, revision; a counter's slots are a list by end (before, after)
     tails     {meter << 32 | register: last slot of the counter}
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
@@ -17,6 +18,8 @@ import numpy as np
 cimport numpy as cnp
 
 from kernels.meter import layout
+
+from kernels.meter._reading cimport Reading
 
 cnp.import_array()
 
@@ -27,33 +30,16 @@ cdef extern from *:
     ctypedef long long gridloom_wide
     void __builtin_prefetch(const void* place) noexcept nogil
 
-cdef struct Reading:  # layout.READING
-    int64_t start_ms
-    int64_t end_ms
-    int64_t revision
-    int64_t quantity
-    int64_t epoch
-    int64_t received_ms
-    int64_t rating_w
-    int64_t register_modulus
-    int32_t meter
-    int32_t register_
-    int32_t source
-    int32_t site
-    int32_t hub
-    int32_t account
-    int32_t slot
-    uint8_t kind
-    uint8_t unit
-    uint8_t quality
-    uint8_t spare
-
 cdef struct Slot:
     int32_t winner
     int32_t revision
     int32_t before
     int32_t after
     int32_t touched_by  # the last batch that touched it
+
+cdef struct Entry:
+    int32_t newest
+    uint32_t tag
 
 cdef enum:
     ACCEPTED = 0
@@ -82,7 +68,7 @@ assert sizeof(Reading) == layout.READING.itemsize, "Reading is not layout.READIN
 
 cdef inline uint64_t mixed(int32_t meter, int32_t register_, int64_t end_ms) noexcept nogil:
     cdef uint64_t h = <uint64_t>end_ms * <uint64_t>0x9E3779B97F4A7C15
-    h ^= (<uint64_t><unsigned int>meter << 32) | <uint64_t><unsigned int>register_
+    h ^= (<uint64_t><uint32_t>meter << 32) | <uint64_t><uint32_t>register_
     h ^= h >> 32
     h *= <uint64_t>0xD6E8FEB86659FD93
     return h ^ (h >> 32)
@@ -102,7 +88,7 @@ cdef class Ledger:
     cdef Reading* readings
     cdef int32_t* link
     cdef Slot* slots
-    cdef int32_t* table
+    cdef Entry* table
     cdef uint64_t mask
     cdef Py_ssize_t count, room, slot_count, slot_room
     cdef dict tails
@@ -125,19 +111,27 @@ cdef class Ledger:
         free(self.changed)
 
     def __init__(self, rows, names, retention_ms, watermark_ms=layout.NEVER_MS):
-        cdef Py_ssize_t i
-        cdef cnp.ndarray array = np.ascontiguousarray(rows)
-        cdef Reading* given = <Reading*>cnp.PyArray_DATA(array)
         self.names = names
         self.retention_ms = retention_ms
         self.watermark_ms = watermark_ms
         self.tails = {}
-        self._reserve(len(array))
-        for i in range(len(array)):
-            if i + AHEAD < len(array):
+        self.fill(rows)
+
+    def reserve(self, count):
+        """Room for so many readings, before they are filled in."""
+        self._reserve(count)
+
+    def fill(self, rows):
+        """Take in readings that rows() or piece() gave, in their order."""
+        cdef Py_ssize_t i, size = len(rows)
+        cdef cnp.ndarray array = np.ascontiguousarray(rows)
+        cdef Reading* given = <Reading*>cnp.PyArray_DATA(array)
+        self._reserve(self.count + size)
+        for i in range(size):
+            if i + AHEAD < size:
                 self._prefetch(&given[i + AHEAD])
             self._put(&given[i], self._find(&given[i]))
-            self.slots[self.readings[i].slot].revision = given[i].slot
+            self.slots[self.readings[self.count - 1].slot].revision = given[i].slot
 
     def __len__(self):
         return self.count
@@ -166,17 +160,22 @@ cdef class Ledger:
 
     def rows(self):
         """The readings of open slots, and of each counter the last closed one it counts from."""
-        cdef cnp.ndarray live = np.empty(self.count, layout.READING)
+        return self.piece(0, self.live())[0]
+
+    def piece(self, Py_ssize_t first, Py_ssize_t limit):
+        """(at most `limit` of rows(), from the first-th reading on; where the next piece begins)."""
+        cdef cnp.ndarray live = np.empty(min(limit, self.count - first), layout.READING)
         cdef Reading* out = <Reading*>cnp.PyArray_DATA(live)
-        cdef Py_ssize_t i, size = 0
+        cdef Py_ssize_t size = 0
         cdef Reading* reading
-        for i in range(self.count):
-            reading = &self.readings[i]
+        while first < self.count and size < limit:
+            reading = &self.readings[first]
+            first += 1
             if self._is_live(reading):
                 out[size] = reading[0]
                 out[size].slot = self.slots[reading.slot].revision
                 size += 1
-        return live[:size].copy()
+        return live[:size], first
 
     def live(self):
         """How many readings rows() would give."""
@@ -225,7 +224,7 @@ cdef class Ledger:
             self.slots[moved[i]] = slot
         self.tails = {counter: moved[<int32_t>tail] for counter, tail in self.tails.items()}
         self.count, self.slot_count = size, slot_count
-        memset(self.table, 0, (self.mask + 1) * sizeof(int32_t))
+        memset(self.table, 0, (self.mask + 1) * sizeof(Entry))
         self._index()
 
     cdef _copy(self, int32_t place):
@@ -238,7 +237,7 @@ cdef class Ledger:
         cdef Py_ssize_t size
         if count <= self.room:
             return 0
-        self.room = max(1024, 2 * count)
+        self.room = max(1024, count + count // 2)
         self.readings = <Reading*>grown(self.readings, self.room, sizeof(Reading))
         self.link = <int32_t*>grown(self.link, self.room, sizeof(int32_t))
         self.slots = <Slot*>grown(self.slots, self.room, sizeof(Slot))
@@ -246,7 +245,7 @@ cdef class Ledger:
         while size < 2 * self.room:
             size *= 2
         free(self.table)
-        self.table = <int32_t*>calloc(size, sizeof(int32_t))
+        self.table = <Entry*>calloc(size, sizeof(Entry))
         if self.table == NULL:
             raise MemoryError("no memory for the meter's slots; shard the readings topic")
         self.mask = size - 1
@@ -259,22 +258,26 @@ cdef class Ledger:
         for i in range(self.count):
             if i + AHEAD < self.count:
                 self._prefetch(&self.readings[i + AHEAD])
-            self.table[self._find(&self.readings[i])] = <int32_t>(i + 1)
+            self.table[self._find(&self.readings[i])].newest = <int32_t>(i + 1)
 
     cdef inline void _prefetch(self, const Reading* reading) noexcept nogil:
         cdef uint64_t at = mixed(reading.meter, reading.register_, reading.end_ms) & self.mask
         __builtin_prefetch(&self.table[at])
 
     cdef inline uint64_t _find(self, const Reading* reading) noexcept nogil:
-        """The table's place of the reading's instant: where it is, or where it would go."""
-        cdef uint64_t at = mixed(reading.meter, reading.register_, reading.end_ms) & self.mask
+        """The table's place of the reading's instant: where it is, or where it now goes."""
+        cdef uint64_t hashed = mixed(reading.meter, reading.register_, reading.end_ms)
+        cdef uint64_t at = hashed & self.mask
+        cdef uint32_t tag = <uint32_t>(hashed >> 32)
         cdef const Reading* there
-        while self.table[at] != 0:
-            there = &self.readings[self.table[at] - 1]
-            if (there.end_ms == reading.end_ms and there.meter == reading.meter
-                    and there.register_ == reading.register_):
-                break
+        while self.table[at].newest != 0:
+            if self.table[at].tag == tag:
+                there = &self.readings[self.table[at].newest - 1]
+                if (there.end_ms == reading.end_ms and there.meter == reading.meter
+                        and there.register_ == reading.register_):
+                    return at
             at = (at + 1) & self.mask
+        self.table[at].tag = tag
         return at
 
     cdef int _take(self, const Reading* reading, int32_t* kept) except -1:
@@ -293,7 +296,7 @@ cdef class Ledger:
         if reading.end_ms <= self.watermark_ms - self.retention_ms:
             return LATE
         instant = self._find(reading)
-        at = self.table[instant] - 1
+        at = self.table[instant].newest - 1
         while at != NONE:
             known = &self.readings[at]
             if (known.source == reading.source and known.revision == reading.revision
@@ -326,11 +329,11 @@ cdef class Ledger:
     cdef int _put(self, const Reading* reading, uint64_t instant) except -1:
         """Add the reading to its slot, `instant` being its place in the table; does it decide?"""
         cdef int32_t place = <int32_t>self.count
-        cdef int32_t at = self.table[instant] - 1
+        cdef int32_t at = self.table[instant].newest - 1
         cdef Slot* slot
         self.readings[place] = reading[0]
         self.link[place] = at
-        self.table[instant] = place + 1
+        self.table[instant].newest = place + 1
         self.count += 1
         while at != NONE and self.readings[at].kind != reading.kind:
             at = self.link[at]

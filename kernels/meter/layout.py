@@ -33,6 +33,7 @@ READING = np.dtype(
     ]
 )
 TEXTS = ("meter_id", "register", "source", "site_id", "hub_id", "account_id")
+LISTED = ("kind", "unit", "quality")
 INTEGERS = ("start_ms", "end_ms", "revision", "quantity", "epoch", "received_ms")
 
 # What makes two readings of one id differ: everything they say, not how they travelled.

@@ -7,6 +7,7 @@ revisions the smallest source text, then the earliest start. Nothing of this loo
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,12 +112,19 @@ class Ledger:
         self.names = names  # texts by code: only a tie between sources looks at them
         self.retention_ms = retention_ms
         self.watermark_ms = watermark_ms
-        self._fill(rows)
+        self._renew(rows)
 
-    def _fill(self, rows: Rows) -> None:
+    def _renew(self, rows: Rows) -> None:
         self._readings: dict[tuple[int, ...], Reading] = {}
         self._slots: dict[SlotKey, Slot] = {}
         self._ends: dict[tuple[int, int], list[int]] = {}  # (meter, register) -> ends of a counter
+        self.fill(rows)
+
+    def reserve(self, count: int) -> None:
+        """Room for so many readings: dicts make their own."""
+
+    def fill(self, rows: Rows) -> None:
+        """Take in readings that rows() or piece() gave, in their order."""
         for row in rows.tolist():
             reading = Reading(*row)
             self._put(reading)
@@ -147,13 +155,24 @@ class Ledger:
         ]
         return np.array(live, READING)
 
+    def piece(self, first: int, limit: int) -> tuple[Rows, int]:
+        """(at most `limit` of rows(), from the first-th reading on; where the next one begins)."""
+        live: list[Reading] = []
+        for reading in islice(self._readings.values(), first, None):
+            if len(live) == limit:
+                break
+            first += 1
+            if self._is_live(reading):
+                live.append(reading._replace(slot_revision=self._slots[reading.slot].revision))
+        return np.array(live, READING), first
+
     def live(self) -> int:
         """How many readings rows() would give."""
         return len(self.rows())
 
     def compact(self) -> None:
         """Drop the readings that rows() leaves out, and their slots; order and answers stay."""
-        self._fill(self.rows())
+        self._renew(self.rows())
 
     def _take(self, reading: Reading, changed: dict[SlotKey, None]) -> Outcome:
         self.watermark_ms = max(self.watermark_ms, reading.received_ms)

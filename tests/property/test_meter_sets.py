@@ -198,7 +198,7 @@ def test_a_restart_from_a_base_and_what_was_added_gives_the_same_bytes(ledger, r
     order = [row(identity, content) for identity, content in rows]
     running = Slots(retention_ms=3 * STEP_MS, ledger=ledger)
     chained = Slots(retention_ms=3 * STEP_MS, ledger=ledger)
-    base, sealed = chained.base(rows=2), []
+    base, sealed = list(chained.base(rows=2)), []
     for start, stop in pairwise(data.draw(cuts(len(order)))):
         (one,) = apply_all(running, order[start:stop], [0, stop - start])
         (other,) = apply_all(chained, order[start:stop], [0, stop - start])
@@ -209,7 +209,7 @@ def test_a_restart_from_a_base_and_what_was_added_gives_the_same_bytes(ledger, r
                 sealed.append(chained.added())
                 chained.growth.seal()
             case "base":
-                base, sealed = chained.base(rows=3), []
+                base, sealed = list(chained.base(rows=3)), []
             case "restart":
                 chained = Slots.load_chain(base, [*sealed, chained.added()], ledger)
     assert Slots.load_chain(base, [*sealed, chained.added()], ledger).dump() == running.dump()

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from kernels import _core
 from kernels.growth import Growth
-from kernels.meter.layout import READING, TEXTS
+from kernels.meter import _columns, columns
+from kernels.meter.layout import INTEGERS, LISTED, READING, TEXTS
 from kernels.rollup.layout import SAMPLE, WINDOW
-from kernels.snapshot import Snapshot, narrowed, pack, unpack
-from kernels.symbols import Symbols, Texts
+from kernels.snapshot import Block, Snapshot, narrowed, pack, rows_in, unpack, widen
+from kernels.symbols import Symbols, Texts, recode
 from schemas import DecodeError
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -81,7 +82,12 @@ def test_a_column_comes_back_as_it_was_given(columns):
 def test_a_state_comes_back_as_it_was_packed_and_both_twins_pack_the_same(rows):
     assert _core.narrowed(rows) == narrowed(rows)
     parameters = (1, -(2**62))
+    for twin in (_core.widen, widen):
+        again = np.zeros_like(rows)
+        twin(again, narrowed(rows))
+        assert again.tobytes() == rows.tobytes()
     dumped = pack(7, Snapshot(parameters, ["a", "", "ü"], rows))
+    assert rows_in(2, dumped) == len(rows)
     found = unpack(7, 2, rows.dtype, dumped)
     assert (found.parameters, found.names) == (parameters, ["a", "", "ü"])
     assert found.rows.tobytes() == rows.tobytes()
@@ -116,3 +122,63 @@ def test_equal_rows_are_packed_equally_whatever_else_the_table_has_seen():
     names = [first.compact(rows, TEXTS), second.compact(others, TEXTS)]
     assert names[0] == names[1] == ["b", "a"]
     assert rows.tobytes() == others.tobytes()
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=6, max_size=6), max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_codes_are_replaced_alike_in_both_twins_and_name_the_same_texts_as_before(codes):
+    names = [f"text {n}" for n in range(10)]
+    rows = np.zeros(len(codes), READING)
+    for place, name in enumerate(TEXTS):
+        rows[name] = [row[place] for row in codes]
+    for table in (_core.Texts(names), Texts(names)):
+        own = rows.copy()
+        used = table.compact(own, TEXTS)
+        assert used.tolist() == list(
+            dict.fromkeys(c for name in TEXTS for c in rows[name].tolist())
+        )
+        for twin in (_core.recode, recode):
+            again = own.copy()
+            twin(again, TEXTS, used)
+            assert again.tobytes() == rows.tobytes()
+        assert Block(*table.texts(used)).names() == [names[code] for code in used]
+
+
+@pytest.mark.parametrize("twin", [_core.recode, recode], ids=["core", "plain"])
+def test_a_code_beyond_the_texts_is_an_error_and_not_another_text(twin):
+    rows = np.zeros(2, READING)
+    rows["source"] = 3
+    with pytest.raises(IndexError):
+        twin(rows, TEXTS, np.arange(3, dtype=np.int32))
+
+
+@given(st.integers(0, 50), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_columns_become_readings_and_usage_alike_in_both_twins(size, seed):
+    random = np.random.default_rng(seed)
+    integers = [random.integers(-(2**63), 2**63, size) for _ in INTEGERS]
+    texts = [
+        (random.integers(0, 4, size).astype(np.int32), random.integers(0, 99, 4).astype(np.int32))
+        for _ in TEXTS
+    ]
+    listed = [
+        (random.integers(0, 4, size).astype(np.int32), random.integers(0, 256, 4).astype(np.uint8))
+        for _ in LISTED
+    ]
+    rows = columns.read(integers, texts, listed)
+    assert _columns.read(integers, texts, listed).tobytes() == rows.tobytes()
+    for name, (index, codes) in zip((*TEXTS, *LISTED), (*texts, *listed), strict=True):
+        assert rows[name].tolist() == [codes[i] for i in index]
+    for one, other in zip(_columns.written(rows), columns.written(rows), strict=True):
+        assert one.shape == other.shape
+        assert (one == other).all()
+
+
+@pytest.mark.parametrize("twin", [_columns, columns], ids=["core", "plain"])
+def test_an_index_beyond_its_dictionary_is_an_error(twin):
+    index, codes = np.array([2], np.int32), np.array([0, 0], np.int32)
+    good = (np.zeros(1, np.int32), codes)
+    integers = [np.zeros(1, np.int64)] * 6
+    listed = [(good[0], np.zeros(1, np.uint8))] * 3
+    with pytest.raises(IndexError):
+        twin.read(integers, [good, good, (index, codes), good, good, good], listed)

@@ -1,0 +1,25 @@
+"""One reading as the compiled loops hold it."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+
+cdef struct Reading:  # layout.READING
+    int64_t start_ms
+    int64_t end_ms
+    int64_t revision
+    int64_t quantity
+    int64_t epoch
+    int64_t received_ms
+    int64_t rating_w
+    int64_t register_modulus
+    int32_t meter
+    int32_t register_
+    int32_t source
+    int32_t site
+    int32_t hub
+    int32_t account
+    int32_t slot
+    uint8_t kind
+    uint8_t unit
+    uint8_t quality
+    uint8_t spare
