@@ -14,8 +14,7 @@ fused multiply-add, so that sums equal numpy's bit for bit.
 
 import numpy as np
 
-from kernels.match.problem import needs
-from kernels.match.reference import Soft, Sweep
+from kernels.match.reference import Sweep
 
 cdef extern from *:
     """
@@ -40,45 +39,12 @@ cdef extern from *:
         long step, int kinds, long count
     ) noexcept nogil
 
-cdef extern from *:
-    """
-    static inline double gridloom_decay(double x)
-    {
-        if (x >= 16.0) return 0.0;
-        const double y = x / 256.0;
-        double power = 1.0 - y * (1.0 - y * (0.5 - y * (1.0 / 6.0 - y * (1.0 / 24.0))));
-        for (int turn = 0; turn < 8; turn++) power *= power;
-        return power;
-    }
-    /* row -= factor * above, elementwise. */
-    #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
-    __attribute__((target_clones("avx2", "default")))
-    #endif
-    static void gridloom_eliminate(double *row, const double *above, double factor, long count)
-    {
-        for (long at = 0; at < count; at++) row[at] -= factor * above[at];
-    }
-    """
-    double gridloom_decay(double x) noexcept nogil
-    void gridloom_eliminate(
-        double* row, const double* above, double factor, long count
-    ) noexcept nogil
-
 cdef enum:
+    PPM = 1000000
     RESOURCES_MAX = 8
     REJECTED = -1
 
 cdef double INFINITE = float("inf")
-cdef long long PPM = 1000000
-
-
-def _open_range(open_):
-    """First open start and one past the last, [n, M] each; 0 and 0 where all are closed."""
-    slots = open_.shape[2]
-    any_open = open_.any(axis=2)
-    first = np.where(any_open, open_.argmax(axis=2), 0)
-    last = np.where(any_open, slots - open_[:, :, ::-1].argmax(axis=2), 0)
-    return first.astype(np.int32), last.astype(np.int32)
 
 
 cdef class Engine:
@@ -93,21 +59,59 @@ cdef class Engine:
         side = np.full(self.kinds, -1, np.int32)
         side[lifted] = np.arange(len(lifted))
         self.side, self.sides = side, len(lifted)
-        self.drawn = np.ascontiguousarray(
-            needs(problem.demand[:, None, lifted], problem.scale_ppm[None, :, lifted])
-        )
+        self.drawn = self._drawn(problem.scale_ppm[:, lifted], problem.demand[:, lifted])
         self.amount = problem.demand.astype(np.float64)
         self.fixed = problem.fixed
         self.open = problem.open
         self.span = problem.span
-        self.first, self.last = _open_range(problem.open)
+        self.first, self.last = self._open_range()
         self.lengths = problem.lengths
         self.reject = problem.reject
         option = np.arange(self.sites * self.slots, dtype=np.int32)
         self.site_of, self.slot_of = option // max(self.slots, 1), option % max(self.slots, 1)
         self.alone = problem.fixed
         if self.slots == 1:
-            self.alone = np.where(problem.open[:, :, 0] == 1, problem.fixed, INFINITE)
+            self.alone = self._alone()
+
+    def _drawn(self, scale_ppm, demand):
+        """Whole units [n, M, s] of what the facility draws for the IT side's demand."""
+        drawn_ = np.empty((self.n, self.sites, self.sides), np.int64)
+        cdef long long[:, :, ::1] drawn = drawn_
+        cdef const long long[:, ::1] scale = np.ascontiguousarray(scale_ppm)
+        cdef const long long[:, ::1] asked = np.ascontiguousarray(demand)
+        cdef Py_ssize_t job, site, k
+        with nogil:
+            for job in range(self.n):
+                for site in range(self.sites):
+                    for k in range(self.sides):
+                        drawn[job, site, k] = (asked[job, k] * scale[site, k] + PPM - 1) // PPM
+        return drawn_
+
+    def _open_range(self):
+        """First open start and one past the last, [n, M] each; 0 and 0 where all are closed."""
+        first_ = np.zeros((self.n, self.sites), np.int32)
+        last_ = np.zeros((self.n, self.sites), np.int32)
+        cdef int[:, ::1] first = first_, last = last_
+        cdef Py_ssize_t job, site, s
+        with nogil:
+            for job in range(self.n):
+                for site in range(self.sites):
+                    for s in range(self.slots):
+                        if self.open[job, site, s]:
+                            if not last[job, site]:
+                                first[job, site] = <int>s
+                            last[job, site] = <int>s + 1
+        return first_, last_
+
+    def _alone(self):
+        alone_ = np.empty((self.n, self.sites))
+        cdef double[:, ::1] alone = alone_
+        cdef Py_ssize_t job, site
+        with nogil:
+            for job in range(self.n):
+                for site in range(self.sites):
+                    alone[job, site] = self.fixed[job, site] if self.open[job, site, 0] else INFINITE
+        return alone_
 
     # -- pricing ---------------------------------------------------------------------------------
 
@@ -198,82 +202,17 @@ cdef class Engine:
         used = np.ascontiguousarray(edges_.cumsum(axis=1)[:, : self.slots])
         return Sweep(least_, second_, option_, used)
 
-    def soften(
-        self,
-        const double[:, :, :, ::1] table,
-        const long long[::1] rows,
-        double tau,
-        const long long[:, ::1] column,
-        const double[::1] unit,
-        int count,
-        int thin,
-    ):
-        """One slot: answers with weights exp(-(price - least) / tau), by `rows`."""
-        least_, use_, curvature_ = np.empty(len(rows)), np.zeros(count), np.zeros((count, count))
-        cdef double[::1] least = least_, use = use_
-        cdef double[:, ::1] curvature = curvature_
-        cdef double[::1] price = np.empty(self.sites + 1), weight = np.empty(self.sites + 1)
-        most = max(self.sites * self.kinds, 1)
-        cdef double[::1] expected = np.empty(most), own = np.empty(most)
-        cdef int[::1] at = np.empty(most, np.int32), of_site = np.empty(most, np.int32)
-        cdef Py_ssize_t row, job, site, k, e, f, drawn, answers
-        cdef double low, whole, change, narrow = thin / tau
-        cdef long long need
-        with nogil:
-            for row in range(rows.shape[0]):
-                job = rows[row]
-                self.price_row(table, job, &price[0])
-                low = self.reject[job]
-                price[self.sites] = low
-                for site in range(self.sites):
-                    if not self.open[job, site, 0]:
-                        price[site] = INFINITE
-                    if price[site] < low:
-                        low = price[site]
-                least[row] = low
-                whole, answers = 0.0, 0
-                for site in range(self.sites + 1):
-                    weight[site] = gridloom_decay((price[site] - low) / tau)
-                    whole += weight[site]
-                    answers += weight[site] != 0.0
-                drawn = 0
-                for site in range(self.sites):
-                    if weight[site] == 0.0:
-                        continue
-                    for k in range(self.kinds):
-                        need = self.need(job, site, k)
-                        if need > 0 and column[site, k] >= 0:
-                            at[drawn], of_site[drawn] = <int>column[site, k], <int>site
-                            own[drawn] = <double>need / unit[k]
-                            expected[drawn] = weight[site] / whole * own[drawn]
-                            use[at[drawn]] += expected[drawn]
-                            drawn += 1
-                if answers == 1 or row % thin:
-                    continue
-                for e in range(drawn):
-                    for f in range(e, drawn):
-                        change = -expected[e] * expected[f]
-                        if of_site[e] == of_site[f]:
-                            change += own[e] * expected[f]
-                        curvature[at[e], at[f]] += change * narrow
-        return Soft(least_, use_, curvature_)
+    def soften(self, *arguments):
+        """One slot: answers with weights exp(-(price - least) / tau)."""
+        from kernels.match._soft import soften
 
-    def solve(self, double[:, ::1] matrix, double[::1] right):
+        return soften(self, *arguments)
+
+    def solve(self, matrix, right):
         """x of matrix x = right, symmetric and positive, its upper half given; both are used up."""
-        cdef Py_ssize_t i, j, count = right.shape[0]
-        cdef double factor
-        with nogil:
-            for j in range(count):
-                for i in range(j + 1, count):
-                    factor = matrix[j, i] / matrix[j, j]
-                    if factor != 0.0:
-                        gridloom_eliminate(&matrix[i, i], &matrix[j, i], factor, count - i)
-                        right[i] -= factor * right[j]
-            for i in range(count - 1, -1, -1):
-                right[i] = right[i] / matrix[i, i]
-                for j in range(i):
-                    right[j] -= matrix[j, i] * right[i]
-        return np.asarray(right)
+        from kernels.match._soft import solve
+
+        return solve(matrix, right)
 
     cdef void add_edges(
         self, long long[:, :, ::1] edges, Py_ssize_t job, Py_ssize_t option

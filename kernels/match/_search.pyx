@@ -30,8 +30,8 @@ cdef class Search:
     cdef const int[:, ::1] options
     cdef const double[:, ::1] costs, priced, keys
     cdef const int[:, ::1] by_cost, by_price
-    cdef const double[::1] cheapest, next_cheapest
-    cdef const int[::1] cheapest_at
+    cdef const double[::1] cheapest
+    cdef double[::1] escape  # [n] cost of the cheapest other place with room; rejection is one
     cdef int[::1] option
     cdef double[::1] current
     cdef long long[:, :, ::1] free
@@ -61,12 +61,15 @@ cdef class Search:
         self.engine, self.n, self.count = engine, engine.n, options.shape[1]
         self.options, self.costs, self.priced, self.keys = options, costs, priced, keys
         self.option, self.current, self.free = option, current, free
-        order = np.argsort(costs, axis=1, kind="stable").astype(np.int32)
+        order = np.empty(np.shape(costs), np.int32)
         self.by_cost = order
+        self._sort_by_cost(order)
         self.by_price = np.ascontiguousarray(
             np.broadcast_to(np.arange(self.count, dtype=np.int32), order.shape)
         )
-        self._rank()
+        reject = np.asarray(engine.reject)
+        self.cheapest = np.minimum(np.asarray(costs).min(axis=1, initial=np.inf), reject)
+        self.escape = reject.copy()
         self.members = np.empty((engine.sites, engine.n), np.int32)
         self.held = np.zeros(engine.sites, np.int32)
         self.at = np.zeros(engine.n, np.int32)
@@ -76,32 +79,59 @@ cdef class Search:
             if option[job] >= 0:
                 self.enter(job, option[job])
 
-    def _rank(self):
-        """The two cheapest answers of each job, rejection among them."""
-        all_ = np.column_stack([np.asarray(self.costs), np.asarray(self.engine.reject)])
-        at = np.column_stack([np.asarray(self.options), np.full(self.n, REJECTED, np.int32)])
-        best = all_.argmin(axis=1)
-        row = np.arange(self.n)
-        self.cheapest = np.ascontiguousarray(all_[row, best])
-        self.cheapest_at = np.ascontiguousarray(at[row, best]).astype(np.int32)
-        all_[at == at[row, best][:, None]] = np.inf  # padding is rejection too
-        self.next_cheapest = all_.min(axis=1)
+    def _sort_by_cost(self, int[:, ::1] order):
+        """Ranks [n, C]: by insertion, since the order of prices is nearly that of costs."""
+        cdef Py_ssize_t job, q, at
+        cdef double cost
+        with nogil:
+            for job in range(self.n):
+                for q in range(self.count):
+                    cost, at = self.costs[job, q], q
+                    while at > 0 and self.costs[job, order[job, at - 1]] > cost:
+                        order[job, at] = order[job, at - 1]
+                        at -= 1
+                    order[job, at] = <int>q
 
     # -- descent ---------------------------------------------------------------------------------
 
-    def descend(self, int passes, int scan):
-        """Moves until no job gains, or so many passes; the moves made."""
+    def descend(self, const long long[::1] jobs, int passes, int scan, double target):
+        """Moves of `jobs` until none gains, the cost is `target`, or so many passes; the moves."""
+        cdef Py_ssize_t turn
         cdef Py_ssize_t job
         cdef long long made, moves = 0
+        cdef double total
         with nogil:
             for _ in range(passes):
-                made = 0
                 for job in range(self.n):
-                    made += self.improve(job, scan)
+                    self.find_escape(job)
+                made = 0
+                for turn in range(jobs.shape[0]):
+                    made += self.improve(jobs[turn], scan)
                 moves += made
-                if not made:
+                total = 0.0
+                for job in range(self.n):
+                    total += self.current[job]
+                if not made or total <= target:
                     break
         return moves
+
+    cdef void find_escape(self, Py_ssize_t job) noexcept nogil:
+        cdef int left = self.option[job], option
+        cdef Py_ssize_t r, q
+        cdef double least = self.engine.reject[job]
+        if left < 0:
+            return
+        self.engine.occupy(job, left, self.free, -1)
+        for r in range(self.count):
+            q = self.by_cost[job, r]
+            option = self.options[job, q]
+            if self.costs[job, q] >= least:
+                break
+            if option >= 0 and option != left and self.engine.fits(job, option, self.free):
+                least = self.costs[job, q]
+                break
+        self.engine.occupy(job, left, self.free, 1)
+        self.escape[job] = least
 
     cdef bint improve(self, Py_ssize_t job, int scan) noexcept nogil:
         cdef int option, now = self.option[job]
@@ -120,6 +150,7 @@ cdef class Search:
                 continue
             if self.engine.fits(job, option, self.free):
                 self.move(job, option, cost)
+                self.find_escape(job)
                 return True
             if self.eject(job, option, cost, gain, scan):
                 return True
@@ -131,7 +162,7 @@ cdef class Search:
     ) noexcept nogil:
         """Of the jobs in the way, move the one whose move leaves the largest saving."""
         cdef double best = -GAIN_MIN * (abs(cost) + abs(cost - gain)), to_cost = 0.0
-        cdef double left_cost, saving, away
+        cdef double left_cost, saving
         cdef Py_ssize_t q, one, other = -1, site = self.engine.site_of[option]
         cdef int left, place, to = -1, at, last = self.held[site] - 1
         cdef int first = last - scan if last >= scan else -1
@@ -140,9 +171,8 @@ cdef class Search:
             if one == job:
                 continue
             left, left_cost = self.option[one], self.current[one]
-            # no saving is larger than that of the cheapest place elsewhere: nothing is missed
-            away = self.next_cheapest[one] if left == self.cheapest_at[one] else self.cheapest[one]
-            if gain + (away - left_cost) >= best:
+            # a pass old: what has opened up since then is seen by the next one
+            if gain + (self.escape[one] - left_cost) >= best:
                 continue
             if not self.fits_without(job, option, one, left):
                 continue
@@ -169,6 +199,8 @@ cdef class Search:
         self.engine.occupy(other, self.option[other], self.free, -1)
         self.move(other, to, to_cost)
         self.move(job, option, cost)
+        self.find_escape(other)
+        self.find_escape(job)
         return True
 
     cdef bint fits_without(

@@ -1,5 +1,7 @@
 """Primal: whole plans from prices. Several greedy orders, then local search on the best of them."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from kernels.match.columns import F64, I32, I64, Policy
@@ -13,8 +15,24 @@ _CANDIDATES_MAX = 96  # options of a job that local search looks at,
 _CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in all,
 _JOBS_FEW = 5_000  # and in one slot with more jobs than this
 _CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: prices do the rest
+_ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them
 _SEED = 1
 _WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
+
+
+class Shortlist(NamedTuple):
+    """What local search looks at, at some prices."""
+
+    options: I32  # [n, C] candidates, the cheapest at the prices first
+    costs: F64  # [n, C]
+    priced: F64  # [n, C] costs at the prices
+    keys: F64  # [2, n] orders to place jobs in
+    table: F64  # [d, k, M, T] the prices
+    least: F64  # [n] the least cost at the prices
+
+    def arrays(self) -> tuple[I32, F64, F64, F64]:
+        """What the search itself asks for."""
+        return self[:4]
 
 
 class Plans:
@@ -23,7 +41,7 @@ class Plans:
     def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
         self._p, self._engine, self._tables = problem, engine, tables
         self._share = _largest_share(problem)
-        self.cost = float("inf")
+        self.cost = self.scale = float("inf")  # sum of costs, and of |costs|
         self.option: I32 = np.full(len(problem.row), -1, np.int32)
 
     def repair(self, prices: F64) -> float:
@@ -48,17 +66,16 @@ class Plans:
     def mend(self, prices: F64, bound: float, policy: Policy) -> None:
         """Local search on the plan kept, at prices that were right before."""
         if not self.is_near(bound, policy):
-            shortlist = self._shortlist(self._tables.at(prices), policy)
-            scan = policy.scan if self._few() else _SCAN_MANY
-            self._improve([self.option], 1, shortlist, bound, policy, scan)
+            table = self._tables.at(prices)
+            shortlist = self._shortlist(table, self._engine.sweep(table).least, policy)
+            self._improve([self.option], 1, shortlist, bound, policy)
 
     def is_near(self, bound: float, policy: Policy) -> bool:
         """Whether the best plan is as near to the bound as the policy asks."""
-        costs = self._costs(self.option)
-        return float(costs.sum()) - bound <= policy.gap_target * float(np.abs(costs).sum())
+        return self.cost < np.inf and self.cost - bound <= policy.gap_target * self.scale
 
     def polish(self, prices: F64, bound: float, policy: Policy) -> None:
-        """Repairs in the order that serves most often, local search on them and on the plan kept;
+        """A repair in the order that serves most often, and local search on it or the plan kept;
 
         then repairs in other orders; then the cheapest is ruined and recreated. Each only as long
         as the gap to `bound` is not met and there is work left.
@@ -68,27 +85,24 @@ class Plans:
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
         regret = answers.second - answers.least
-        by_share, by_size = _descending(regret / self._share), _descending(self._share)
-        by_regret, by_worth = _descending(regret), _descending(self._p.reject / self._share)
-        shortlist = self._shortlist(table, policy)
-        starts = [self.option]
-        if self._few():
-            starts.append(self._greedy(table, by_size))
-            self._improve(starts, 2, shortlist, bound, policy, policy.scan)
-        else:
-            starts += [self._greedy(table, by_regret), self._greedy(table, by_worth)]
-            self._improve(starts, 1, shortlist, bound, policy, _SCAN_MANY)
+        by_regret = _descending(regret)
+        starts = [self._greedy(table, by_regret)]
+        if self.cost < np.inf:
+            starts.append(self.option)
+        shortlist = self._shortlist(table, answers.least, policy)
+        self._improve(starts, 1, shortlist, bound, policy)
         if self.is_near(bound, policy):
             return
+        by_share, by_size = _descending(regret / self._share), _descending(self._share)
         starts += [
+            self._greedy(table, by_size),
             self._evict(table, answers.option, by_regret, by_size),
             self._greedy(table, by_share),
-            self._greedy(table, by_regret),
-            self._greedy(table, by_worth),
+            self._greedy(table, _descending(self._p.reject / self._share)),
             self.option,
         ]
         count = min(max(_IMPROVED_JOBS // len(self._p.row), 1), _IMPROVED_MAX)
-        self._improve(starts, count, shortlist, bound, policy, policy.scan)
+        self._improve(starts, count, shortlist, bound, policy)
         if not self.is_near(bound, policy):
             self._take(self._ruin(self.option.copy(), shortlist, bound, policy))
 
@@ -96,10 +110,9 @@ class Plans:
         self,
         starts: list[I32],
         count: int,
-        shortlist: tuple[I32, F64, F64, F64],
+        shortlist: Shortlist,
         bound: float,
         policy: Policy,
-        scan: int,
     ) -> None:
         """Descend from the cheapest few; they leave the list."""
         starts.sort(key=self.cost_of)
@@ -107,10 +120,9 @@ class Plans:
         for _ in range(count):
             if self.is_near(bound, policy):
                 return
-            self._take(self._descend(starts.pop(0).copy(), shortlist, policy.passes, scan))
+            self._take(self._descend(starts.pop(0).copy(), shortlist, bound, policy))
 
-    def _shortlist(self, table: F64, policy: Policy) -> tuple[I32, F64, F64, F64]:
-        """Candidates [n, C], their costs and prices, and orders [2, n] to place jobs in."""
+    def _shortlist(self, table: F64, least: F64, policy: Policy) -> Shortlist:
         sites, slots, _ = self._p.capacity.shape
         most = max(_CANDIDATES // len(self._p.row), policy.candidates)
         if not self._few():
@@ -118,26 +130,35 @@ class Plans:
         options = self._engine.candidates(table, min(most, _CANDIDATES_MAX, sites * slots))
         costs = self._engine.costs(self._tables.costs, options)
         keys = np.stack([self._share, self._p.reject / self._share])
-        return options, costs, self._engine.costs(table, options), keys
+        return Shortlist(options, costs, self._engine.costs(table, options), keys, table, least)
 
     def _few(self) -> bool:
         return self._p.capacity.shape[1] > 1 or len(self._p.row) <= _JOBS_FEW
 
-    def _descend(
-        self, option: I32, shortlist: tuple[I32, F64, F64, F64], passes: int, scan: int
-    ) -> I32:
+    def _descend(self, option: I32, shortlist: Shortlist, bound: float, policy: Policy) -> I32:
+        """Every job in turn, a few others looked at; then those that lose most, all looked at."""
         free = self._p.capacity - self._engine.used(option)
         current = np.ascontiguousarray(self._costs(option))
-        search = self._engine.search(*shortlist, option, current, free)
-        search.descend(passes, scan)
+        search = self._engine.search(*shortlist.arrays(), option, current, free)
+        target = bound + policy.gap_target * float(np.abs(current).sum())
+        few = self._few()
+        everyone = np.arange(len(option))
+        search.descend(
+            everyone, policy.passes if few else 1, policy.scan if few else _SCAN_MANY, target
+        )
+        for _ in range(_ROUNDS):
+            if float(current.sum()) <= target:
+                break
+            paid = self._engine.costs(shortlist.table, option[:, None])[:, 0]
+            losers = _descending(paid - shortlist.least)[:_LOSERS]
+            if not search.descend(losers, 1, len(option), target):
+                break
         return self._fill(option, free)
 
-    def _ruin(
-        self, option: I32, shortlist: tuple[I32, F64, F64, F64], bound: float, policy: Policy
-    ) -> I32:
+    def _ruin(self, option: I32, shortlist: Shortlist, bound: float, policy: Policy) -> I32:
         free = self._p.capacity - self._engine.used(option)
         current = np.ascontiguousarray(self._costs(option))
-        search = self._engine.search(*shortlist, option, current, free)
+        search = self._engine.search(*shortlist.arrays(), option, current, free)
         scale = float(np.abs(current).sum())
         work = min(policy.work, _WORK_A_JOB * len(option))
         search.ruin(work, _SEED, bound + policy.gap_target * scale)
@@ -172,9 +193,10 @@ class Plans:
         return option
 
     def _take(self, option: I32) -> None:
-        cost = self.cost_of(option)
+        costs = self._costs(option)
+        cost = float(costs.sum())
         if cost < self.cost:
-            self.cost, self.option = cost, option
+            self.cost, self.scale, self.option = cost, float(np.abs(costs).sum()), option
 
 
 def _largest_share(problem: Problem) -> F64:

@@ -9,6 +9,7 @@ Only what differs by (job, site) is stored, so that 100,000 jobs fit; a start's 
 all jobs of one length and is tabled by prices.py.
 """
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,11 @@ def compile_problem(
 
     Rows are as checks.admit leaves them: good, and jobs in order of their id.
     """
+    if os.environ.get("GRIDLOOM_PURE") != "1":
+        from kernels.match import _compile
+
+        compiled: Compiled = _compile.compile_problem(jobs, sites, series, network, policy)
+        return compiled
     too_large = np.full(len(jobs.job_id), ANY, np.int8)
     slots = run_slots(jobs, sites, series)
     transfer = transfer_cost(jobs, sites, network)

@@ -13,6 +13,7 @@ from kernels.match.columns import F64, I32, I64
 from kernels.match.problem import Problem, needs
 from kernels.match.search import REJECTED, Search
 
+FAINT = 2.0**-10  # an answer of no larger share is left out of the curvature
 _CHUNK = 1 << 20  # options priced at once
 
 
@@ -34,8 +35,8 @@ class Soft(NamedTuple):
 
 
 def decay(x: float) -> float:
-    """exp(-x) to nine digits for x >= 0, and 0 from 16 on; the same bits on any machine."""
-    if x >= 16.0:
+    """exp(-x) to nine digits for x >= 0, and 0 from 10 on; the same bits on any machine."""
+    if x >= 10.0:
         return 0.0
     y = x / 256.0
     power = 1.0 - y * (1.0 - y * (0.5 - y * (1.0 / 6.0 - y * (1.0 / 24.0))))
@@ -91,16 +92,16 @@ class Engine:
                 for k in np.flatnonzero((need > 0) & (column[site] >= 0)).tolist():
                     own = need[k] / unit[k]
                     expected = weights[site] / whole * own
-                    drawn.append((site, int(column[site, k]), expected, own))
+                    if weights[site] / whole > FAINT:
+                        drawn.append((site, int(column[site, k]), expected, own))
                     use[column[site, k]] += expected
             if np.count_nonzero(weights) == 1 or row % thin:
                 continue  # nothing that a small change of price would change
             for first, (site, at, expected, own) in enumerate(drawn):
                 for other_site, other, other_expected, _ in drawn[first:]:
-                    change = -expected * other_expected
+                    curvature[at, other] -= expected * (thin / tau) * other_expected
                     if other_site == site:
-                        change += own * other_expected
-                    curvature[at, other] += change * (thin / tau)
+                        curvature[at, other] += own * (thin / tau) * other_expected
         return Soft(least, use, curvature)
 
     def solve(self, matrix: F64, right: F64) -> F64:

@@ -57,6 +57,7 @@ class Search:
         self._current, self._option = current, option
         self._reject = engine.reject
         self._slots = engine.slots
+        self._escape = list(engine.reject)
         self._cheapest = np.minimum(costs.min(axis=1), self._reject).tolist()
         self._members: list[list[int]] = [[] for _ in range(engine.sites)]
         self._at = [0] * len(option)
@@ -65,15 +66,37 @@ class Search:
 
     # -- descent ---------------------------------------------------------------------------------
 
-    def descend(self, passes: int, scan: int) -> int:
-        """Moves until no job gains, or so many passes; the moves made."""
+    def descend(self, jobs: I64, passes: int, scan: int, target: float) -> int:
+        """Moves of `jobs` until none gains, the cost is `target`, or so many passes; the moves."""
         moves = 0
         for _ in range(passes):
-            made = sum(self._improve(job, scan) for job in range(len(self._options)))
+            for job in range(len(self._options)):
+                self._find_escape(job)
+            made = sum(self._improve(job, scan) for job in jobs.tolist())
             moves += made
-            if not made:
+            total = 0.0
+            for cost in self._current.tolist():
+                total += cost
+            if not made or total <= target:
                 break
         return moves
+
+    def _find_escape(self, job: int) -> None:
+        """The cheapest other place with room; rejection is one."""
+        left = int(self._option[job])
+        if left < 0:
+            return
+        self._engine.occupy(job, left, self._free, -1)
+        least = self._reject[job]
+        for q in self._by_cost[job]:
+            option = self._options[job][q]
+            if self._costs[job][q] >= least:
+                break
+            if option >= 0 and option != left and self._fits(job, option):
+                least = self._costs[job][q]
+                break
+        self._engine.occupy(job, left, self._free, 1)
+        self._escape[job] = least
 
     def _improve(self, job: int, scan: int) -> int:
         engine, free = self._engine, self._free
@@ -89,6 +112,7 @@ class Search:
                 continue
             if engine.fits(job, option, free):
                 self._move(job, option, cost)
+                self._find_escape(job)
                 return 1
             if self._eject(job, option, cost, gain, scan):
                 return 1
@@ -103,6 +127,9 @@ class Search:
             if one == job:
                 continue
             left, left_cost = int(self._option[one]), float(self._current[one])
+            # a pass old: what has opened up since then is seen by the next one
+            if gain + (self._escape[one] - left_cost) >= best:
+                continue
             engine.occupy(one, left, free, -1)
             if engine.fits(job, option, free):
                 engine.occupy(job, option, free, 1)
@@ -123,6 +150,8 @@ class Search:
         engine.occupy(other, int(self._option[other]), free, -1)
         self._move(other, to, to_cost)
         self._move(job, option, cost)
+        self._find_escape(other)
+        self._find_escape(job)
         return True
 
     # -- ruin and recreate -----------------------------------------------------------------------

@@ -35,10 +35,11 @@ _OVERSHOT = 0.5  # a step that ends on a slope so steep the other way is shorten
 _SHORTER = 4  # so many times at most
 _GAIN = 0.04  # of the gap allowed: two steps that gain less are the last
 _TAU_THIN = 0.01  # above it the curvature of every _THIN-th job stands for all,
-_THIN, _THIN_FROM = 8, 500  # where that leaves so many
-_TAU_IDLE = 0.003  # while tau is above it they are not
+_THIN, _THIN_FROM = 8, 1_000  # where that leaves so many
+_TAU_IDLE = 0.015  # while tau is above it they are not
 _SAMPLE = 1_000  # jobs of a sample, where all are at least _SAMPLE_FROM times as many
 _SAMPLE_FROM = 4
+_SAMPLE_GROWS = 10  # times as many jobs in the next sample
 
 
 class _Slope(NamedTuple):
@@ -77,7 +78,7 @@ class Smooth:
         share = len(rows) / self.jobs
         table = self._tables.at(self.full(prices)[:, None, :])
         unit, count = np.ascontiguousarray(self._unit[0]), len(self.scarce)
-        thin = _THIN if tau > _TAU_THIN * mean and len(rows) > _THIN_FROM * _THIN else 1
+        thin = min(_THIN, max(len(rows) // _THIN_FROM, 1)) if tau > _TAU_THIN * mean else 1
         soft = self._engine.soften(table, rows, tau, self._column, unit, count, thin)
         least = float(soft.least.sum())
         bound = least - share * float((prices * self._capacity).sum())
@@ -118,9 +119,9 @@ def climb(
         return Ascent(flat, float(least.sum()), 0)
     gain, mean = _GAIN * gap_target * scale, scale / smooth.jobs
     warm = smooth.scaled(np.maximum(start[:, 0], 0.0))
-    found = _Followed(warm, -np.inf, 0, False)
+    found = _Followed(warm, warm, -np.inf, 0, False)
     if warm.any():
-        found = _from(smooth, warm, mean, 1, gain)
+        found = _from(smooth, warm, _TAU_WARM * mean, mean, 1, gain)
     if not found.settled:
         # nothing to start from, or the world is another one
         cold = _cold(smooth, scale, mean, gain)
@@ -131,6 +132,7 @@ def climb(
 
 class _Followed(NamedTuple):
     best: F64
+    last: F64
     bound: float
     steps: int
     settled: bool  # it ended since nothing was left to gain
@@ -140,27 +142,41 @@ def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> _Followed:
     prices, tau = smooth.begin(scale), _TAU_COLD * mean
     stride = max(smooth.jobs // _SAMPLE, 1)
     if stride < _SAMPLE_FROM:
-        return _follow(smooth, _Point(prices, tau / prices), tau, mean, 1, gain)
+        return _follow(smooth, _Point(prices, tau / prices), tau, _TAU_LEAST * mean, mean, 1, gain)
     # prices of a sample are off by its noise, which is a width of the smoothing
-    sampled = _follow(smooth, _Point(prices, tau / prices), tau, mean, stride, gain)
-    found = _from(smooth, sampled.best, mean, 1, gain)
-    return found._replace(steps=sampled.steps + found.steps)
+    width, steps = _TAU_WARM * mean, 0
+    found = _follow(smooth, _Point(prices, tau / prices), tau, width, mean, stride, gain)
+    while stride > 1:
+        steps += found.steps
+        stride = stride // _SAMPLE_GROWS if stride >= _SAMPLE_FROM * _SAMPLE_GROWS else 1
+        found = _from(smooth, found.last, width, mean, stride, gain)
+        width /= _SAMPLE_GROWS**0.5
+    return found._replace(steps=steps + found.steps)
 
 
-def _from(smooth: Smooth, near: F64, mean: float, stride: int, gain: float) -> _Followed:
+def _from(
+    smooth: Smooth, near: F64, tau: float, mean: float, stride: int, gain: float
+) -> _Followed:
     """From prices that are nearly right."""
-    prices, tau = np.maximum(near, _PRICE_LEAST * near.mean()), _TAU_WARM * mean
-    return _follow(smooth, _Point(prices, tau / prices), tau, mean, stride, gain)
+    prices = np.maximum(near, _PRICE_LEAST * near.mean())
+    least = tau / _SAMPLE_GROWS**0.5 if stride > 1 else _TAU_LEAST * mean
+    return _follow(smooth, _Point(prices, tau / prices), tau, least, mean, stride, gain)
 
 
 def _follow(
-    smooth: Smooth, point: _Point, tau: float, mean: float, stride: int, gain: float
+    smooth: Smooth,
+    point: _Point,
+    tau: float,
+    tau_least: float,
+    mean: float,
+    stride: int,
+    gain: float,
 ) -> _Followed:
-    """Newton steps while tau shrinks; the best prices seen."""
+    """Newton steps while tau shrinks to tau_least; the best prices seen."""
     prices, slacks = point
     here = smooth.slope(prices, tau, mean, stride)
     best, bound, steps, idle = prices, here.bound, 1, 0
-    while steps < _STEPS and tau > _TAU_LEAST * mean and idle < 2:
+    while steps < _STEPS and tau > tau_least and idle < 2:
         step = _newton(smooth, here, prices, slacks, tau)
         change = tau / prices - slacks - slacks * step / prices
         length, slack_length = _within(prices, step), _within(slacks, change)
@@ -180,7 +196,7 @@ def _follow(
         if there.bound > bound:
             best, bound = prices, there.bound
         here = there
-    return _Followed(best, bound, steps, steps < _STEPS)
+    return _Followed(best, prices, bound, steps, steps < _STEPS)
 
 
 def _cleared(smooth: Smooth, found: _Followed, mean: float, gain: float) -> _Followed:
