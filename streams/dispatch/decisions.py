@@ -18,7 +18,7 @@ from streams.dispatch.state import Market
 
 Rows = list[dict[str, Any]]
 
-MICRO = 1_000_000
+_MICRO = 1_000_000
 _MS_PER_HOUR = 3_600_000
 
 
@@ -108,20 +108,6 @@ def _link_flows(inputs: Inputs, plan: Dispatch) -> tuple[F64, F64]:
     return into, out
 
 
-def price_rows(tick: Tick, inputs: Inputs, plan: Dispatch, matched: Matched) -> Rows:
-    """The energy price of every region and step, and what one more unit at a full site is worth."""
-    units = [
-        {
-            **tick.step(int(t)),
-            "product": RESOURCES[k].rsplit("_", 1)[0],
-            "id": matched.sites[m]["id"],
-            "price_micro": round(float(matched.plan.prices[m, t, k]) * 1000 * MICRO),
-        }
-        for m, t, k in np.argwhere(matched.plan.prices > 0)
-    ]
-    return energy_prices(tick, inputs, plan) + units
-
-
 def energy_prices(tick: Tick, inputs: Inputs, plan: Dispatch) -> Rows:
     """The energy price of every region and step."""
     return [
@@ -129,11 +115,26 @@ def energy_prices(tick: Tick, inputs: Inputs, plan: Dispatch) -> Rows:
             **tick.step(s),
             "product": "energy",
             "id": region,
-            "price_micro": round(float(plan.bus_price[r, s]) * MICRO),
+            "price_micro": round(float(plan.bus_price[r, s]) * _MICRO),
         }
         for r, region in enumerate(inputs.regions)
         for s in range(tick.domain.steps)
     ]
+
+
+def price_rows(tick: Tick, inputs: Inputs, plan: Dispatch, matched: Matched) -> Rows:
+    """The energy price of every region and step, and what one more unit at a full site is worth."""
+    energy = energy_prices(tick, inputs, plan)
+    units = [
+        {
+            **tick.step(int(t)),
+            "product": RESOURCES[k].rsplit("_", 1)[0],
+            "id": matched.sites[m]["id"],
+            "price_micro": round(float(matched.plan.prices[m, t, k]) * 1000 * _MICRO),
+        }
+        for m, t, k in np.argwhere(matched.plan.prices > 0)
+    ]
+    return energy + units
 
 
 def placement_rows(tick: Tick, matched: Matched) -> Rows:

@@ -15,8 +15,9 @@ import numpy as np
 
 from kernels.balance import Dispatch
 from streams.dispatch.balancing import F64, Inputs, reserve_of
-from streams.dispatch.decisions import MICRO, Rows, Tick, status_text
+from streams.dispatch.decisions import Rows, Tick, status_text
 
+_MICRO = 1_000_000
 _PPM = 1_000_000
 _MG_PER_KG = 1_000_000
 _MS_PER_HOUR = 3_600_000
@@ -43,7 +44,7 @@ def signal_rows(tick: Tick, inputs: Inputs, plan: Dispatch, compute_mw: F64) -> 
             "curtailment_avoided_mj": int(avoided[r, s]),
             "ren_share_ppm": int(share[r, s]),
             "cfe_hourly_ppm": int(cfe[r, s]),
-            "price_micro": round(float(plan.bus_price[r, s]) * MICRO),
+            "price_micro": round(float(plan.bus_price[r, s]) * _MICRO),
             "ci_average_mg_per_kwh": round(float(plan.ci_average[r, s]) * _MG_PER_KG),
             "ci_marginal_mg_per_kwh": round(float(plan.ci_marginal[r, s]) * _MG_PER_KG),
             "flex_min_mj": int(flex[r, s]),
