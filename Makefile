@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml setup.py $(KERNELS)
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), "gridloom needs Python 3.11 to 3.13, this is %s" % sys.version.split()[0]'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[embedded,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[embedded,test,dev,plot]'
 	touch $(STAMP)
 
 demo: setup
