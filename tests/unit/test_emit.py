@@ -43,8 +43,8 @@ def usage(number=0, account_id="a", **given):
 
 
 def alert(domain):
-    row = {"tick_ms": 0, "kind": "SHED", "id": "r", "raised_ms": 0, "cleared_ms": None}
-    return row | {"domain": domain, "detail": ""}
+    row = {"tick_ms": 0, "revision": 0, "kind": "SHED", "id": "r", "raised_ms": 0}
+    return row | {"domain": domain, "cleared_ms": None, "detail": ""}
 
 
 def batch_of(*rows, partition=3, offset=41, registry=EMPTY):
