@@ -227,6 +227,8 @@ cdef class Ledger:
         size = 2048
         while size < 2 * self.room:
             size *= 2
+        if self.table != NULL and size == self.mask + 1:
+            return 0
         free(self.table)
         self.table = <Entry*>calloc(size, sizeof(Entry))
         if self.table == NULL:
