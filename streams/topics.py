@@ -21,6 +21,10 @@ _COMPACTED = {
     "min.cleanable.dirty.ratio": "0.1",
     "max.message.bytes": str(MAX_MESSAGE_BYTES),
 }
+# What a save replaced is deleted in the newest segment, which no cleaner looks at before it is
+# rolled: by time, so that a partition that became quiet does not keep two copies of its state.
+_ROLLED_MS = str(10 * 60_000)
+_JOURNAL = _COMPACTED | {"segment.ms": _ROLLED_MS, "max.compaction.lag.ms": _ROLLED_MS}
 # A batch topic is kept by time and never compacted: the last batch of a key is not its whole.
 _BATCHES = {"cleanup.policy": "delete", "max.message.bytes": str(MAX_MESSAGE_BYTES)}
 # Inputs carry event time as Kafka timestamp: by-time retention would delete a replay of last year
@@ -32,7 +36,7 @@ def wanted(settings: Settings) -> dict[str, NewTopic]:
     """Every topic of the schemas and a journal a stage, as they should be on the cluster."""
     topics = {topic.name: (topic.partitions, _configs(topic)) for topic in TOPICS.values()}
     for stage in STAGES.values():
-        topics[stage.journal_topic] = (stage.source.partitions, _COMPACTED)
+        topics[stage.journal_topic] = (stage.source.partitions, _JOURNAL)
     return {
         settings.topic(name): NewTopic(
             settings.topic(name), partitions, settings.replication, topic_configs=dict(configs)

@@ -31,6 +31,9 @@ from streams.transport import ExactTransport
 
 INGEST = "ingest"
 _STOP_S = 30.0
+# Of one produce request and partition, so that the outputs of the messages between two saves travel
+# together; with aiokafka's 16 KB each record waits for the answer to the one before it.
+_BATCH_BYTES = 1 << 20
 
 
 def agent_names() -> list[str]:
@@ -126,7 +129,7 @@ class Runners:
         return offsets
 
     async def _start(self) -> None:
-        self._producer = new_producer(self.settings, linger_ms=2)
+        self._producer = new_producer(self.settings, linger_ms=2, max_batch_size=_BATCH_BYTES)
         await self._producer.start()
         await self._registry.start()
         self._runners = {

@@ -19,15 +19,12 @@ cimport numpy as cnp
 
 from kernels.meter import layout
 
-from kernels.meter._reading cimport Reading
+from kernels.meter._counting cimport MJ, QUESTIONABLE, RESET, count_up
+from kernels.meter._reading cimport Reading, hash_of
 
 cnp.import_array()
 
 cdef extern from *:
-    """
-    typedef __int128 gridloom_wide;
-    """
-    ctypedef long long gridloom_wide
     void __builtin_prefetch(const void* place) noexcept nogil
 
 cdef struct Slot:
@@ -59,19 +56,9 @@ cdef uint8_t KINDS = len(layout.KINDS)
 cdef uint8_t UNITS = len(layout.UNITS)
 cdef uint8_t QUALITIES = len(layout.USAGE_QUALITIES)
 cdef uint8_t REGISTER = layout.REGISTER
-cdef uint8_t MJ = layout.MJ
-cdef uint8_t RESET = layout.RESET
-cdef uint8_t QUESTIONABLE = layout.QUESTIONABLE
 
 assert sizeof(Reading) == layout.READING.itemsize, "Reading is not layout.READING"
-
-
-cdef inline uint64_t mixed(int32_t meter, int32_t register_, int64_t end_ms) noexcept nogil:
-    cdef uint64_t h = <uint64_t>end_ms * <uint64_t>0x9E3779B97F4A7C15
-    h ^= (<uint64_t><uint32_t>meter << 32) | <uint64_t><uint32_t>register_
-    h ^= h >> 32
-    h *= <uint64_t>0xD6E8FEB86659FD93
-    return h ^ (h >> 32)
+assert (MJ, RESET, QUESTIONABLE) == (layout.MJ, layout.RESET, layout.QUESTIONABLE)
 
 
 cdef inline void* grown(void* block, size_t count, size_t size) except NULL:
@@ -117,16 +104,12 @@ cdef class Ledger:
         self.tails = {}
         self.fill(rows)
 
-    def reserve(self, count):
-        """Room for so many readings, before they are filled in."""
-        self._reserve(count)
-
     def fill(self, rows):
         """Take in readings that rows() or piece() gave, in their order."""
         cdef Py_ssize_t i, size = len(rows)
         cdef cnp.ndarray array = np.ascontiguousarray(rows)
         cdef Reading* given = <Reading*>cnp.PyArray_DATA(array)
-        self._reserve(self.count + size)
+        self.reserve(self.count + size)
         for i in range(size):
             if i + AHEAD < size:
                 self._prefetch(&given[i + AHEAD])
@@ -149,7 +132,7 @@ cdef class Ledger:
         if self.changed_room < 2 * size:  # a row touches its slot and the next one of its counter
             self.changed_room = 2 * size
             self.changed = <int32_t*>grown(self.changed, self.changed_room, sizeof(int32_t))
-        self._reserve(self.count + size)
+        self.reserve(self.count + size)
         for i in range(size):
             if i + AHEAD < size:
                 self._prefetch(&given[i + AHEAD])
@@ -232,7 +215,7 @@ cdef class Ledger:
         memcpy(cnp.PyArray_DATA(one), &self.readings[place], sizeof(Reading))
         return one
 
-    cdef int _reserve(self, Py_ssize_t count) except -1:
+    cpdef int reserve(self, Py_ssize_t count) except -1:
         """Room for `count` readings: as many slots, and a table at most half full."""
         cdef Py_ssize_t size
         if count <= self.room:
@@ -244,6 +227,8 @@ cdef class Ledger:
         size = 2048
         while size < 2 * self.room:
             size *= 2
+        if self.table != NULL and size == self.mask + 1:
+            return 0
         free(self.table)
         self.table = <Entry*>calloc(size, sizeof(Entry))
         if self.table == NULL:
@@ -261,12 +246,12 @@ cdef class Ledger:
             self.table[self._find(&self.readings[i])].newest = <int32_t>(i + 1)
 
     cdef inline void _prefetch(self, const Reading* reading) noexcept nogil:
-        cdef uint64_t at = mixed(reading.meter, reading.register_, reading.end_ms) & self.mask
+        cdef uint64_t at = hash_of(reading) & self.mask
         __builtin_prefetch(&self.table[at])
 
     cdef inline uint64_t _find(self, const Reading* reading) noexcept nogil:
         """The table's place of the reading's instant: where it is, or where it now goes."""
-        cdef uint64_t hashed = mixed(reading.meter, reading.register_, reading.end_ms)
+        cdef uint64_t hashed = hash_of(reading)
         cdef uint64_t at = hashed & self.mask
         cdef uint32_t tag = <uint32_t>(hashed >> 32)
         cdef const Reading* there
@@ -412,27 +397,3 @@ cdef class Ledger:
             return True
         after = self.slots[reading.slot].after
         return reading.kind == REGISTER and (after == NONE or self._end_ms(after) > horizon_ms)
-
-
-cdef void count_up(const Reading* previous, Reading* row) noexcept nogil:
-    """reference.difference, written into the later reading's row."""
-    cdef gridloom_wide allowed_mj = <gridloom_wide>row.rating_w * (row.end_ms - previous.end_ms)
-    cdef bint unbounded = row.rating_w == 0 or row.unit != MJ
-    cdef int64_t counted
-    row.start_ms = previous.end_ms
-    if row.unit == previous.unit and row.epoch >= previous.epoch:
-        if row.epoch == previous.epoch:
-            counted = row.quantity - previous.quantity
-            if row.register_modulus > 0:
-                counted %= row.register_modulus
-                if counted < 0:
-                    counted += row.register_modulus
-            if counted >= 0 and (unbounded or counted <= allowed_mj):
-                row.quantity = counted
-                row.quality = max(previous.quality, row.quality)
-                return
-        if unbounded or row.quantity <= allowed_mj:
-            row.quality = RESET
-            return
-    row.quantity = 0
-    row.quality = QUESTIONABLE

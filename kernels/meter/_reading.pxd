@@ -1,6 +1,6 @@
 """One reading as the compiled loops hold it."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 
 cdef struct Reading:  # layout.READING
@@ -23,3 +23,12 @@ cdef struct Reading:  # layout.READING
     uint8_t unit
     uint8_t quality
     uint8_t spare
+
+
+cdef inline uint64_t hash_of(const Reading* reading) noexcept nogil:
+    """Of the reading's instant: meter, register and end."""
+    cdef uint64_t h = <uint64_t>reading.end_ms * <uint64_t>0x9E3779B97F4A7C15
+    h ^= (<uint64_t><uint32_t>reading.meter << 32) | <uint64_t><uint32_t>reading.register_
+    h ^= h >> 32
+    h *= <uint64_t>0xD6E8FEB86659FD93
+    return h ^ (h >> 32)

@@ -6,6 +6,9 @@ are written beforehand and the time is from the first message in the worker's ha
 one is acknowledged. A core's rows/s are rows per second of the process' CPU time: on a machine that
 others use as well, wall seconds say what the others did.
 
+Every row is a reading of a slot of its own, so each makes a new usage row: the most that a message
+can ask for. Duplicates cost less.
+
 Case `state`: one partition with the state of 100,000 meters over 48 h of quarter-hours.
 """
 

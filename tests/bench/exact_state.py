@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
 import streams.agents  # noqa: F401  (registers the stages)
 from schemas.telemetry import IT_ENERGY
 from streams.agent import STAGES, Batch
-from streams.client import producer
+from streams.client import admin, producer
 from streams.journal import Cut, Journal
 from streams.registry import EMPTY
 from streams.settings import Settings
-from streams.topics import create_topics
+from streams.topics import create_topics, wanted
 from tests.bench.case import Case, say
 from tests.bench.metered import BATCH_ROWS, Quarters
 
@@ -23,7 +25,9 @@ _QUARTERS = 192  # 48 h
 _SAVE_EVERY = 8
 _ROUNDS = 40  # saves after the first one, as a worker goes on
 _STAGE = STAGES["meter.readings"]
-_SETTLED_S, _COMPACTED_S = 40.0, 300.0  # the cleaner looks every 15 s
+_SETTLED_S, _COMPACTED_S = 35.0, 150.0  # the cleaner looks every 15 s
+# The journal's topic rolls its newest segment after 10 minutes: the measurement does not wait.
+_ROLLED_MS = 1_000
 
 
 class Span(NamedTuple):
@@ -51,6 +55,8 @@ class _Measured:
     save_bytes: list[int]
     load: Span
     copy: Span
+    state_bytes: int
+    written: int
     log_bytes: int
 
 
@@ -70,6 +76,8 @@ def state(bootstrap: str, broker_folder: Path, quick: bool) -> Iterator[Case]:
         ("first save", found.first_bytes / 1e6, "MB", None),
         (f"{later}, median", 1_000 * middle.wall_s, "ms", middle.cpu_s),
         (f"{later}, mean", sum(found.save_bytes) / len(found.save_bytes) / 1e3, "KB", None),
+        ("state", found.state_bytes / 1e6, "MB", None),
+        ("log before compaction, two copies", found.written / 1e6, "MB", None),
         ("log after compaction", found.log_bytes / 1e6, "MB", None),
     ):
         yield Case(
@@ -114,13 +122,30 @@ async def _measure(settings: Settings, folder: Path, given: Quarters) -> _Measur
         assert (len(taken.state), taken.offset) == (held, offset)  # type: ignore[arg-type]
         say(f"state: loaded in {load.wall_s:.1f} s")
         watch = Watch()
-        await journal.save(taken)  # the new owner copies the parts, and deletes the old ones
+        # the new owner copies the parts, and deletes the old ones
+        state_bytes = await journal.save(taken)
         copy = watch.span()
+        await _roll_soon(settings)
+        await journal.save(taken)  # the first record after that time begins another segment
     written, log_bytes = await _compacted(
         folder / "data" / f"{settings.topic(_STAGE.journal_topic)}-0"
     )
     say(f"state: log of {written / 1e6:.0f} MB is {log_bytes / 1e6:.0f} MB after compaction")
-    return _Measured(first, first_bytes, saves, save_bytes, load, copy, log_bytes)
+    return _Measured(
+        first, first_bytes, saves, save_bytes, load, copy, state_bytes, written, log_bytes
+    )
+
+
+async def _roll_soon(settings: Settings) -> None:
+    """Let the journal's newest segment be old enough to be rolled, as it would be in time."""
+    configs = dict.fromkeys(("segment.ms", "max.compaction.lag.ms"), str(_ROLLED_MS))
+    topic = settings.topic(_STAGE.journal_topic)
+    resource = ConfigResource(
+        ConfigResourceType.TOPIC, topic, wanted(settings)[topic].topic_configs | configs
+    )
+    async with admin(settings) as client:
+        await client.alter_configs([resource])
+    await asyncio.sleep(2 * _ROLLED_MS / 1_000)
 
 
 async def _compacted(folder: Path) -> tuple[int, int]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from kernels.meter import Slots, _core, reference
-from kernels.meter.layout import READING
+from kernels.meter.layout import READING, Outcome
 from schemas import READINGS, USAGE
 from schemas.errors import DecodeError
 from schemas.registry import Meter
@@ -265,3 +266,27 @@ def test_the_step_is_registered_once_and_turns_refusals_into_dead_letters():
 def test_an_empty_batch_changes_nothing():
     emit = step(Slots(), Batch(READINGS, 0, 0, READINGS.empty, EMPTY))
     assert (emit.outputs, emit.refused, emit.accepted) == ([], [], 0)
+
+
+@TWINS
+def test_a_ledger_that_outgrows_its_table_knows_every_reading_and_gives_it_in_pieces(ledger):
+    rows = np.zeros(5_000, READING)
+    rows["meter_id"], rows["end_ms"] = np.arange(5_000) % 7, 1 + np.arange(5_000)
+    grown = ledger(rows[:0], ["a text"] * 7, 10**6)
+    for at in range(0, 5_000, 700):
+        assert not grown.apply(rows[at : at + 700])[0].any()
+    assert (grown.apply(rows)[0] == Outcome.DUPLICATE).all()
+
+    pieces, at = [], 0
+    while at < len(grown):
+        piece, at = grown.piece(at, 999)
+        pieces.append(piece)
+    assert [len(piece) for piece in pieces] == [999] * 5 + [5]
+    assert np.concatenate(pieces).tobytes() == grown.rows().tobytes()
+
+    filled = ledger(rows[:0], ["a text"] * 7, 10**6)
+    filled.reserve(5_000)
+    for piece in pieces:
+        filled.fill(piece)
+    assert filled.rows().tobytes() == grown.rows().tobytes()
+    assert (filled.apply(rows)[0] == Outcome.DUPLICATE).all()

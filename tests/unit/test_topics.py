@@ -211,3 +211,11 @@ async def test_a_new_cluster_is_asked_for_group_offsets_until_it_can_answer(monk
     else:
         found = await topics.group_offsets(Settings(), "g")
         assert found == {TopicPartition("registry", 0): (7, "g")}
+
+
+def test_a_journal_rolls_and_compacts_by_time_so_that_a_replaced_state_goes():
+    given = Settings()
+    for name, topic in wanted(given).items():
+        rolls = {"segment.ms", "max.compaction.lag.ms"} <= topic.topic_configs.keys()
+        assert rolls == name.startswith("journal.")
+        assert not rolls or topic.topic_configs["cleanup.policy"] == "compact"
