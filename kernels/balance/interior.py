@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.balance._scan import is_joined
 from kernels.balance.columns import F64, I64, Dispatch, Network, Prices
 from kernels.balance.invariants import Plan
 from kernels.balance.layout import BLOCKS
@@ -26,11 +27,10 @@ def solve(
     """
     plan, prices = _empty(net)
     start = None if last is None else _start(net, last)
-    parts = connected(net)
-    if len(parts) == 1:
+    if is_joined(net):
         solve_network(net, plan, prices, workspace, start, later)
     else:
-        for regions, links in parts:
+        for regions, links in connected(net):
             one, dual = _empty(part := _part(net, regions, links))
             own = None if start is None else _start_of(start, regions, links)
             solve_network(part, one, dual, workspace, own, later)
