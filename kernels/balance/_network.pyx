@@ -162,6 +162,9 @@ cdef class Workspace:
             F += has_window(&c, r)
         self.lay_out(c.steps, c.regions, c.units, J, F, c.links)
         fill(&self.m, &c)
+        self.q.one_store, self.q.one_flex = J == c.regions, F == c.regions
+        for r in range(J):
+            self.q.one_store = self.q.one_store and self.m.store_region[r] == r
         return 0
 
 
