@@ -10,9 +10,8 @@ and is named in Dispatch.errors; it never raises and never changes another regio
 import threading
 from typing import NamedTuple
 
-import numpy as np
-
-from kernels.balance import carbon, highs, interior, invariants
+from kernels.balance import carbon, highs, interior
+from kernels.balance._proof import Proof, prove
 from kernels.balance.certificate import lower_bound
 from kernels.balance.checks import check
 from kernels.balance.columns import BadInput, Dispatch, Network, Prices, Status
@@ -42,7 +41,6 @@ __all__ = [
 GAP_MAX = 1e-7
 RESIDUAL_MAX = 1e-9  # of the largest load or storage, at least of 1
 SMALL = 300  # variables: below it simplex is as fast, and its vertex has the rounder numbers
-_SEEN = 1e-6  # MW or MWh: less of shedding, burning or unmet energy is rounding
 
 _memory = threading.local()
 
@@ -51,10 +49,8 @@ class _Solved(NamedTuple):
     plan: Plan
     prices: Prices
     method: str
-    objective: float
-    lower_bound: float
+    proof: Proof
     gap_rel: float
-    max_residual: float
 
 
 def balance(network: Network, last: Dispatch | None = None, later: int = 0) -> Dispatch:
@@ -66,9 +62,14 @@ def balance(network: Network, last: Dispatch | None = None, later: int = 0) -> D
     net, flags, errors = check(network)
     done = _solve(net, last, later)
     plan = done.plan
-    _flag(flags, plan, done.gap_rel)
+    proof = done.proof
+    for r, seen in enumerate(proof.seen):
+        if seen:
+            flags[r] |= Status(seen)
+    if not done.gap_rel <= GAP_MAX:
+        flags = [flag | Status.GAP_LOOSE for flag in flags]
     emitted = carbon.emissions_kg(net, plan["import"], plan["supply"])
-    average = carbon.average(net, plan["flow"], invariants.served(net, plan), emitted)
+    average = carbon.average(net, plan["flow"], proof.served_mw, emitted)
     return Dispatch(
         import_mw=plan["import"],
         export_mw=plan["export"],
@@ -85,10 +86,10 @@ def balance(network: Network, last: Dispatch | None = None, later: int = 0) -> D
         ci_average=average,
         ci_marginal=carbon.marginal(net, plan["import"], plan["ren"], plan["supply"], average),
         emissions_kg=emitted,
-        objective=done.objective,
-        lower_bound=done.lower_bound,
+        objective=proof.objective,
+        lower_bound=proof.lower_bound,
         gap_rel=done.gap_rel,
-        max_residual=done.max_residual,
+        max_residual=proof.residual,
         status=tuple(flags),
         method=done.method,
         errors=errors,
@@ -105,49 +106,30 @@ def _solve(net: Network, last: Dispatch | None, later: int) -> _Solved:
     if last is not None:
         found = interior.solve(net, _memory.workspace, last, later)
         done = _measured(net, *found, "interior, warm")
-        if _is_proven(net, done):
+        if _is_proven(done):
             return done
     done = _measured(net, *interior.solve(net, _memory.workspace), "interior")
-    if _is_proven(net, done):
+    if _is_proven(done):
         return done
     try:
         return _measured(net, *highs.solve(net), "interior, then highs")
     except GridloomError:
-        if not done.max_residual <= _residual_max(net):
+        if not _keeps_rows(done):
             raise
         return done  # a plan that keeps every row; its gap says how far it may be from the least
 
 
 def _measured(net: Network, plan: Plan, prices: Prices, method: str) -> _Solved:
     """Cost, bound and residual of a plan, by code that no solver shares."""
-    objective, scale = invariants.cost(net, plan)
-    bound = lower_bound(net, prices)
-    residual = invariants.residual(net, plan, invariants.served(net, plan))
-    gap_rel = (objective - bound) / max(1.0, scale)
-    return _Solved(plan, prices, method, objective, bound, gap_rel, residual)
+    proof = prove(net, plan, prices)
+    gap_rel = (proof.objective - proof.lower_bound) / max(1.0, proof.scale)
+    return _Solved(plan, prices, method, proof, gap_rel)
 
 
-def _is_proven(net: Network, done: _Solved) -> bool:
-    return (
-        -1e-9 <= done.gap_rel <= GAP_MAX
-        and done.max_residual <= _residual_max(net)
-        and invariants.within_limits(net, done.plan)
-    )
+def _is_proven(done: _Solved) -> bool:
+    return -1e-9 <= done.gap_rel <= GAP_MAX and _keeps_rows(done) and done.proof.is_within
 
 
-def _residual_max(net: Network) -> float:
-    largest = max(net.load_mw.max(initial=1.0), net.storage_soc_max_mwh.max(initial=1.0))
-    return RESIDUAL_MAX * float(largest)
-
-
-def _flag(flags: list[Status], plan: Plan, gap_rel: float) -> None:
-    shed = plan["shed"].max(axis=1) > _SEEN
-    burn = np.minimum(plan["charge"], plan["discharge"]).max(axis=(1, 2), initial=0.0) > _SEEN
-    for status, where in (
-        (Status.SHED, shed),
-        (Status.BURN, burn),
-        (Status.FLEX_UNMET, plan["unmet"] > _SEEN),
-        (Status.GAP_LOOSE, np.full(len(flags), not gap_rel <= GAP_MAX)),
-    ):
-        for r in np.flatnonzero(where):
-            flags[r] |= status
+def _keeps_rows(done: _Solved) -> bool:
+    kept: bool = done.proof.residual <= RESIDUAL_MAX * done.proof.largest
+    return kept

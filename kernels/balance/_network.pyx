@@ -4,24 +4,38 @@
 
 Each iteration factors A theta A' step by step (_normal.pxd) and passes over the variables five
 times (_passes.pxd). Then the plan is settled: what is at a bound is put exactly there, and the
-rest is projected on the rows. Nothing here is a proof: that is the certificate's.
+rest is projected on the rows; what lies in rows that do not hold then is let go again. Where the
+settled plan's gap is still too wide, the iterations go on from where they were. Nothing here is a
+proof: that is the certificate's.
 
 Mehrotra, S. (1992), On the implementation of a primal-dual interior point method.
 """
 
+cimport numpy as cnp
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from kernels.balance._load cimport can_move, fill, has_window
 from kernels.balance._model cimport Model, gather, scatter, weights
+from kernels.balance._network_columns cimport Columns, columns_of
 from kernels.balance._normal cimport Normal, factor, padded, solve
 from kernels.balance._passes cimport LANES, centre, direction, move, predict, weigh
 from kernels.balance._plan cimport read_plan, write_plan, write_prices
 
-cdef double CLOSE = 1e-9       # of complementarity and residuals, in the model's units
-cdef double SNUG = 1e-12       # of the rows after settling, same units
+cnp.import_array()
+
+# of complementarity and residuals, in the model's units
+cdef double NEAR = 5e-7        # a settled plan may be as good as proven from here
+cdef double NEARER = 0.04      # of what was asked: what is asked next, where it is not
+cdef double CLOSE = 1e-9       # as near as the iterations go
+
+cdef double PROVEN = 3e-8      # of the cost: the gap that a settled plan may have
+cdef double SNUG = 1e-12       # of the rows after settling, in the model's units
+cdef double STALLED = 0.3      # of a residual: what has to be gone after another projection
+cdef int RELEASES = 4          # times that what was put at a bound may be let go again
 cdef double WARM_ROOM = 0.1    # of its width: how far from its bounds a variable starts
-cdef double WARM_FAR = 0.1      # at most, in units of power
-cdef double WARM_Z = 0.1        # least multiplier to start with, in units of cost
+cdef double WARM_FAR = 0.1     # at most, in units of power
+cdef double WARM_Z = 0.1       # least multiplier to start with, in units of cost
 cdef int ITERATIONS_MAX = 60
 cdef int COLUMNS = 15
 
@@ -50,6 +64,7 @@ cdef class Workspace:
     cdef double* dy
     cdef double* left
     cdef public int iterations
+    cdef double spent            # sum of what the plan's parts cost, the unit of its gap
     cdef public double apart     # how far the iterations ended from optimal
 
     def __cinit__(self):
@@ -138,152 +153,19 @@ cdef class Workspace:
 
     cdef int load(self, net) except -1:
         """The columns of a checked network."""
-        cdef const double[:, ::1] load = net.load_mw
-        cdef const double[:, ::1] ren = net.ren_avail_mw
-        cdef const double[:, ::1] into = net.import_max_mw
-        cdef const double[:, ::1] out = net.export_max_mw
-        cdef const double[:, ::1] into_price = net.import_price
-        cdef const double[:, ::1] out_price = net.export_price
-        cdef const double[:, ::1] ci = net.grid_ci
-        cdef const double[:, ::1] flex = net.flex_max_mw
-        cdef const double[::1] energy = net.flex_energy_mwh
-        cdef const double[:, ::1] cap = net.supply_cap_mw
-        cdef const double[:, ::1] unit_cost = net.supply_cost
-        cdef const double[:, ::1] unit_ci = net.supply_ci
-        cdef const double[:, ::1] charge = net.storage_charge_mw
-        cdef const double[:, ::1] discharge = net.storage_discharge_mw
-        cdef const double[:, ::1] eta_c = net.storage_eta_c
-        cdef const double[:, ::1] eta_d = net.storage_eta_d
-        cdef const double[:, ::1] retain = net.storage_retain
-        cdef const double[:, ::1] soc0 = net.storage_soc0_mwh
-        cdef const double[:, ::1] low = net.storage_soc_min_mwh
-        cdef const double[:, ::1] high = net.storage_soc_max_mwh
-        cdef const double[:, ::1] wear = net.storage_wear
-        cdef const double[:, ::1] worth = net.storage_terminal_value
-        cdef const long long[::1] link_from = net.link_from
-        cdef const long long[::1] link_to = net.link_to
-        cdef const double[::1] link_cap = net.link_cap_mw
-        cdef const double[::1] loss = net.link_loss
-        cdef const double[::1] tariff = net.link_tariff
-        cdef double dt = net.dt_h, carbon = net.carbon_price, voll = net.voll
-        cdef int R = load.shape[0], T = load.shape[1], K = cap.shape[1], S = charge.shape[1]
-        cdef int L = link_cap.shape[0], J = 0, F = 0, r, t, k, s, i
-        cdef double v, most = 0.0, sum_cost = 0.0
-        for r in range(R):
-            for s in range(S):
-                J += charge[r, s] > 0.0 or discharge[r, s] > 0.0
-            F += _has_window(flex[r], energy[r])
-        self.lay_out(T, R, K, J, F, L)
-        cdef Model* m = &self.m
-        m.dt = dt
-        for r in range(R):
-            for t in range(T):
-                most = max(most, load[r, t])
-        if most == 0.0:
-            for r in range(R):
-                most = max(most, energy[r])
-                for t in range(T):
-                    most = max(most, ren[r, t], into[r, t])
-        m.mw = most if most > 0.0 else 1.0
-        v = 1.0 / m.mw
-        for t in range(T):
-            for r in range(R):
-                i = t * R + r
-                for k in range(K):
-                    m.width[k * T * R + i] = cap[r, k] * v
-                    m.cost[k * T * R + i] = dt * (unit_cost[r, k] + carbon * unit_ci[r, k])
-                m.width[m.into + i] = into[r, t] * v
-                m.cost[m.into + i] = dt * (into_price[r, t] + carbon * ci[r, t])
-                m.width[m.out + i] = out[r, t] * v
-                m.cost[m.out + i] = -dt * out_price[r, t]
-                m.width[m.ren + i] = ren[r, t] * v
-                m.width[m.shed + i] = load[r, t] * v
-                m.cost[m.shed + i] = dt * voll
-                m.rhs[i] = load[r, t] * v
-        k = 0
-        for r in range(R):
-            if not _has_window(flex[r], energy[r]):
-                continue
-            m.flex_region[k] = r
-            m.rhs[T * (R + J) + k] = energy[r] * v
-            m.width[m.unmet + k], m.cost[m.unmet + k] = 1.5 * energy[r] * v, voll
-            for t in range(T):
-                m.width[m.flex + t * R + r] = flex[r, t] * v
-            k += 1
-        k = 0
-        for r in range(R):
-            for s in range(S):
-                if not (charge[r, s] > 0.0 or discharge[r, s] > 0.0):
-                    continue
-                m.store_region[k], m.store_slot[k] = r, s
-                m.charged[k], m.drawn[k] = dt * eta_c[r, s], dt / eta_d[r, s]
-                m.kept[k] = retain[r, s]
-                for t in range(T):
-                    i = t * J + k
-                    m.width[m.charge + i] = charge[r, s] * v
-                    m.width[m.discharge + i] = discharge[r, s] * v
-                    m.cost[m.discharge + i] = dt * wear[r, s]
-                    m.width[m.soc + i] = (high[r, s] - low[r, s]) * v
-                    m.rhs[T * R + i] = (retain[r, s] * (low[r, s] if t else soc0[r, s]) - low[r, s]) * v
-                m.cost[m.soc + (T - 1) * J + k] = -worth[r, s]
-                k += 1
-        for k in range(L):
-            m.link_from[k], m.link_to[k] = link_from[k], link_to[k]
-            m.arrives[k] = 1.0 - loss[k]
-            for t in range(T):
-                m.width[m.flow + t * L + k] = link_cap[k] * v
-                m.cost[m.flow + t * L + k] = dt * tariff[k]
-        _give_room(m)
-        k = 0
-        for i in range(m.size):
-            if m.width[i] > 1e-12:
-                m.on[i] = 1.0
-                if not (m.shed <= i < m.flex or i >= m.unmet):
-                    sum_cost += abs(m.cost[i])
-                    k += 1
-            else:
-                m.width[i] = 0.0
-        m.money = sum_cost / k if sum_cost > 0.0 else 1.0
-        v = 1.0 / m.money
-        for i in range(m.size):
-            m.cost[i] *= v
+        cdef Columns c
+        cdef int J = 0, F = 0, r
+        columns_of(net, &c)
+        for r in range(c.regions * c.storages):
+            J += can_move(&c, r)
+        for r in range(c.regions):
+            F += has_window(&c, r)
+        self.lay_out(c.steps, c.regions, c.units, J, F, c.links)
+        fill(&self.m, &c)
+        self.q.one_store, self.q.one_flex = J == c.regions, F == c.regions
+        for r in range(J):
+            self.q.one_store = self.q.one_store and self.m.store_region[r] == r
         return 0
-
-
-cdef void _give_room(Model* m) noexcept nogil:
-    """A bus that no source can reach sheds all its load: so that this is no corner of the box, its
-    limit is let go and its sinks, which must be 0, are taken out."""
-    cdef int i, k, t, N = m.steps * m.regions
-    cdef double* reach = m.reach
-    for i in range(N):
-        reach[i] = m.width[m.into + i] + m.width[m.ren + i]
-        for k in range(m.units):
-            reach[i] += m.width[k * N + i]
-    for t in range(m.steps):
-        for k in range(m.stores):
-            reach[t * m.regions + m.store_region[k]] += m.width[m.discharge + t * m.stores + k]
-        for k in range(m.links):
-            reach[t * m.regions + m.link_to[k]] += m.width[m.flow + t * m.links + k]
-    for i in range(N):
-        if reach[i] <= 1e-12:
-            m.width[m.shed + i] *= 1.5
-            m.width[m.out + i] = m.width[m.flex + i] = 0.0
-    for t in range(m.steps):
-        for k in range(m.stores):
-            if reach[t * m.regions + m.store_region[k]] <= 1e-12:
-                m.width[m.charge + t * m.stores + k] = 0.0
-        for k in range(m.links):
-            if reach[t * m.regions + m.link_from[k]] <= 1e-12:
-                m.width[m.flow + t * m.links + k] = 0.0
-
-
-cdef bint _has_window(const double[::1] flex, double energy) noexcept nogil:
-    cdef int t
-    if energy > 0.0:
-        for t in range(flex.shape[0]):
-            if flex[t] > 0.0:
-                return True
-    return False
 
 
 cdef void _start(Workspace w) noexcept nogil:
@@ -334,8 +216,8 @@ cdef double _residual(Workspace w) noexcept nogil:
     return worst
 
 
-cdef int _iterate(Workspace w, int most) noexcept nogil:
-    """Iterations made; w.apart says how near they came."""
+cdef int _iterate(Workspace w, double close, int most) noexcept nogil:
+    """Iterations made until w.apart, how near they came, is close."""
     cdef Model* m = &w.m
     cdef int i, n = m.size, done = 0
     cdef double found[4]
@@ -344,15 +226,16 @@ cdef int _iterate(Workspace w, int most) noexcept nogil:
     for i in range(n):
         both += 2.0 * m.on[i]
     if both == 0.0:
-        w.apart = 0.0
+        w.apart = w.spent = 0.0
         return 0
     worst = _residual(w)
     while True:
         weigh(n, w.x, m.width, m.on, w.zl, w.zu, w.red, m.cost, w.isl, w.isu, w.theta, w.h,
               found)
         gap, size = found[0], found[2] + (1.0 if unit > 1.0 else unit)
+        w.spent = size
         w.apart = max(gap / size, 1e-3 * worst, found[1])  # the rows are settled afterwards
-        if w.apart <= CLOSE or done == most or not w.apart < 1e100:
+        if w.apart <= close or done == most or not w.apart < 1e100:
             return done
         weights(m, w.theta, &w.q)
         factor(&w.q)
@@ -390,7 +273,7 @@ cdef double _project(Workspace w) noexcept nogil:
     """Move the free part of x, weighted by its room, until the rows hold; what is left of them."""
     cdef Model* m = &w.m
     cdef int i, attempt
-    cdef double worst = _residual(w), v
+    cdef double worst = _residual(w), before, v
     if worst <= SNUG:
         return worst
     weights(m, w.theta, &w.q)
@@ -401,17 +284,35 @@ cdef double _project(Workspace w) noexcept nogil:
         for i in range(m.size):
             v = w.x[i] + w.theta[i] * w.g[i]
             w.x[i] = 0.0 if v < 0.0 else m.width[i] if v > m.width[i] else v
-        worst = _residual(w)
-        if worst <= SNUG:
+        before, worst = worst, _residual(w)
+        if worst <= SNUG or worst > STALLED * before:
             break
     return worst
 
 
-cdef double _settle(Workspace w) noexcept nogil:
-    """Put what is at a bound exactly there and project the rest; the residual left."""
+cdef int _release(Workspace w) noexcept nogil:
+    """What was put at a bound gets its room back where the rows do not hold; how many there are."""
     cdef Model* m = &w.m
-    cdef int i
-    cdef double room, worst
+    cdef int i, released = 0
+    cdef double v, room
+    for i in range(m.rows):
+        v = w.left[i] if w.left[i] > 0.0 else -w.left[i]
+        w.left[i] = v if v > SNUG else 0.0
+    gather(m, w.left, w.g)
+    for i in range(m.size):
+        if w.g[i] != 0.0 and w.theta[i] == 0.0 and w.dx[i] > 0.0 and w.dx[i] < m.width[i]:
+            w.x[i] = w.dx[i]
+            room = m.width[i] - w.x[i]
+            w.theta[i] = room * room if room < w.x[i] else w.x[i] * w.x[i]
+            released += 1
+    return released
+
+
+cdef double _settle(Workspace w) noexcept nogil:
+    """Put what is at a bound exactly there and project the rest; the residual left. dx keeps x."""
+    cdef Model* m = &w.m
+    cdef int i, attempt
+    cdef double room, worst = 0.0
     for i in range(m.size):
         w.x[i] = min(max(w.x[i], 0.0), m.width[i])
         w.dx[i] = w.x[i]
@@ -423,14 +324,52 @@ cdef double _settle(Workspace w) noexcept nogil:
             w.x[i] = m.width[i]
         else:
             w.theta[i] = room * room if room < w.x[i] else w.x[i] * w.x[i]
-    worst = _project(w)
-    if worst <= 1e2 * SNUG:
-        return worst
-    for i in range(m.size):  # not a vertex: keep what the iterations left inside
+    for attempt in range(RELEASES):
+        worst = _project(w)
+        if worst <= 1e2 * SNUG or not _release(w):
+            break
+    return worst
+
+
+cdef double _stay_inside(Workspace w) noexcept nogil:
+    """Where the plan is no vertex: what the iterations left, projected; the residual left."""
+    cdef Model* m = &w.m
+    cdef int i
+    cdef double room
+    for i in range(m.size):
         w.x[i] = w.dx[i]
         room = m.width[i] - w.x[i]
         w.theta[i] = room * room if room < w.x[i] else w.x[i] * w.x[i]
     return _project(w)
+
+
+cdef double _gap(Workspace w) noexcept nogil:
+    """What the certificate will find between the cost of x and the bound of y, rows aside."""
+    cdef Model* m = &w.m
+    cdef int i
+    cdef double c, s = 0.0
+    for i in range(m.size):
+        c = w.red[i]
+        s += m.on[i] * c * (w.x[i] if c > 0.0 else w.x[i] - m.width[i])
+    return s
+
+
+cdef void _optimise(Workspace w) noexcept nogil:
+    """Iterate until a settled plan is as good as proven; where it is not, go nearer."""
+    cdef Model* m = &w.m
+    cdef int i
+    cdef double near = NEAR
+    w.iterations = 0
+    while True:
+        w.iterations += _iterate(w, near, ITERATIONS_MAX - w.iterations)
+        if _settle(w) <= 1e2 * SNUG and _gap(w) <= PROVEN * w.spent:
+            return
+        if near <= CLOSE or not w.apart <= near:
+            break
+        near = max(CLOSE, near * NEARER)
+        for i in range(m.size):
+            w.x[i] = w.dx[i]
+    _stay_inside(w)
 
 
 def solve_network(net, plan, prices, Workspace w not None, start=None, int later=0):
@@ -446,7 +385,6 @@ def solve_network(net, plan, prices, Workspace w not None, start=None, int later
             _start(w)
         else:
             _start_warm(w)
-        w.iterations = _iterate(w, ITERATIONS_MAX)
-        _settle(w)
+        _optimise(w)
     write_plan(&w.m, w.x, net, plan)
     write_prices(&w.m, w.y, net, prices)

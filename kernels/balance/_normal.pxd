@@ -18,8 +18,21 @@ cdef extern from *:
     ctypedef double* column "gl_row"
 
 
+cdef extern from "_dense.h":
+    void combine "gl_combine" (
+        int n, double* by, int stride, double* rows, int wide, double sign, double* to
+    ) noexcept nogil
+    void pick "gl_pick" (
+        int n, double by, double* row, int* at, int straight, double* w, double* out
+    ) noexcept nogil
+    void pick_off "gl_pick_off" (
+        int n, double by, double* row, int* at, int straight, double* w, double* out
+    ) noexcept nogil
+
+
 cdef struct Normal:
     int steps, regions, stores, flexes
+    bint one_store, one_flex  # whether storage j, deferrable load f is of region j, f
     int* store_region   # [J]
     int* flex_region    # [F]
     double* bus         # [T][R][R] in: M_t, out: its inverse; rows padded to 4, as all matrices
@@ -96,29 +109,6 @@ cdef inline void invert(Normal* m, double* a, int n) noexcept nogil:
             row += wide
 
 
-cdef inline void combine(
-    int n, double* by, int stride, double* rows, int wide, double sign, column to
-) noexcept nogil:
-    """to += sign x (sum over k < n of by[k stride] x row k of rows), four columns at a time."""
-    cdef int c, k
-    cdef double v, a, b, d, e
-    cdef double* row
-    for c in range(0, wide, 4):
-        a = b = d = e = 0.0
-        row = rows + c
-        for k in range(n):
-            v = by[k * stride]
-            a += v * row[0]
-            b += v * row[1]
-            d += v * row[2]
-            e += v * row[3]
-            row += wide
-        to[c] += sign * a
-        to[c + 1] += sign * b
-        to[c + 2] += sign * d
-        to[c + 3] += sign * e
-
-
 cdef inline void times(double* a, double* v, double* out, int n) noexcept nogil:
     """out = a v for a symmetric a; out holds padded(n)."""
     cdef int i, wide = padded(n)
@@ -141,8 +131,7 @@ cdef inline void factor(Normal* m) noexcept nogil:
 
 cdef inline void _fold_bus(Normal* m, int t) noexcept nogil:
     """store t -= w M_t^-1 w + e S_{t-1}^-1 e."""
-    cdef int j, k, J = m.stores, wide = padded(J)
-    cdef double by
+    cdef int j, J = m.stores, wide = padded(J)
     cdef double* bus
     cdef double* tie = m.tie + (t - 1) * J
     cdef double* w = m.bus_store + t * J
@@ -150,19 +139,14 @@ cdef inline void _fold_bus(Normal* m, int t) noexcept nogil:
     cdef column before = m.store + (t - 1) * J * wide
     for j in range(J):
         bus = m.bus + (t * m.regions + m.store_region[j]) * padded(m.regions)
-        by = w[j]
-        for k in range(J):
-            store[j * wide + k] -= by * bus[m.store_region[k]] * w[k]
+        pick_off(J, w[j], bus, m.store_region, m.one_store, w, store + j * wide)
         if t:
-            by = tie[j]
-            for k in range(J):
-                store[j * wide + k] -= by * before[j * wide + k] * tie[k]
+            pick_off(J, tie[j], before + j * wide, NULL, True, tie, store + j * wide)
 
 
 cdef inline void _fold_flex(Normal* m, int t) noexcept nogil:
     """border = S_t^-1 x (what ties store t to flex), and what both leave of the flex block."""
-    cdef int j, k, f, J = m.stores, F = m.flexes, wide = padded(F), broad = padded(J)
-    cdef double by
+    cdef int j, f, J = m.stores, F = m.flexes, wide = padded(F), broad = padded(J)
     cdef double* bus
     cdef double* w = m.bus_store + t * J
     cdef double* wf = m.bus_flex + t * F
@@ -172,9 +156,7 @@ cdef inline void _fold_flex(Normal* m, int t) noexcept nogil:
     cdef double* before = m.border + (t - 1) * J * wide
     for j in range(J):
         bus = m.bus + (t * m.regions + m.store_region[j]) * padded(m.regions)
-        by = -w[j]
-        for f in range(F):
-            b[j * wide + f] = by * bus[m.flex_region[f]] * wf[f]
+        pick(F, -w[j], bus, m.flex_region, m.one_flex, wf, b + j * wide)
         if t:
             add(wide, -tie[j], before + j * wide, b + j * wide)
     for j in range(J):
@@ -183,9 +165,7 @@ cdef inline void _fold_flex(Normal* m, int t) noexcept nogil:
         combine(J, m.store + (t * J + j) * broad, 1, b, wide, 1.0, border + j * wide)
     for f in range(F):
         bus = m.bus + (t * m.regions + m.flex_region[f]) * padded(m.regions)
-        by = wf[f]
-        for k in range(F):
-            m.flex[f * wide + k] -= by * bus[m.flex_region[k]] * wf[k]
+        pick_off(F, wf[f], bus, m.flex_region, m.one_flex, wf, m.flex + f * wide)
     for f in range(F):
         combine(J, b + f, wide, border, wide, -1.0, m.flex + f * wide)
 

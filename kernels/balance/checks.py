@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.balance._scan import outside
+from kernels.balance._scan import is_clean, outside
 from kernels.balance.columns import F64, BadInput, Network, Status
 
 _MAY_BE_NEGATIVE = (
@@ -26,6 +26,8 @@ _PER_LINK = ("link_cap_mw", "link_loss", "link_tariff")
 
 def check(net: Network) -> tuple[Network, list[Status], tuple[BadInput, ...]]:
     """The network to solve, the flags of each region so far, and what was refused."""
+    if is_clean(net):
+        return net, [Status(0)] * len(net.regions), ()
     errors: list[BadInput] = []
     for name in _COLUMNS:
         low = -np.inf if name in _MAY_BE_NEGATIVE and name != "load_mw" else 0.0

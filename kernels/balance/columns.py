@@ -96,9 +96,10 @@ class Network:
         load = np.ascontiguousarray(load_mw, np.float64)
         rows, steps = len(regions), load.shape[1] if load.ndim == 2 else 0
         widths = {"R": rows, "T": steps, "K": 0, "S": 0, "L": 0}
-        for name, (axes, _) in _DEFAULTS.items():
-            if axes[-1] in "KSL" and name in columns:  # the width of units, storages and links
-                given = np.shape(columns[name])
+        for name, axes in _WIDE.items():
+            if name in columns:
+                column = columns[name]
+                given = column.shape if isinstance(column, np.ndarray) else np.shape(column)
                 if len(given) == len(axes):
                     widths[axes[-1]] = max(widths[axes[-1]], given[-1])
         for name, number in (("dt_h", dt_h), ("carbon_price", carbon_price), ("voll", voll)):
@@ -112,16 +113,18 @@ class Network:
                 f"give dt_h > 0, load_mw [R, T] with T >= 1, at most {STORAGES_MAX} storages",
             )
         made: dict[str, Any] = {}
+        shapes = {
+            axes: tuple(widths[axis] for axis in axes) for axes in ("RT", "R", "RK", "RS", "L")
+        }
         for name, (axes, default) in _DEFAULTS.items():
-            kind = np.int64 if name in ("link_from", "link_to") else np.float64
-            shape = tuple(widths[axis] for axis in axes)
-            made[name] = _shaped(name, columns.pop(name, default), kind, shape)
+            kind = _INT64 if name in ("link_from", "link_to") else _FLOAT64
+            made[name] = _shaped(name, columns.pop(name, default), kind, shapes[axes])
         if columns:
             raise FieldError("unknown_column", next(iter(columns)), "Network has no such column")
         return cls(
             regions=tuple(regions),
             dt_h=dt_h,
-            load_mw=_shaped("load_mw", load, np.float64, (rows, steps)),
+            load_mw=_shaped("load_mw", load, _FLOAT64, (rows, steps)),
             carbon_price=carbon_price,
             voll=voll,
             **made,
@@ -173,11 +176,17 @@ _DEFAULTS: dict[str, tuple[str, float]] = {
 }
 
 
+# columns that say how many units, storages and links there are
+_WIDE = {name: axes for name, (axes, _) in _DEFAULTS.items() if axes[-1] in "KSL"}
+_FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
+
+
 def _shaped(name: str, given: npt.ArrayLike, kind: Any, shape: tuple[int, ...]) -> Any:
-    if isinstance(given, float | int):
+    if isinstance(given, np.ndarray):
+        if given.shape == shape and given.dtype == kind:
+            return given if given.flags.c_contiguous else np.ascontiguousarray(given)
+    elif isinstance(given, float | int):
         return np.full(shape, given, kind)
-    if isinstance(given, np.ndarray) and given.shape == shape and given.dtype == kind:
-        return np.ascontiguousarray(given)
     try:
         return np.ascontiguousarray(np.broadcast_to(np.asarray(given, kind), shape))
     except ValueError:

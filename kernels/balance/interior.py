@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from kernels.balance.columns import F64, I64, Dispatch, Network, Prices
+from kernels.balance._scan import is_joined
+from kernels.balance._spare import spare_the_storages
+from kernels.balance.columns import I64, Dispatch, Network, Prices
 from kernels.balance.invariants import Plan
 from kernels.balance.layout import BLOCKS
 from kernels.balance.machine import Workspace, solve_network
@@ -26,11 +28,10 @@ def solve(
     """
     plan, prices = _empty(net)
     start = None if last is None else _start(net, last)
-    parts = connected(net)
-    if len(parts) == 1:
+    if is_joined(net):
         solve_network(net, plan, prices, workspace, start, later)
     else:
-        for regions, links in parts:
+        for regions, links in connected(net):
             one, dual = _empty(part := _part(net, regions, links))
             own = None if start is None else _start_of(start, regions, links)
             solve_network(part, one, dual, workspace, own, later)
@@ -38,7 +39,7 @@ def solve(
                 plan[name][links if axes[0] == "L" else regions] = one[name]
             for name in ("bus", "storage", "flex"):
                 getattr(prices, name)[regions] = getattr(dual, name)
-    _spare_the_storages(net, plan)
+    spare_the_storages(net, plan)
     return plan, prices
 
 
@@ -105,42 +106,3 @@ def _part(net: Network, regions: I64, links: I64) -> Network:
     for end in ("link_from", "link_to"):
         taken[end] = np.searchsorted(regions, taken[end])
     return replace(net, regions=tuple(net.regions[r] for r in regions), **taken)
-
-
-def _spare_the_storages(net: Network, plan: Plan) -> None:
-    """Where a storage charges and discharges at once for nothing, it need not.
-
-    Charge less by x and discharge less by x eta_c eta_d leave the state of charge as it is and free
-    x (1 - eta_c eta_d) MW: so much less is taken from a source that does not pay for being used.
-    """
-    charge, discharge = plan["charge"], plan["discharge"]
-    for r, s, t in np.argwhere((charge > 0) & (discharge > 0)):
-        both = float(net.storage_eta_c[r, s] * net.storage_eta_d[r, s])
-        less = min(float(charge[r, s, t]), float(discharge[r, s, t]) / both)
-        sources = _free_sources(net, plan, int(r), int(t))
-        if both < 1:
-            less = min(less, sum(float(row[t]) for row in sources) / (1 - both))
-        freed = less * (1 - both)
-        for row in sources:
-            by = min(freed, float(row[t]))
-            row[t] -= by
-            freed -= by
-        charge[r, s, t] -= less
-        discharge[r, s, t] = max(discharge[r, s, t] - less * both, 0.0)
-        for x in (charge, discharge):
-            if x[r, s, t] < 1e-15 * less:  # what rounding left
-                x[r, s, t] = 0.0
-
-
-def _free_sources(net: Network, plan: Plan, r: int, t: int) -> list[F64]:
-    """Rows over steps of the sources that cost nothing or more."""
-    carbon = net.carbon_price
-    found = [plan["ren"][r]]
-    if net.import_price[r, t] + carbon * net.grid_ci[r, t] >= 0:
-        found.append(plan["import"][r])
-    found += [
-        plan["supply"][r, k]
-        for k in range(plan["supply"].shape[1])
-        if net.supply_cost[r, k] + carbon * net.supply_ci[r, k] >= 0
-    ]
-    return found
