@@ -77,16 +77,21 @@ class Symbols:
 
     def encode(self, column: pa.DictionaryArray) -> Codes:
         """Codes of a dictionary column without nulls."""
+        codes, indices = self.places(column)
+        used: Codes = codes[indices] if len(codes) else _NO_CODES
+        return used
+
+    def places(self, column: pa.DictionaryArray) -> tuple[Codes, Codes]:
+        """(code of each text of the dictionary, indices into it) of a column without nulls."""
         texts = column.dictionary
+        indices = column.indices.to_numpy(zero_copy_only=False)
         if not len(texts):
-            return _NO_CODES
+            return _NO_CODES, indices
         if texts.null_count:
             raise ValueError("a text of the column is null")
         _, offsets, data = texts.buffers()
         ends = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
-        codes = self._texts.codes(ends, np.frombuffer(data or b"", np.uint8))
-        used: Codes = codes[column.indices.to_numpy(zero_copy_only=False)]
-        return used
+        return self._texts.codes(ends, np.frombuffer(data or b"", np.uint8)), indices
 
     def array(self, codes: Codes) -> pa.DictionaryArray:
         """Codes as a dictionary column that holds the texts in use, in order of first use.
@@ -111,10 +116,18 @@ class Symbols:
 
 def fixed_codes(column: pa.DictionaryArray, names: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Positions of a dictionary column's texts in a fixed list; UNLISTED where absent."""
+    codes, indices = fixed_places(column, names)
+    return codes[indices] if len(codes) else codes
+
+
+def fixed_places(
+    column: pa.DictionaryArray, names: Sequence[str]
+) -> tuple[npt.NDArray[np.uint8], Codes]:
+    """(position of each text of the dictionary, indices into it); UNLISTED where absent."""
     place = {name: code for code, name in enumerate(names)}
     texts = column.dictionary.to_pylist()
     codes = np.array([place.get(text, UNLISTED) for text in texts], np.uint8)
-    return codes[column.indices.to_numpy(zero_copy_only=False)] if texts else _NO_CODES.astype("u1")
+    return codes, column.indices.to_numpy(zero_copy_only=False)
 
 
 def fixed_array(codes: npt.NDArray[np.uint8], names: Sequence[str]) -> pa.DictionaryArray:
