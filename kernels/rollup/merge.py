@@ -5,9 +5,11 @@ A partial says all that one readings partition knows of a window, so the highest
 energies, sketches and revisions add, extremes compare. PUE = facility / IT energy of one window.
 """
 
+import os
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -81,6 +83,7 @@ class Merge:
 
     def __init__(self) -> None:
         self._windows: dict[WindowKey, dict[int, Part]] = {}
+        self._first_ms = INT64_MAX  # end of the window that closes next, or earlier
         self._latest_ms: dict[int, int] = {}  # readings partition -> latest window end that it sent
 
     def apply(self, partials: pa.RecordBatch) -> Merged:
@@ -94,10 +97,10 @@ class Merge:
         columns = [partials.column(name).to_pylist() for name in COLUMNS]
         for index, row in enumerate(zip(*columns, strict=True)):
             self._take(index, Part(*row), merged, changed)
-        rows = [_window(list(self._windows[key].values())) for key in changed]
-        rows += self._quotients(changed)
-        if rows:
-            merged.rollups = ROLLUPS.rows(rows)
+        if changed:
+            merged.rollups = _rollups(
+                [list(self._windows[key].values()) for key in changed], self._quotients(changed)
+            )
         taken = merged.accepted + merged.duplicate + merged.superseded + len(merged.refused)
         assert partials.num_rows == taken, "a row vanished"
         self._close()
@@ -132,6 +135,7 @@ class Merge:
         for row in zip(*columns, strict=True):
             part = Part(*row)
             merge._windows.setdefault(part.key, {})[part.partition] = part
+            merge._first_ms = min(merge._first_ms, part.end_ms)
         return merge
 
     def _take(self, index: int, part: Part, merged: Merged, changed: dict[WindowKey, None]) -> None:
@@ -153,7 +157,9 @@ class Merge:
         if fault := _misfit(part, others):
             merged.refused.append(_refusal(index, part, *fault))
             return
-        self._windows.setdefault(part.key, parts)[part.partition] = part
+        parts[part.partition] = part
+        self._windows[part.key] = parts
+        self._first_ms = min(self._first_ms, part.end_ms)
         changed[part.key] = None
         merged.accepted += 1
 
@@ -163,11 +169,13 @@ class Merge:
         return max(min(latest_ms), max(latest_ms) - MAX_LAG_MS) - RETENTION_MS
 
     def _close(self) -> None:
-        if self._latest_ms:
-            horizon_ms = self._horizon_ms()
-            for key, parts in list(self._windows.items()):
-                if next(iter(parts.values())).end_ms <= horizon_ms:
-                    del self._windows[key]
+        if not self._latest_ms or self._first_ms > (horizon_ms := self._horizon_ms()):
+            return
+        ends = {key: next(iter(parts.values())).end_ms for key, parts in self._windows.items()}
+        for key, end_ms in ends.items():
+            if end_ms <= horizon_ms:
+                del self._windows[key]
+        self._first_ms = min((ms for ms in ends.values() if ms > horizon_ms), default=INT64_MAX)
 
     def _quotients(self, changed: dict[WindowKey, None]) -> list[dict[str, object]]:
         """PUE of the changed windows, where both registers are known."""
@@ -190,7 +198,7 @@ def _misfit(part: Part, others: list[Part]) -> tuple[str, str, str] | None:
     if any(other.unit != part.unit for other in others):
         return "bad_input", "unit", "another partition has another unit; give each its register"
     try:
-        counted = sum(sketch.decode(part.sketch).values())
+        counted, _ = _counted()([part.sketch])
     except ValueError as error:
         return "bad_input", "sketch", str(error)
     if counted != part.count:
@@ -201,38 +209,40 @@ def _misfit(part: Part, others: list[Part]) -> tuple[str, str, str] | None:
     return None
 
 
-def _window(parts: list[Part]) -> dict[str, object]:
-    """One row of ROLLUPS: the sum of the parts."""
-    first = parts[0]
-    counts: dict[int, int] = {}
-    for part in parts:
-        for bucket, count in sketch.decode(part.sketch).items():
-            counts[bucket] = counts.get(bucket, 0) + count
-    sampled = [part for part in parts if part.count]
-    smallest = min((part.min for part in sampled), default=0)
-    largest = max((part.max for part in sampled), default=0)
-    count, total = sum(part.count for part in parts), sum(part.sum for part in parts)
-    p95 = sketch.p95(
-        np.array([sketch.bucket_p95(counts)], np.int32), np.array([smallest]), np.array([largest])
-    )
-    return {
-        "level": first.level,
-        "id": first.id,
-        "hub_id": first.hub_id,
-        "register": first.register,
-        "unit": first.unit,
-        "start_ms": first.start_ms,
-        "end_ms": first.end_ms,
-        "revision": sum(part.revision for part in parts),
-        "count": count,
-        "sum": total,
-        "min": smallest,
-        "max": largest,
-        "energy_mj": sum(part.energy_mj for part in parts),
-        "mean": total / count if count else 0.0,
-        "p95": float(p95[0]),
-        "pue_ppm": None,
+_SUMS = ("revision", "count", "sum", "energy_mj")
+_SAME = ("level", "id", "hub_id", "register", "unit", "start_ms", "end_ms")
+
+
+def _counted() -> Callable[[Sequence[bytes]], tuple[int, int]]:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return sketch.counted
+    from kernels.rollup._sketches import counted as compiled
+
+    chosen: Callable[[Sequence[bytes]], tuple[int, int]] = compiled
+    return chosen
+
+
+def _rollups(windows: list[list[Part]], quotients: list[dict[str, object]]) -> pa.RecordBatch:
+    """Rows of ROLLUPS: each window the sum of its parts, then the quotients."""
+    counted = _counted()
+    columns: dict[str, list[Any]] = {
+        name: [getattr(parts[0], name) for parts in windows] for name in _SAME
     }
+    columns |= {name: [sum([getattr(p, name) for p in ps]) for ps in windows] for name in _SUMS}
+    columns["min"] = [min([p.min for p in ps if p.count], default=0) for ps in windows]
+    columns["max"] = [max([p.max for p in ps if p.count], default=0) for ps in windows]
+    columns["mean"] = [
+        total / count if count else 0.0
+        for total, count in zip(columns["sum"], columns["count"], strict=True)
+    ]
+    buckets = [counted([part.sketch for part in parts])[1] for parts in windows]
+    extremes = (np.array(columns[name], np.int64) for name in ("min", "max"))
+    columns["p95"] = sketch.p95(np.array(buckets, np.int32), *extremes).tolist()
+    columns["pue_ppm"] = [None] * len(windows)
+    for row in quotients:
+        for name, column in columns.items():
+            column.append(row[name])
+    return ROLLUPS.batch(dict(columns))
 
 
 def _quotient(facility: list[Part], it: list[Part]) -> dict[str, object]:
