@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernels.columns import numbers
+
 Codes = npt.NDArray[np.int32]
 
 
@@ -84,7 +86,7 @@ class Symbols:
     def places(self, column: pa.DictionaryArray) -> tuple[Codes, Codes]:
         """(code of each text of the dictionary, indices into it) of a column without nulls."""
         texts = column.dictionary
-        indices = column.indices.to_numpy(zero_copy_only=False)
+        indices = numbers(column.indices)
         if not len(texts):
             return _NO_CODES, indices
         if texts.null_count:
@@ -127,7 +129,7 @@ def fixed_places(
     place = {name: code for code, name in enumerate(names)}
     texts = column.dictionary.to_pylist()
     codes = np.array([place.get(text, UNLISTED) for text in texts], np.uint8)
-    return codes, column.indices.to_numpy(zero_copy_only=False)
+    return codes, numbers(column.indices)
 
 
 def fixed_array(codes: npt.NDArray[np.uint8], names: Sequence[str]) -> pa.DictionaryArray:

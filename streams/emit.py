@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 import numpy as np
 import pyarrow as pa
 
+from kernels.columns import numbers
 from schemas import DEAD_LETTER, Topic, partition_of
 from schemas.codec import ARROW, JSON, REGISTRY_OFFSET, Headers, encode, event_headers
 from schemas.deadletter import cut_original
@@ -67,7 +68,7 @@ def _split(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> list[tuple[int, 
         chosen = [_domain_partition(batch, name) for name in column.dictionary.to_pylist()]
     else:
         chosen = [_partition_of(v, topic.partitions) for v in column.dictionary.to_pylist()]
-    partitions = np.array(chosen, np.int32)[column.indices.to_numpy(zero_copy_only=False)]
+    partitions = np.array(chosen, np.int32)[numbers(column.indices)]
     sizes = np.bincount(partitions).tolist()
     if max(sizes) == rows.num_rows:
         return [(int(partitions[0]), rows)]

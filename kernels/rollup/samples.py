@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernels.columns import numbers
 from kernels.rollup import sketch
 from kernels.rollup.layout import SAMPLE, TEXTS, UNITS, Outcome
 from kernels.symbols import UNLISTED, Symbols, fixed_places
@@ -42,9 +43,7 @@ class Columns(NamedTuple):
 
 def samples_of(readings: pa.RecordBatch, symbols: Symbols, window_ms: int) -> Rows:
     """The batch as samples; ValueError where a column has a null."""
-    start_ms, end_ms, revision, quantity = (
-        readings.column(name).to_numpy(zero_copy_only=True) for name in _NUMBERS
-    )
+    start_ms, end_ms, revision, quantity = (numbers(readings.column(name)) for name in _NUMBERS)
     columns = Columns(
         start_ms,
         end_ms,

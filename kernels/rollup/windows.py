@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernels.columns import numbers
 from kernels.growth import Growth, pieces, recode
 from kernels.refusal import Refusal
 from kernels.rollup import reference
@@ -91,7 +92,7 @@ class Windows:
         bad_input (a register that has another unit in the same window).
         """
         rows = samples_of(readings, self._symbols, self.window_ms)
-        received_ms = readings.column("received_ms").to_numpy(zero_copy_only=True)
+        received_ms = numbers(readings.column("received_ms"))
         outcomes, windows, sketches = self._ledger.apply(rows, received_ms)
         accepted, duplicate, superseded, *others = np.bincount(outcomes, minlength=3).tolist()
         refused = [

@@ -33,6 +33,7 @@ from tests.bench.case import Case, say, suite
 from tests.bench.cluster import create_pipeline, last_written_ms, write_input
 from tests.bench.contest import Contestant, Took, cases, race
 from tests.bench.peers import Job
+from tests.bench.peers.arrow_places import ROWS
 from tests.bench.readings import MJ_PER_QUANTUM, PARTITIONS, Input, WrongResultError
 from tests.bench.usage import cpu_s
 
@@ -51,6 +52,7 @@ PEERS = (
 def ingest(quick: bool) -> Iterator[Case]:
     """Events/s and CPU seconds per million events, for messages of one and of 100 events."""
     given = Input(_ROWS_QUICK if quick else _ROWS)
+    os.environ["GRIDLOOM_BATCH_ROWS"] = str(ROWS)  # as the peers
     os.environ["GRIDLOOM_LOG_FORMAT"], os.environ["GRIDLOOM_LOG_LEVEL"] = "json", "info"
     broker = Broker(ephemeral=True, on_progress=say)
     with broker as bootstrap, tempfile.TemporaryDirectory(prefix="gridloom-bench-") as folder:
