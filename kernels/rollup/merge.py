@@ -35,6 +35,7 @@ _PPM = 1_000_000
 _MARK = struct.Struct("<iq")
 
 WindowKey = tuple[str, str, str, int]  # level, id, register, start
+Count = Callable[[Sequence[bytes]], tuple[int, int]]  # sketch.counted and its twin
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Merge:
     def __init__(self) -> None:
         self._windows: dict[WindowKey, dict[int, Part]] = {}
         self._first_ms = INT64_MAX  # end of the window that closes next, or earlier
+        self._counted = _counted()
         self._latest_ms: dict[int, int] = {}  # readings partition -> latest window end that it sent
 
     def apply(self, partials: pa.RecordBatch) -> Merged:
@@ -99,7 +101,9 @@ class Merge:
             self._take(index, Part(*row), merged, changed)
         if changed:
             merged.rollups = _rollups(
-                [list(self._windows[key].values()) for key in changed], self._quotients(changed)
+                [list(self._windows[key].values()) for key in changed],
+                self._quotients(changed),
+                self._counted,
             )
         taken = merged.accepted + merged.duplicate + merged.superseded + len(merged.refused)
         assert partials.num_rows == taken, "a row vanished"
@@ -154,7 +158,7 @@ class Merge:
                 merged.superseded += 1
             return
         others = [other for other in parts.values() if other is not known]
-        if fault := _misfit(part, others):
+        if fault := self._misfit(part, others):
             merged.refused.append(_refusal(index, part, *fault))
             return
         parts[part.partition] = part
@@ -162,6 +166,21 @@ class Merge:
         self._first_ms = min(self._first_ms, part.end_ms)
         changed[part.key] = None
         merged.accepted += 1
+
+    def _misfit(self, part: Part, others: list[Part]) -> tuple[str, str, str] | None:
+        """Why a part cannot be added to the others: (reason, field, what to do)."""
+        if any(other.unit != part.unit for other in others):
+            return "bad_input", "unit", "another partition has another unit; give each its register"
+        try:
+            counted, _ = self._counted([part.sketch])
+        except ValueError as error:
+            return "bad_input", "sketch", str(error)
+        if counted != part.count:
+            return "bad_input", "sketch", f"the sketch holds {counted} samples of {part.count}"
+        for name in ("sum", "energy_mj"):
+            if sum(getattr(other, name) for other in others) + getattr(part, name) > INT64_MAX:
+                return "overflow", name, "the partitions' sum does not fit 64 bits"
+        return None
 
     def _horizon_ms(self) -> int:
         """Windows that end here or before can no longer change."""
@@ -193,38 +212,23 @@ class Merge:
         return rows
 
 
-def _misfit(part: Part, others: list[Part]) -> tuple[str, str, str] | None:
-    """Why a part cannot be added to the others: (reason, field, what to do)."""
-    if any(other.unit != part.unit for other in others):
-        return "bad_input", "unit", "another partition has another unit; give each its register"
-    try:
-        counted, _ = _counted()([part.sketch])
-    except ValueError as error:
-        return "bad_input", "sketch", str(error)
-    if counted != part.count:
-        return "bad_input", "sketch", f"the sketch holds {counted} samples of {part.count}"
-    for name in ("sum", "energy_mj"):
-        if sum(getattr(other, name) for other in others) + getattr(part, name) > INT64_MAX:
-            return "overflow", name, "the partitions' sum does not fit 64 bits"
-    return None
-
-
 _SUMS = ("revision", "count", "sum", "energy_mj")
 _SAME = ("level", "id", "hub_id", "register", "unit", "start_ms", "end_ms")
 
 
-def _counted() -> Callable[[Sequence[bytes]], tuple[int, int]]:
+def _counted() -> Count:
     if os.environ.get("GRIDLOOM_PURE") == "1":
         return sketch.counted
     from kernels.rollup._sketches import counted as compiled
 
-    chosen: Callable[[Sequence[bytes]], tuple[int, int]] = compiled
+    chosen: Count = compiled
     return chosen
 
 
-def _rollups(windows: list[list[Part]], quotients: list[dict[str, object]]) -> pa.RecordBatch:
+def _rollups(
+    windows: list[list[Part]], quotients: list[dict[str, object]], counted: Count
+) -> pa.RecordBatch:
     """Rows of ROLLUPS: each window the sum of its parts, then the quotients."""
-    counted = _counted()
     columns: dict[str, list[Any]] = {
         name: [getattr(parts[0], name) for parts in windows] for name in _SAME
     }
