@@ -122,6 +122,7 @@ async def _write_lines(settings: Settings, topic: str, given: Input, lines: int)
 def _ours(settings: Settings, given: Input, folder: Path, broker_pid: int) -> Took:
     """The bridge as a process, from its first assignment to the last batch."""
     with ExitStack() as stack:
+        launched_ms = time.time() * 1000
         log = ours.start("ingest", settings, folder, stack)
         log.wait_for(lambda: bool(log.times("assigned")))
         used_s, broker_s = cpu_s(log.pid), cpu_s(broker_pid)
@@ -136,7 +137,8 @@ def _ours(settings: Settings, given: Input, folder: Path, broker_pid: int) -> To
     readings = settings.topic(READINGS.name)
     ended_ms = asyncio.run(last_written_ms(settings, [readings]))
     asyncio.run(_check("gridloom", settings, readings, given))
-    return Took(given.rows, (ended_ms - started_ms) / 1000, used_s, broker_s)
+    wall_s, start_s = (ended_ms - started_ms) / 1000, (started_ms - launched_ms) / 1000
+    return Took(given.rows, wall_s, used_s, broker_s, start_s)
 
 
 async def _check(name: str, settings: Settings, topic: str, given: Input) -> None:
