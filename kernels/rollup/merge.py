@@ -8,8 +8,8 @@ energies, sketches and revisions add, extremes compare. PUE = facility / IT ener
 import os
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -38,8 +38,7 @@ WindowKey = tuple[str, str, str, int]  # level, id, register, start
 Count = Callable[[Sequence[bytes]], tuple[int, int]]  # sketch.counted and its twin
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One partition's window, by the columns of ROLLUPS_PARTIAL."""
 
     level: str
@@ -50,7 +49,7 @@ class Part:
     start_ms: int
     end_ms: int
     revision: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's own methods are not asked for
     sum: int
     min: int
     max: int
@@ -63,7 +62,7 @@ class Part:
         return self.level, self.id, self.register, self.start_ms
 
 
-COLUMNS = tuple(column.name for column in fields(Part))
+COLUMNS = Part._fields
 
 
 @dataclass(slots=True)
@@ -112,11 +111,11 @@ class Merge:
 
     def dump(self) -> bytes:
         """The state as bytes: how far each partition is, then its open parts."""
-        parts = [part for parts in self._windows.values() for part in parts.values()]
+        parts = [part for window in self._windows.values() for part in window.values()]
         head = struct.pack("<BI", self.VERSION, len(self._latest_ms))
         marks = b"".join(_MARK.pack(*mark) for mark in sorted(self._latest_ms.items()))
         columns: dict[str, object] = {
-            name: [getattr(part, name) for part in parts] for name in COLUMNS
+            name: [part[place] for part in parts] for place, name in enumerate(COLUMNS)
         }
         batch = ROLLUPS_PARTIAL.batch(columns)
         return head + marks + encode(ROLLUPS_PARTIAL, batch)
@@ -149,7 +148,8 @@ class Merge:
             text = "its window is closed; replay the readings of that time"
             merged.refused.append(_refusal(index, part, "late_revision", "end_ms", text))
             return
-        parts = self._windows.get(part.key, {})
+        key = part.key
+        parts = self._windows.get(key, {})
         known = parts.get(part.partition)
         if known is not None and part.revision <= known.revision:
             if part.revision == known.revision:
@@ -162,9 +162,9 @@ class Merge:
             merged.refused.append(_refusal(index, part, *fault))
             return
         parts[part.partition] = part
-        self._windows[part.key] = parts
+        self._windows[key] = parts
         self._first_ms = min(self._first_ms, part.end_ms)
-        changed[part.key] = None
+        changed[key] = None
         merged.accepted += 1
 
     def _misfit(self, part: Part, others: list[Part]) -> tuple[str, str, str] | None:
@@ -212,10 +212,6 @@ class Merge:
         return rows
 
 
-_SUMS = ("revision", "count", "sum", "energy_mj")
-_SAME = ("level", "id", "hub_id", "register", "unit", "start_ms", "end_ms")
-
-
 def _counted() -> Count:
     if os.environ.get("GRIDLOOM_PURE") == "1":
         return sketch.counted
@@ -229,16 +225,12 @@ def _rollups(
     windows: list[list[Part]], quotients: list[dict[str, object]], counted: Count
 ) -> pa.RecordBatch:
     """Rows of ROLLUPS: each window the sum of its parts, then the quotients."""
-    columns: dict[str, list[Any]] = {
-        name: [getattr(parts[0], name) for parts in windows] for name in _SAME
-    }
-    columns |= {name: [sum([getattr(p, name) for p in ps]) for ps in windows] for name in _SUMS}
-    columns["min"] = [min([p.min for p in ps if p.count], default=0) for ps in windows]
-    columns["max"] = [max([p.max for p in ps if p.count], default=0) for ps in windows]
-    columns["mean"] = [
-        total / count if count else 0.0
-        for total, count in zip(columns["sum"], columns["count"], strict=True)
+    whole = [
+        parts[0] if len(parts) == 1 and parts[0].count else _together(parts) for parts in windows
     ]
+    columns = dict(zip(COLUMNS, map(list, zip(*whole, strict=True)), strict=True))
+    del columns["partition"], columns["sketch"]
+    columns["mean"] = [part.sum / part.count if part.count else 0.0 for part in whole]
     buckets = [counted([part.sketch for part in parts])[1] for parts in windows]
     extremes = (np.array(columns[name], np.int64) for name in ("min", "max"))
     columns["p95"] = sketch.p95(np.array(buckets, np.int32), *extremes).tolist()
@@ -247,6 +239,19 @@ def _rollups(
         for name, column in columns.items():
             column.append(row[name])
     return ROLLUPS.batch(dict(columns))
+
+
+def _together(parts: list[Part]) -> Part:
+    """The parts of several partitions as one, but for its sketch."""
+    sampled = [part for part in parts if part.count]
+    return parts[0]._replace(
+        revision=sum(part.revision for part in parts),
+        count=sum(part.count for part in parts),
+        sum=sum(part.sum for part in parts),
+        min=min((part.min for part in sampled), default=0),
+        max=max((part.max for part in sampled), default=0),
+        energy_mj=sum(part.energy_mj for part in parts),
+    )
 
 
 def _quotient(facility: list[Part], it: list[Part]) -> dict[str, object]:
