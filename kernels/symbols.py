@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernels.columns import numbers
 from kernels.snapshot import Block
 
 Codes = npt.NDArray[np.int32]
@@ -92,7 +93,7 @@ class Symbols:
     def indexed(self, column: pa.DictionaryArray) -> tuple[Codes, Codes]:
         """(the rows' indices, code of each text) of a dictionary column without nulls."""
         texts = column.dictionary
-        indices: Codes = column.indices.to_numpy(zero_copy_only=False)
+        indices: Codes = numbers(column.indices)
         if not len(texts):
             return indices, _NO_CODES
         if texts.null_count:
@@ -156,7 +157,7 @@ def fixed_indexed(
     """(the rows' indices, position of each text in a fixed list); UNLISTED where absent."""
     place = {name: code for code, name in enumerate(names)}
     codes = [place.get(text, UNLISTED) for text in column.dictionary.to_pylist()]
-    return column.indices.to_numpy(zero_copy_only=False), np.array(codes, np.uint8)
+    return numbers(column.indices), np.array(codes, np.uint8)
 
 
 def fixed_array(codes: npt.NDArray[np.uint8] | Codes, names: Sequence[str]) -> pa.DictionaryArray:

@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 import numpy as np
 import pyarrow as pa
 
+from kernels.columns import numbers
 from schemas import DEAD_LETTER, Topic, partition_of
 from schemas.codec import ARROW, JSON, REGISTRY_OFFSET, Headers, encode, event_headers
 from schemas.deadletter import cut_original
@@ -68,7 +69,7 @@ def _split(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> list[tuple[int, 
     else:
         chosen = [_partition_of(v, topic.partitions) for v in column.dictionary.to_pylist()]
     # 16 bits: numpy sorts those by counting
-    partitions = np.array(chosen, np.int16)[column.indices.to_numpy(zero_copy_only=False)]
+    partitions = np.array(chosen, np.int16)[numbers(column.indices)]
     sizes = np.bincount(partitions).tolist()
     if max(sizes) == rows.num_rows:
         return [(int(partitions[0]), rows)]

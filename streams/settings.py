@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     sasl_username: str = Field("", description="SCRAM-SHA-512 user; empty = no login")
     sasl_password: SecretStr = Field(SecretStr(""), description="SCRAM-SHA-512 password")
 
-    batch_rows: int = Field(2_000, ge=1, description="ingest closes a batch at so many rows")
+    batch_rows: int = Field(16_384, ge=1, description="ingest closes a batch at so many rows")
     batch_bytes: int = Field(4 << 20, ge=1, description="or at so many bytes")
     batch_ms: int = Field(50, ge=1, description="or when it is so old")
     window_ms: int = Field(900_000, ge=1_000, description="length of a rollup's window")

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernels.columns import numbers
 from schemas.errors import FieldError
 from schemas.units import UNITS, to_base
 
@@ -26,7 +27,7 @@ def to_base_units(
     the way (rare): to_base itself says which.
     """
     names = units.dictionary.to_pylist()
-    codes = units.indices.to_numpy(zero_copy_only=False)
+    codes = numbers(units.indices)
     if os.environ.get("GRIDLOOM_PURE") == "1":
         return plain(mantissas, exponents, codes, names)
     from kernels.decode._quantity import convert

@@ -1,10 +1,9 @@
-# One window of the compiled twin: its sums, and its sketch as a sorted list of (bucket, count).
+# One window of the compiled twin: its sums, its extremes and its sketch.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from libc.string cimport memmove
+from libc.stdint cimport int32_t, uint8_t
 
-from kernels.rollup._layout cimport Bucket, Row, Sample, Window
-from kernels.rollup._tables cimport grown
+from kernels.rollup._layout cimport Cell, Held, Row, Sample, Window
+from kernels.rollup._sketch cimport count_in
 
 
 cdef inline Row empty_row(const Sample* row, uint8_t level) noexcept nogil:
@@ -23,7 +22,7 @@ cdef inline Row empty_row(const Sample* row, uint8_t level) noexcept nogil:
     return new
 
 
-cdef inline int add(Window* window, const Sample* row) except -1:
+cdef inline int add(Window* window, const Held* row) except -1:
     cdef Row* total = &window.row
     if total.count == 0 or row.sample < total.min:
         total.min = row.sample
@@ -32,62 +31,59 @@ cdef inline int add(Window* window, const Sample* row) except -1:
     total.count += 1
     total.sum += row.sample
     total.energy_mj += row.energy_mj
-    count_in(window, row.bucket, 1)
-    return 0
+    return count_in(&window.sketch, row.bucket, 1)
 
 
-cdef inline bint remove(Window* window, const Sample* row) except -1:
+cdef inline bint remove(Window* window, const Held* row) except -1:
     """Take the sample out; must the window's extremes be looked for again?"""
     cdef Row* total = &window.row
     total.count -= 1
     total.sum -= row.sample
     total.energy_mj -= row.energy_mj
-    count_in(window, row.bucket, -1)
+    count_in(&window.sketch, row.bucket, -1)
     if row.sample == total.min or row.sample == total.max:
         window.narrowed = True
     return window.narrowed
 
 
-cdef inline int varint(bytearray out, uint64_t number) except -1:
-    while number > 127:
-        out.append(<uint8_t>(number & 127 | 128))
-        number >>= 7
-    out.append(<uint8_t>number)
-    return 0
+cdef inline Held held_of(const Sample* row, int32_t cell, int32_t link, bint sampled) noexcept nogil:
+    """A reading as the state holds it."""
+    cdef Held held
+    held.start_ms = row.start_ms
+    held.end_ms = row.end_ms
+    held.revision = row.revision
+    held.sample = row.sample
+    held.energy_mj = row.energy_mj
+    held.meter = row.meter
+    held.source = row.source
+    held.bucket = row.bucket
+    held.cell = cell
+    held.link = link
+    held.kind = row.kind
+    held.unit = row.unit
+    held.sampled = sampled
+    held.spare = 0
+    return held
 
 
-cdef inline int32_t bucket_p95(const Window* window) noexcept nogil:
-    """sketch.bucket_p95: the bucket of rank ceil(0.95 count)."""
-    cdef int64_t rank = (95 * window.row.count + 99) // 100
-    cdef int32_t i
-    for i in range(window.used):
-        rank -= window.buckets[i].count
-        if rank <= 0:
-            return window.buckets[i].bucket
-    return 0
-
-
-cdef inline int count_in(Window* window, int32_t bucket, int64_t step) except -1:
-    """Add `step` to a bucket's count; buckets stay sorted and none is empty."""
-    cdef int32_t low = 0, high = window.used, middle
-    while low < high:
-        middle = (low + high) // 2
-        if window.buckets[middle].bucket < bucket:
-            low = middle + 1
-        else:
-            high = middle
-    if low == window.used or window.buckets[low].bucket != bucket:
-        if window.used == window.room:
-            window.room = max(4, 2 * window.room)
-            window.buckets = <Bucket*>grown(window.buckets, window.room, sizeof(Bucket))
-        memmove(&window.buckets[low + 1], &window.buckets[low],
-                (window.used - low) * sizeof(Bucket))
-        window.buckets[low].bucket = bucket
-        window.buckets[low].count = 0
-        window.used += 1
-    window.buckets[low].count += step
-    if window.buckets[low].count == 0:
-        window.used -= 1
-        memmove(&window.buckets[low], &window.buckets[low + 1],
-                (window.used - low) * sizeof(Bucket))
-    return 0
+cdef inline Sample sample_of(const Held* held, const Cell* cell) noexcept nogil:
+    """The reading as it came."""
+    cdef Sample row
+    row.start_ms = held.start_ms
+    row.end_ms = held.end_ms
+    row.window_ms = cell.window_ms
+    row.revision = held.revision
+    row.sample = held.sample
+    row.energy_mj = held.energy_mj
+    row.meter = held.meter
+    row.register_ = cell.register_
+    row.source = held.source
+    row.site = cell.site
+    row.rack = cell.rack
+    row.hub = cell.hub
+    row.bucket = held.bucket
+    row.kind = held.kind
+    row.unit = held.unit
+    row.levels = cell.levels
+    row.fault = 0
+    return row

@@ -5,9 +5,11 @@ A partial says all that one readings partition knows of a window, so the highest
 energies, sketches and revisions add, extremes compare. PUE = facility / IT energy of one window.
 """
 
+import os
 import struct
-from dataclasses import dataclass, field, fields
-from typing import ClassVar, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -33,10 +35,10 @@ _PPM = 1_000_000
 _MARK = struct.Struct("<iq")
 
 WindowKey = tuple[str, str, str, int]  # level, id, register, start
+Count = Callable[[Sequence[bytes]], tuple[int, int]]  # sketch.counted and its twin
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One partition's window, by the columns of ROLLUPS_PARTIAL."""
 
     level: str
@@ -47,7 +49,7 @@ class Part:
     start_ms: int
     end_ms: int
     revision: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's own methods are not asked for
     sum: int
     min: int
     max: int
@@ -60,7 +62,7 @@ class Part:
         return self.level, self.id, self.register, self.start_ms
 
 
-COLUMNS = tuple(column.name for column in fields(Part))
+COLUMNS = Part._fields
 
 
 @dataclass(slots=True)
@@ -81,6 +83,8 @@ class Merge:
 
     def __init__(self) -> None:
         self._windows: dict[WindowKey, dict[int, Part]] = {}
+        self._first_ms = INT64_MAX  # end of the window that closes next, or earlier
+        self._counted = _counted()
         self._latest_ms: dict[int, int] = {}  # readings partition -> latest window end that it sent
 
     def apply(self, partials: pa.RecordBatch) -> Merged:
@@ -94,10 +98,12 @@ class Merge:
         columns = [partials.column(name).to_pylist() for name in COLUMNS]
         for index, row in enumerate(zip(*columns, strict=True)):
             self._take(index, Part(*row), merged, changed)
-        rows = [_window(list(self._windows[key].values())) for key in changed]
-        rows += self._quotients(changed)
-        if rows:
-            merged.rollups = ROLLUPS.rows(rows)
+        if changed:
+            merged.rollups = _rollups(
+                [list(self._windows[key].values()) for key in changed],
+                self._quotients(changed),
+                self._counted,
+            )
         taken = merged.accepted + merged.duplicate + merged.superseded + len(merged.refused)
         assert partials.num_rows == taken, "a row vanished"
         self._close()
@@ -105,11 +111,11 @@ class Merge:
 
     def dump(self) -> bytes:
         """The state as bytes: how far each partition is, then its open parts."""
-        parts = [part for parts in self._windows.values() for part in parts.values()]
+        parts = [part for window in self._windows.values() for part in window.values()]
         head = struct.pack("<BI", self.VERSION, len(self._latest_ms))
         marks = b"".join(_MARK.pack(*mark) for mark in sorted(self._latest_ms.items()))
         columns: dict[str, object] = {
-            name: [getattr(part, name) for part in parts] for name in COLUMNS
+            name: [part[place] for part in parts] for place, name in enumerate(COLUMNS)
         }
         batch = ROLLUPS_PARTIAL.batch(columns)
         return head + marks + encode(ROLLUPS_PARTIAL, batch)
@@ -132,6 +138,7 @@ class Merge:
         for row in zip(*columns, strict=True):
             part = Part(*row)
             merge._windows.setdefault(part.key, {})[part.partition] = part
+            merge._first_ms = min(merge._first_ms, part.end_ms)
         return merge
 
     def _take(self, index: int, part: Part, merged: Merged, changed: dict[WindowKey, None]) -> None:
@@ -141,7 +148,8 @@ class Merge:
             text = "its window is closed; replay the readings of that time"
             merged.refused.append(_refusal(index, part, "late_revision", "end_ms", text))
             return
-        parts = self._windows.get(part.key, {})
+        key = part.key
+        parts = self._windows.get(key, {})
         known = parts.get(part.partition)
         if known is not None and part.revision <= known.revision:
             if part.revision == known.revision:
@@ -150,12 +158,29 @@ class Merge:
                 merged.superseded += 1
             return
         others = [other for other in parts.values() if other is not known]
-        if fault := _misfit(part, others):
+        if fault := self._misfit(part, others):
             merged.refused.append(_refusal(index, part, *fault))
             return
-        self._windows.setdefault(part.key, parts)[part.partition] = part
-        changed[part.key] = None
+        parts[part.partition] = part
+        self._windows[key] = parts
+        self._first_ms = min(self._first_ms, part.end_ms)
+        changed[key] = None
         merged.accepted += 1
+
+    def _misfit(self, part: Part, others: list[Part]) -> tuple[str, str, str] | None:
+        """Why a part cannot be added to the others: (reason, field, what to do)."""
+        if any(other.unit != part.unit for other in others):
+            return "bad_input", "unit", "another partition has another unit; give each its register"
+        try:
+            counted, _ = self._counted([part.sketch])
+        except ValueError as error:
+            return "bad_input", "sketch", str(error)
+        if counted != part.count:
+            return "bad_input", "sketch", f"the sketch holds {counted} samples of {part.count}"
+        for name in ("sum", "energy_mj"):
+            if sum(getattr(other, name) for other in others) + getattr(part, name) > INT64_MAX:
+                return "overflow", name, "the partitions' sum does not fit 64 bits"
+        return None
 
     def _horizon_ms(self) -> int:
         """Windows that end here or before can no longer change."""
@@ -163,11 +188,13 @@ class Merge:
         return max(min(latest_ms), max(latest_ms) - MAX_LAG_MS) - RETENTION_MS
 
     def _close(self) -> None:
-        if self._latest_ms:
-            horizon_ms = self._horizon_ms()
-            for key, parts in list(self._windows.items()):
-                if next(iter(parts.values())).end_ms <= horizon_ms:
-                    del self._windows[key]
+        if not self._latest_ms or self._first_ms > (horizon_ms := self._horizon_ms()):
+            return
+        ends = {key: next(iter(parts.values())).end_ms for key, parts in self._windows.items()}
+        for key, end_ms in ends.items():
+            if end_ms <= horizon_ms:
+                del self._windows[key]
+        self._first_ms = min((ms for ms in ends.values() if ms > horizon_ms), default=INT64_MAX)
 
     def _quotients(self, changed: dict[WindowKey, None]) -> list[dict[str, object]]:
         """PUE of the changed windows, where both registers are known."""
@@ -185,54 +212,46 @@ class Merge:
         return rows
 
 
-def _misfit(part: Part, others: list[Part]) -> tuple[str, str, str] | None:
-    """Why a part cannot be added to the others: (reason, field, what to do)."""
-    if any(other.unit != part.unit for other in others):
-        return "bad_input", "unit", "another partition has another unit; give each its register"
-    try:
-        counted = sum(sketch.decode(part.sketch).values())
-    except ValueError as error:
-        return "bad_input", "sketch", str(error)
-    if counted != part.count:
-        return "bad_input", "sketch", f"the sketch holds {counted} samples of {part.count}"
-    for name in ("sum", "energy_mj"):
-        if sum(getattr(other, name) for other in others) + getattr(part, name) > INT64_MAX:
-            return "overflow", name, "the partitions' sum does not fit 64 bits"
-    return None
+def _counted() -> Count:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return sketch.counted
+    from kernels.rollup._sketches import counted as compiled
+
+    chosen: Count = compiled
+    return chosen
 
 
-def _window(parts: list[Part]) -> dict[str, object]:
-    """One row of ROLLUPS: the sum of the parts."""
-    first = parts[0]
-    counts: dict[int, int] = {}
-    for part in parts:
-        for bucket, count in sketch.decode(part.sketch).items():
-            counts[bucket] = counts.get(bucket, 0) + count
+def _rollups(
+    windows: list[list[Part]], quotients: list[dict[str, object]], counted: Count
+) -> pa.RecordBatch:
+    """Rows of ROLLUPS: each window the sum of its parts, then the quotients."""
+    whole = [
+        parts[0] if len(parts) == 1 and parts[0].count else _together(parts) for parts in windows
+    ]
+    columns = dict(zip(COLUMNS, map(list, zip(*whole, strict=True)), strict=True))
+    del columns["partition"], columns["sketch"]
+    columns["mean"] = [part.sum / part.count if part.count else 0.0 for part in whole]
+    buckets = [counted([part.sketch for part in parts])[1] for parts in windows]
+    extremes = (np.array(columns[name], np.int64) for name in ("min", "max"))
+    columns["p95"] = sketch.p95(np.array(buckets, np.int32), *extremes).tolist()
+    columns["pue_ppm"] = [None] * len(windows)
+    for row in quotients:
+        for name, column in columns.items():
+            column.append(row[name])
+    return ROLLUPS.batch(dict(columns))
+
+
+def _together(parts: list[Part]) -> Part:
+    """The parts of several partitions as one, but for its sketch."""
     sampled = [part for part in parts if part.count]
-    smallest = min((part.min for part in sampled), default=0)
-    largest = max((part.max for part in sampled), default=0)
-    count, total = sum(part.count for part in parts), sum(part.sum for part in parts)
-    p95 = sketch.p95(
-        np.array([sketch.bucket_p95(counts)], np.int32), np.array([smallest]), np.array([largest])
+    return parts[0]._replace(
+        revision=sum(part.revision for part in parts),
+        count=sum(part.count for part in parts),
+        sum=sum(part.sum for part in parts),
+        min=min((part.min for part in sampled), default=0),
+        max=max((part.max for part in sampled), default=0),
+        energy_mj=sum(part.energy_mj for part in parts),
     )
-    return {
-        "level": first.level,
-        "id": first.id,
-        "hub_id": first.hub_id,
-        "register": first.register,
-        "unit": first.unit,
-        "start_ms": first.start_ms,
-        "end_ms": first.end_ms,
-        "revision": sum(part.revision for part in parts),
-        "count": count,
-        "sum": total,
-        "min": smallest,
-        "max": largest,
-        "energy_mj": sum(part.energy_mj for part in parts),
-        "mean": total / count if count else 0.0,
-        "p95": float(p95[0]),
-        "pue_ppm": None,
-    }
 
 
 def _quotient(facility: list[Part], it: list[Part]) -> dict[str, object]:

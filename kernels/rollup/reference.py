@@ -18,6 +18,8 @@ from kernels.rollup.layout import HUB, NEVER_MS, RACK, SAMPLE, SITE, WINDOW, Out
 from schemas.units import INT64_MAX
 
 Rows = npt.NDArray[Any]
+# of the bytes of all sketches, one after the other: the end of each (the first is 0), and the bytes
+Sketches = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
 SlotKey = tuple[int, int, int, int, int]
 WindowKey = tuple[int, int, int, int, int]
 
@@ -118,14 +120,16 @@ class Ledger:
 
     def apply(
         self, rows: Rows, received_ms: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.uint8], Rows, list[bytes]]:
-        """Outcome of each row, the changed windows, and their sketches (empty for racks)."""
+    ) -> tuple[npt.NDArray[np.uint8], Rows, Sketches]:
+        """Outcome of each row, the changed windows, and their sketches (of racks nothing)."""
         outcomes = np.zeros(len(rows), np.uint8)
         changed: dict[WindowKey, None] = {}
         for index, row in enumerate(rows.tolist()):
             outcomes[index] = self._take(Sample(*row), int(received_ms[index]), changed)
         windows = np.array([self._window(key) for key in changed], WINDOW)
-        return outcomes, windows, [self._sketch(key) for key in changed]
+        sketches = [self._sketch(key) for key in changed]
+        ends = np.cumsum([0, *map(len, sketches)], dtype=np.int32)
+        return outcomes, windows, (ends, np.frombuffer(b"".join(sketches), np.uint8))
 
     def rows(self) -> Rows:
         """The readings that a row of an open window may still repeat or revise.
@@ -136,6 +140,10 @@ class Ledger:
         horizon_ms = self.watermark_ms - self.open_ms
         live = [s for s in self._readings.values() if s.end_ms > horizon_ms]
         return np.array(live, SAMPLE)
+
+    def live(self) -> int:
+        """How many `rows` there are."""
+        return len(self.rows())
 
     def _is_closed(self, window_ms: int) -> bool:
         return window_ms <= self.watermark_ms - self.open_ms

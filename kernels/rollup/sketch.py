@@ -16,7 +16,8 @@ As bytes: for each bucket that is not empty, ascending, its distance from the on
 from 0) and its count, each as an unsigned LEB128 varint. Equal counts give equal bytes.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,20 +86,54 @@ def encode(counts: Mapping[int, int]) -> bytes:
 
 
 def decode(encoded: bytes) -> dict[int, int]:
-    """Bucket counts of `encode`'s bytes. ValueError if they end inside a number or a pair."""
-    numbers = []
+    """Bucket counts of `encode`'s bytes. ValueError where `encode` cannot have written them."""
+    return dict(_pairs(encoded))
+
+
+def counted(encoded: Sequence[bytes]) -> tuple[int, int]:
+    """(samples, bucket of their p95) of several sketches together. ValueError as `decode`."""
+    counts: Counter[int] = Counter()
+    samples = 0
+    for one in encoded:
+        for bucket, count in _pairs(one):
+            counts[bucket] += count
+            samples += count
+            if samples > SAMPLES_MAX:
+                raise ValueError(_TOO_LARGE)
+    return samples, bucket_p95(counts)
+
+
+def _pairs(encoded: bytes) -> Iterator[tuple[int, int]]:
+    numbers = _numbers(encoded)
+    bucket = -1
+    for distance in numbers:
+        if bucket >= 0 and not distance:
+            raise ValueError(_NO_BUCKET)
+        bucket = max(bucket, 0) + distance
+        if bucket >= len(BOUNDS):
+            raise ValueError(_NO_BUCKET)
+        count = next(numbers, None)
+        if count is None:
+            raise ValueError(_CUT_SHORT)
+        yield bucket, count
+
+
+def _numbers(encoded: bytes) -> Iterator[int]:
     number = shift = 0
     for byte in encoded:
         number |= (byte & 127) << shift
         shift += 7
         if byte < 128:
-            numbers.append(number)
+            yield number
             number = shift = 0
-    if shift or len(numbers) % 2:
-        raise ValueError("the sketch is cut short; replay rollups.partial from its start")
-    counts: dict[int, int] = {}
-    bucket = 0
-    for distance, count in zip(numbers[::2], numbers[1::2], strict=True):
-        bucket += distance
-        counts[bucket] = count
-    return counts
+        elif shift > 56:
+            raise ValueError(_TOO_LARGE)
+    if shift:
+        raise ValueError(_CUT_SHORT)
+
+
+SAMPLES_MAX = INT64_MAX // 95 - 99  # of which 95 % can still be told in 64 bits
+_CUT_SHORT = "the sketch is cut short; replay rollups.partial from its start"
+_NO_BUCKET = "the sketch names a bucket that there is not; replay rollups.partial from its start"
+_TOO_LARGE = "a number of the sketch is too large; replay rollups.partial from its start"
+FAULTS = (_CUT_SHORT, _NO_BUCKET, _TOO_LARGE)

@@ -9,26 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernels.columns import numbers
 from kernels.growth import Growth, pieces, recode
 from kernels.refusal import Refusal
-from kernels.rollup import reference, sketch
-from kernels.rollup.layout import (
-    LATENESS_MS,
-    LEVELS,
-    NEVER_MS,
-    RACK,
-    SAMPLE,
-    SITE,
-    TEXTS,
-    UNITS,
-    WINDOW_MS,
-    Outcome,
-)
+from kernels.rollup import reference
+from kernels.rollup.changed import Changed, RackIds
+from kernels.rollup.layout import LATENESS_MS, NEVER_MS, SAMPLE, TEXTS, UNITS, WINDOW_MS, Outcome
+from kernels.rollup.samples import samples_of
 from kernels.snapshot import Snapshot, pack, unpack
-from kernels.symbols import UNLISTED, Symbols, fixed_array, fixed_codes
+from kernels.symbols import Symbols
 from schemas.telemetry import KINDS
-from schemas.units import INT64_MAX, MS_PER_HOUR
-from schemas.usage import ROLLUPS, ROLLUPS_PARTIAL
+from schemas.units import MS_PER_HOUR
 
 # Rows between two clean-outs at least: below this the dead rows are not worth the copy.
 _CLEAN_ROWS = 65_536
@@ -45,7 +36,8 @@ class _Ledger(Protocol):
     def __len__(self) -> int: ...
     def apply(
         self, rows: Rows, received_ms: Int64s
-    ) -> tuple[npt.NDArray[np.uint8], Rows, list[bytes]]: ...
+    ) -> tuple[npt.NDArray[np.uint8], Rows, reference.Sketches]: ...
+    def live(self) -> int: ...
     def rows(self) -> Rows: ...
 
 
@@ -99,26 +91,24 @@ class Windows:
         Refused with reason: late_revision, unknown_value, interval_reversed, negative, overflow,
         bad_input (a register that has another unit in the same window).
         """
-        rows = self._rows(readings)
-        received_ms = readings.column("received_ms").to_numpy(zero_copy_only=False)
-        outcomes, changed, sketches = self._ledger.apply(rows, received_ms)
-        if self.growth.has_base:
-            self.growth.note(
-                rows[(outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED)]
-            )
+        rows = samples_of(readings, self._symbols, self.window_ms)
+        received_ms = numbers(readings.column("received_ms"))
+        outcomes, windows, sketches = self._ledger.apply(rows, received_ms)
+        accepted, duplicate, superseded, *others = np.bincount(outcomes, minlength=3).tolist()
         refused = [
             self._refusal(int(index), Outcome(outcomes[index]), rows[index])
-            for index in np.nonzero(outcomes >= Outcome.LATE)[0]
+            for index in (np.nonzero(outcomes >= Outcome.LATE)[0] if others else ())
         ]
-        accepted, duplicate, superseded = np.bincount(outcomes, minlength=3).tolist()[:3]
+        if self.growth.has_base:
+            taken = (outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED)
+            self.growth.note(rows if taken.all() else rows.take(np.flatnonzero(taken)))
         assert readings.num_rows == accepted + duplicate + superseded + len(refused), (
             "a row vanished"
         )
-        racks = changed["level"] == RACK
-        parts = [part for part, rack in zip(sketches, racks.tolist(), strict=True) if not rack]
+        changed = Changed(windows, sketches, self.window_ms)
         applied = Applied(
-            self._rollups(changed[racks]),
-            self._partials(changed[~racks], parts, partition),
+            changed.rollups(self._symbols, self._rack_ids),
+            changed.partials(self._symbols, partition),
             refused,
             accepted,
             duplicate,
@@ -186,6 +176,7 @@ class Windows:
 
     def _fill(self, names: list[str], rows: Rows, watermark_ms: int) -> None:
         self._symbols = Symbols(names)
+        self._rack_ids = RackIds(self._symbols)
         open_ms = self.lateness_ms + self.window_ms
         self._ledger = self._new(rows, self._symbols.names, open_ms, watermark_ms)
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
@@ -194,77 +185,9 @@ class Windows:
     def _clean(self) -> None:
         """Drop the readings of closed windows, once they are half; no result depends on it."""
         self._clean_at = 2 * len(self._ledger)
-        if 2 * len(self._ledger.rows()) < len(self._ledger):
+        if 2 * self._ledger.live() < len(self._ledger):
             _, names, rows = self._snapshot()
             self._fill(names, rows, self._ledger.watermark_ms)
-
-    def _rows(self, readings: pa.RecordBatch) -> Rows:
-        """The batch as samples, each with its window, its levels and what is wrong with it."""
-        rows = np.zeros(readings.num_rows, SAMPLE)
-        for name in ("start_ms", "end_ms", "revision"):
-            rows[name] = readings.column(name).to_numpy(zero_copy_only=False)
-        for name in TEXTS:
-            rows[name] = self._symbols.encode(readings.column(name))
-        kind = fixed_codes(readings.column("kind"), KINDS)
-        unit = fixed_codes(readings.column("unit"), UNITS)
-        quantity = readings.column("quantity").to_numpy(zero_copy_only=False)
-        start_ms, end_ms = rows["start_ms"], rows["end_ms"]
-        counter = kind == KINDS.index("register")
-        # a counter's reading is of an instant, and its start may be the day it was built
-        rows["window_ms"] = np.where(counter, end_ms, start_ms) // self.window_ms * self.window_ms
-        energy = (kind == KINDS.index("delta")) & (unit == UNITS.index("mJ"))
-        reversed_ = end_ms <= start_ms
-        power_mw, overflow = mean_power_mw(quantity, np.where(reversed_, 1, end_ms - start_ms))
-        rows["sample"] = np.where(energy, power_mw, quantity)
-        rows["energy_mj"] = np.where(energy, quantity, 0)
-        rows["bucket"] = sketch.buckets(rows["sample"])
-        rows["kind"] = kind
-        rows["unit"] = np.where(energy, UNITS.index("mW"), unit)
-        none = self._symbols.code("")
-        for level, place in enumerate(("rack_id", "site_id", "hub_id")):
-            rows["levels"] |= np.where(counter | (rows[place] == none), 0, 1 << level).astype("u1")
-        for faulty, outcome in (
-            (energy & overflow, Outcome.OVERFLOW),
-            (quantity < 0, Outcome.NEGATIVE),
-            (reversed_, Outcome.REVERSED),
-            ((kind == UNLISTED) | (unit == UNLISTED), Outcome.UNLISTED),
-        ):
-            rows["fault"][faulty] = outcome
-        return rows
-
-    def _rollups(self, racks: Rows) -> pa.RecordBatch:
-        columns = self._columns(racks)
-        sums, counts = racks["sum"].tolist(), racks["count"].tolist()
-        columns["mean"] = [
-            total / count if count else 0.0 for total, count in zip(sums, counts, strict=True)
-        ]
-        columns["p95"] = sketch.p95(racks["p95_bucket"], racks["min"], racks["max"])
-        return ROLLUPS.batch(columns)
-
-    def _partials(self, rows: Rows, sketches: list[bytes], partition: int) -> pa.RecordBatch:
-        columns = self._columns(rows)
-        columns["partition"] = np.full(len(rows), partition, np.int32)
-        columns["sketch"] = sketches
-        return ROLLUPS_PARTIAL.batch(columns)
-
-    def _columns(self, rows: Rows) -> dict[str, object]:
-        names = self._symbols.names
-        keys = zip(*(rows[name].tolist() for name in ("level", *TEXTS[3:])), strict=True)
-        ids = [
-            f"{names[site]}/{names[rack]}" if level == RACK else names[site if level == SITE else h]
-            for level, site, rack, h in keys
-        ]
-        columns: dict[str, object] = {
-            "id": ids,
-            "level": fixed_array(rows["level"], LEVELS),
-            "unit": fixed_array(rows["unit"], UNITS),
-            "hub_id": self._symbols.array(rows["hub_id"]),
-            "register": self._symbols.array(rows["register"]),
-            "end_ms": rows["start_ms"] + self.window_ms,
-        }
-        for name in ("start_ms", "revision", "count", "sum", "min", "max", "energy_mj"):
-            columns[name] = np.ascontiguousarray(rows[name])
-        return columns
 
     def _refusal(self, index: int, outcome: Outcome, row: Rows) -> Refusal:
         names = self._symbols.names
@@ -278,21 +201,6 @@ class Windows:
             f"[{row['start_ms']}, {row['end_ms']}) revision {row['revision']} "
             f"of {names[row['source']]}: {text.format(closed=closed)}",
         )
-
-
-def mean_power_mw(quantity_mj: Int64s, duration_ms: Int64s) -> tuple[Int64s, npt.NDArray[np.bool_]]:
-    """Mean power of an interval, mJ x 1000 / ms, half to even; and where that passes 64 bits.
-
-    By parts, because quantity x 1000 passes 64 bits at 2.6 GWh: q = whole x ms + rest.
-    """
-    whole, rest = np.divmod(quantity_mj, duration_ms)
-    overflow = whole >= INT64_MAX // 1000 - 1
-    milli, left = np.divmod(rest * 1000, duration_ms)
-    power = np.where(overflow, 0, whole) * 1000 + milli
-    # left is compared with what is missing to the next integer: twice left could pass 64 bits
-    missing = duration_ms - left
-    power += (left > missing) | ((left == missing) & (power % 2 == 1))
-    return power, overflow
 
 
 _REFUSALS = {

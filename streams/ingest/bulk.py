@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernels.columns import numbers
 from kernels.decode import Decoded, Decoder, fields_of, to_base_units
 from kernels.records import Records, read_headers
 from kernels.symbols import Symbols
@@ -155,7 +156,7 @@ class BulkAdmission:
         settled &= abs(mantissas) < _FLOAT_EXACT
         meter = texts["meter_id"]
         span = self._places.find(
-            meter.dictionary.to_pylist(), meter.indices.to_numpy(), rows["start_ms"]
+            meter.dictionary.to_pylist(), numbers(meter.indices), rows["start_ms"]
         )
         spans = self._places.spans.take(span)  # of an unregistered one the last: not admitted below
         received_ms = messages.received_ms[message]
@@ -163,7 +164,7 @@ class BulkAdmission:
         admitted = settled & (span >= 0) & (rows["end_ms"] > rows["start_ms"])
         admitted &= (age_ms <= spans["max_age_ms"]) & (-age_ms <= spans["max_ahead_ms"])
         is_energy, base = _unit_tables(texts["unit"].dictionary.to_pylist())
-        unit = texts["unit"].indices.to_numpy()
+        unit = numbers(texts["unit"].indices)
         gauge = _is(texts["kind"], "gauge")
         admitted &= gauge | is_energy[unit]
         symbols = self.readings.symbols
@@ -189,7 +190,7 @@ class BulkAdmission:
             return default
         column = decoded.array(name)
         codes = [self.readings.symbols.code(text) for text in column.dictionary.to_pylist()]
-        places = column.indices.fill_null(0).to_numpy()
+        places = numbers(column.indices.fill_null(0))
         return np.where(valid.astype(np.bool_), np.array(codes, np.int32)[places], default)
 
 
@@ -282,5 +283,5 @@ def _unit_tables(names: Sequence[str]) -> tuple[Bools, Codes]:
 def _is(column: pa.DictionaryArray, text: str) -> Bools:
     """Where a column has this text."""
     equal = np.array([name == text for name in column.dictionary.to_pylist()], np.bool_)
-    found: Bools = equal[column.indices.to_numpy()]
+    found: Bools = equal[numbers(column.indices)]
     return found

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -36,12 +37,16 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """Wall seconds from the first event in hand to the last result, and CPU seconds meanwhile."""
+    """Wall seconds from the first event in hand to the last result, and CPU seconds meanwhile.
+
+    start_s: wall seconds before that, from the start of its processes.
+    """
 
     rows: int
     wall_s: float
     cpu_s: float
     broker_cpu_s: float
+    start_s: float
 
     @property
     def rows_per_s(self) -> float:
@@ -62,6 +67,7 @@ FIGURES = (
     ("throughput", "rows/s", "higher", Took.rows_per_s),
     ("cpu-with-broker", "s/M rows", "lower", Took.all_cpu_s_per_million),
     ("cpu", "s/M rows", "lower", Took.cpu_s_per_million),
+    ("start-up", "s", "lower", Took.start_s),
 )
 
 
@@ -73,7 +79,8 @@ def cases(suite: str, case: str, took: dict[str, Took | None], note: str) -> Ite
         if one is not None:
             say(
                 f"{case} {name}: {one.rows_per_s:,.0f} rows/s, {one.cpu_s_per_million:.2f} s of "
-                f"CPU a million rows, {one.all_cpu_s_per_million:.2f} with the broker"
+                f"CPU a million rows, {one.all_cpu_s_per_million:.2f} with the broker; "
+                f"started in {one.start_s:.1f} s"
             )
     for metric, unit, better, figure in FIGURES:
         yield Case(
@@ -97,11 +104,13 @@ def race(peer: Contestant, settings: Settings, job: Job, rows: int, broker_pid: 
         return None
     asyncio.run(create_results(settings, job.results, job.partitions))
     Path(job.folder).mkdir()
-    before_s = cpu_s(broker_pid)
+    before_s, launched_ms = cpu_s(broker_pid), time.time() * 1000
     run(peer.name, peer.module, job)
     broker_cpu_s = cpu_s(broker_pid) - before_s
     ended_ms = asyncio.run(last_written_ms(settings, [job.results]))
-    return Took(rows, (ended_ms - job.started_ms()) / 1000, job.used_cpu_s(), broker_cpu_s)
+    started_ms = job.started_ms()
+    wall_s, start_s = (ended_ms - started_ms) / 1000, (started_ms - launched_ms) / 1000
+    return Took(rows, wall_s, job.used_cpu_s(), broker_cpu_s, start_s)
 
 
 def run(name: str, module: str, job: Job) -> None:

@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
 
 import orjson
 
 import streams.agents  # noqa: F401  (registers the stages)
-from schemas import REGISTRY, ROLLUPS, TELEMETRY_IN
+from schemas import REGISTRY, ROLLUPS, TELEMETRY_IN, USAGE
 from schemas.codec import decode, header_map
 from schemas.errors import GridloomError
 from schemas.registry import Account, AnyEntry, Band, Meter, Site, Tariff, format_entry
@@ -38,6 +39,7 @@ from tests.bench.readings import (
 )
 from tests.bench.usage import cpu_s
 
+METER = "meter"
 _ROLLUP = "rollup"
 _INGEST = "ingest"
 _START_S, _RUN_S = 60.0, 600.0
@@ -48,8 +50,7 @@ _KWH_PER_MW = READING_MS / MS_PER_HOUR / 1e6  # of mean power in mW over one rea
 
 async def prepare(settings: Settings) -> None:
     """Topics and registry, before the input is written. Results and saves get the broker's date."""
-    journals = [stage.journal_topic for stage in stages_of(_ROLLUP)]
-    await create_pipeline(settings, [ROLLUPS.name, *journals])
+    await create_pipeline(settings, written_by([_ROLLUP, METER]))
     async with producer(settings) as client:
         for entry in entries():
             await client.send(
@@ -71,33 +72,54 @@ def entries() -> list[AnyEntry]:
     ]
 
 
-def run(settings: Settings, given: Input, folder: Path, broker_pid: int) -> Took:
+def written_by(agents: Sequence[str]) -> list[str]:
+    """The results and journals of these agents."""
+    topics = {_ROLLUP: ROLLUPS.name, METER: USAGE.name}
+    journals = [stage.journal_topic for agent in agents for stage in stages_of(agent)]
+    return [*(topics[agent] for agent in agents), *journals]
+
+
+def run(
+    settings: Settings, given: Input, folder: Path, broker_pid: int, beside: Sequence[str] = ()
+) -> Took:
     """From the bridge's first assignment to the last result or save, its windows checked.
 
-    The rollup worker is up and owns its partitions before the bridge starts.
+    The rollup worker, and those `beside` it, are up and own their partitions before the bridge
+    starts.
     """
+    agents = [_ROLLUP, *beside]
     with ExitStack() as stack:
-        rollup_log = start(_ROLLUP, settings, folder, stack)
-        stages = len(stages_of(_ROLLUP))
-        rollup_log.wait_for(lambda: len(rollup_log.times("loaded")) >= stages)
+        launched_ms = time.time() * 1000
+        logs = [start(agent, settings, folder, stack) for agent in agents]
+        for agent, log in zip(agents, logs, strict=True):
+            log.wait_for(partial(_are_loaded, log, len(stages_of(agent))))
         ingest_log = start(_INGEST, settings, folder, stack)
         ingest_log.wait_for(lambda: bool(ingest_log.times("assigned")))
-        pids = (broker_pid, rollup_log.pid, ingest_log.pid)
+        logs.append(ingest_log)
+        pids = (broker_pid, *(log.pid for log in logs))
         before_s = [cpu_s(pid) for pid in pids]
         started_ms = ingest_log.times("assigned")[0]
         deadline = time.monotonic() + _RUN_S
-        while not asyncio.run(is_read(settings, [_INGEST, _ROLLUP])):
-            rollup_log.check_alive()
-            ingest_log.check_alive()
+        while not asyncio.run(is_read(settings, [_INGEST, *agents])):
+            for log in logs:
+                log.check_alive()
             if time.monotonic() > deadline:
                 raise GridloomError("gridloom did not finish in time", f"see {folder}")
             time.sleep(_POLL_S)
         broker_s, *own_s = (cpu_s(pid) - s for pid, s in zip(pids, before_s, strict=True))
-        say(f"gridloom: rollup {own_s[0]:.2f} s of CPU, ingest {own_s[1]:.2f}")
-    written = [ROLLUPS.name, *(stage.journal_topic for stage in stages_of(_ROLLUP))]
-    ended_ms = asyncio.run(last_written_ms(settings, [settings.topic(name) for name in written]))
+        used = zip([*agents, _INGEST], own_s, strict=True)
+        say("gridloom, s of CPU: " + ", ".join(f"{agent} {s:.2f}" for agent, s in used))
+    written = [settings.topic(name) for name in written_by(agents)]
+    ended_ms = asyncio.run(last_written_ms(settings, written))
     given.check("gridloom", asyncio.run(_results(settings, given)))
-    return Took(given.rows, (ended_ms - started_ms) / 1000, sum(own_s), broker_s)
+    if METER in beside:
+        asyncio.run(_check_usage(settings, given))
+    wall_s, start_s = (ended_ms - started_ms) / 1000, (started_ms - launched_ms) / 1000
+    return Took(given.rows, wall_s, sum(own_s), broker_s, start_s)
+
+
+def _are_loaded(log: "Log", stages: int) -> bool:
+    return len(log.times("loaded")) >= stages
 
 
 class Log:
@@ -165,11 +187,27 @@ async def _results(settings: Settings, given: Input) -> Windows:
             key = row["id"], row["start_ms"]
             if key not in newest or row["revision"] >= newest[key]["revision"]:
                 newest[key] = row
-    metered_mj = sum(row["energy_mj"] for row in newest.values())
+    _check_energy("windows", sum(row["energy_mj"] for row in newest.values()), given)
+    return {key: _window(row) for key, row in newest.items()}
+
+
+async def _check_usage(settings: Settings, given: Input) -> None:
+    """Raises WrongResultError unless the highest revisions of usage have the energy, in mJ."""
+    newest: dict[tuple[str, int], tuple[int, int]] = {}
+    names = ["meter_id", "end_ms", "revision", "quantity"]
+    async for record in read_all(settings, settings.topic(USAGE.name)):
+        batch = decode(USAGE, record.value, header_map(record.headers))
+        for meter, end_ms, *found in zip(
+            *(batch.column(name).to_pylist() for name in names), strict=True
+        ):
+            newest[meter, end_ms] = max(newest.get((meter, end_ms), (-1, 0)), tuple(found))
+    _check_energy("usage", sum(quantity for _, quantity in newest.values()), given)
+
+
+def _check_energy(where: str, metered_mj: int, given: Input) -> None:
     sent_mj = MJ_PER_QUANTUM * sum(reading.quanta for reading in given.readings())
     if metered_mj != sent_mj:
-        raise WrongResultError(f"gridloom has {metered_mj} mJ in its windows, {sent_mj} were sent")
-    return {key: _window(row) for key, row in newest.items()}
+        raise WrongResultError(f"gridloom has {metered_mj} mJ in its {where}, {sent_mj} were sent")
 
 
 def _window(row: dict[str, int]) -> Window:

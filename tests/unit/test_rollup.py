@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kernels.rollup import WINDOW_MS, Windows, _core, reference, sketch
-from kernels.rollup.windows import mean_power_mw
+from kernels.rollup.samples import mean_power_mw
 from schemas import READINGS, ROLLUPS, ROLLUPS_PARTIAL
 from schemas.errors import DecodeError
 from schemas.units import half_even

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.rollup import sketch
+from kernels.rollup import _sketches, sketch
 from schemas.units import INT64_MAX
 
 samples = st.lists(
@@ -70,7 +70,44 @@ def test_the_bytes_are_those_of_the_documented_form():
     assert sketch.encode({300: 1, 0: 2}) == bytes([0, 2, 0b1010_1100, 0b10, 1])
 
 
-@pytest.mark.parametrize("cut", [b"\x80", b"\x05", b"\x01\x01\x02"])
-def test_bytes_that_are_cut_short_are_refused(cut):
-    with pytest.raises(ValueError, match="cut short"):
-        sketch.decode(cut)
+TWINS = pytest.mark.parametrize("twin", [sketch, _sketches], ids=["plain", "core"])
+
+
+@TWINS
+@given(st.lists(samples, max_size=4))
+def test_sketches_together_have_the_p95_of_all_their_samples(twin, parts):
+    counted, bucket = twin.counted([sketch.encode(counts_of(part)) for part in parts])
+    ordered = sorted(value for part in parts for value in part)
+    assert counted == len(ordered)
+    exact = ordered[ceil(Fraction(95, 100) * len(ordered)) - 1] if ordered else 0
+    assert bucket == sketch.buckets(np.array([exact]))[0]
+
+
+@TWINS
+@pytest.mark.parametrize(
+    ("faulty", "reason"),
+    [
+        (b"\x80", "cut short"),
+        (b"\x05", "cut short"),
+        (b"\x01\x01\x02", "cut short"),
+        (b"\xff\xff\x7f\x01", "no"),  # a bucket beyond the last
+        (b"\x07\x01\x00\x01", "no"),  # the same bucket twice
+        (b"\x01" + b"\xff" * 9 + b"\x01", "too large"),
+        (b"\x01" + b"\xff" * 8 + b"\x7f", "too large"),
+    ],
+)
+def test_bytes_that_are_no_sketch_are_refused(twin, faulty, reason):
+    with pytest.raises(ValueError, match=reason):
+        twin.counted([faulty])
+
+
+@given(st.binary(max_size=12), st.binary(max_size=12))
+@settings(max_examples=500)
+def test_both_twins_say_the_same_of_any_bytes(one, other):
+    said = []
+    for twin in (sketch, _sketches):
+        try:
+            said.append(twin.counted([one, other]))
+        except ValueError as error:
+            said.append(str(error))
+    assert said[0] == said[1]
