@@ -40,14 +40,14 @@ def columns_of(given_rows):
 
     def listed(values):
         used = np.array(sorted(set(values)), np.uint8)
-        return used, np.searchsorted(used, values).astype(np.int32)
+        return np.searchsorted(used, values).astype(np.int32), used
 
     return samples.Columns(
         start_ms,
         start_ms + np.array(duration, np.int64),
         np.array(revision, np.int64),
         np.array(quantity, np.int64),
-        tuple((codes, 3 - np.array(column, np.int32)) for column in zip(*texts, strict=True)),
+        tuple((3 - np.array(column, np.int32), codes) for column in zip(*texts, strict=True)),
         listed(kind),
         listed(unit),
         NONE,
