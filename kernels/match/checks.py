@@ -118,6 +118,8 @@ def _site_rules(sites: Sites, series: Series, network: Network) -> Iterator[_Rul
 def _within(column: str, values: npt.NDArray[Any], low: float, high: float) -> _Rule:
     if not values.size:
         return _Rule(column, np.zeros(len(values), np.bool_), np.zeros(len(values)), "")
+    if low <= values.min() and values.max() <= high:  # nearly always; NaN is in no range
+        return _Rule(column, np.zeros(len(values), np.bool_), np.zeros(len(values)), "")
     flat = values.reshape(len(values), -1)
     spoilt = ~((flat >= low) & (flat <= high))  # NaN is outside
     first = flat[np.arange(len(flat)), spoilt.argmax(axis=1)]

@@ -150,7 +150,9 @@ class Plans:
             if float(current.sum()) <= target:
                 break
             paid = self._engine.costs(shortlist.table, option[:, None])[:, 0]
-            losers = _descending(paid - shortlist.least)[:_LOSERS]
+            lost = paid - shortlist.least
+            losers = np.flatnonzero(lost > 0.0)
+            losers = losers[_descending(lost[losers])][:_LOSERS]
             if not search.descend(losers, 1, len(option), target):
                 break
         return self._fill(option, free)
@@ -189,7 +191,9 @@ class Plans:
 
     def _fill(self, option: I32, free: I64) -> I32:
         """Place what is rejected though it has room and pays: afterwards no such job is left."""
-        self._engine.place(self._tables.costs, _descending(self._p.reject), option, free)
+        left = np.flatnonzero(option < 0)
+        order = left[_descending(self._p.reject[left])]
+        self._engine.place(self._tables.costs, order, option, free)
         return option
 
     def _take(self, option: I32) -> None:

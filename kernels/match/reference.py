@@ -82,7 +82,7 @@ class Engine:
         for row, job in enumerate(rows.tolist()):
             prices = [*self._priced_one(table, job)[:, 0].tolist(), self.reject[job]]
             least[row] = min(prices)
-            weights = [decay((price - least[row]) / tau) for price in prices]
+            weights = [decay((price - least[row]) * (1.0 / tau)) for price in prices]
             whole = 0.0
             for weight in weights:  # one by one, which sum() does not do in every Python
                 whole += weight
@@ -141,6 +141,13 @@ class Engine:
         np.add.at(edges, (site, start), need)
         np.subtract.at(edges, (site, end), need)
         return np.ascontiguousarray(edges.cumsum(axis=1)[:, : self.slots])
+
+    def wanted(self) -> I64:
+        """One slot: use [M, k] if every job came wherever it may."""
+        p = self._p
+        open_ = p.open[:, :, :1] == 1
+        wanted: I64 = np.where(open_, needs(p.demand[:, None, :], p.scale_ppm[None]), 0).sum(axis=0)
+        return wanted
 
     def place(self, table: F64, order: I64, option: I32, free: I64) -> None:
         """Jobs of `order` that are not placed: the cheapest option with room, if worth it."""

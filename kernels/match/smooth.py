@@ -17,7 +17,7 @@ import numpy as np
 
 from kernels.match.columns import ANY, F64, I64
 from kernels.match.prices import PriceTables
-from kernels.match.problem import Problem, needs
+from kernels.match.problem import Problem
 from kernels.match.reference import Engine
 from kernels.match.volume import Ascent
 
@@ -63,7 +63,7 @@ class Smooth:
     def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
         self._engine, self._tables = engine, tables
         capacity = problem.capacity[:, 0, :].astype(np.float64)
-        self.scarce = _scarce(problem)  # [q] of M x k
+        self.scarce = _scarce(problem, engine)  # [q] of M x k
         largest: F64 = capacity.max(axis=0)
         self._unit = np.broadcast_to(np.where(largest > 0, largest, 1.0), capacity.shape)
         column = np.full(capacity.size, ANY, np.int64)
@@ -108,12 +108,19 @@ def is_smooth_better(problem: Problem) -> bool:
 
 
 def climb(
-    problem: Problem, engine: Engine, tables: PriceTables, start: F64, gap_target: float
+    problem: Problem,
+    engine: Engine,
+    tables: PriceTables,
+    least: F64,
+    start: F64,
+    gap_target: float,
 ) -> Ascent:
-    """Prices [M, 1, k] from `start`, zeros = cold; exact enough for a gap of gap_target."""
+    """Prices [M, 1, k] from `start`, zeros = cold; exact enough for a gap of gap_target.
+
+    least [n]: what each job would cost if it were alone.
+    """
     smooth = Smooth(problem, engine, tables)
     flat = np.zeros(problem.capacity.shape)
-    least = engine.sweep(tables.at(flat)).least
     scale = float(np.abs(least).sum()) or float(problem.reject.sum())
     if not len(smooth.scarce) or scale == 0.0:
         return Ascent(flat, float(least.sum()), 0)
@@ -222,12 +229,6 @@ def _within(values: F64, step: F64) -> float:
     return min(1.0, _TO_BOUNDARY * float((values[down] / -step[down]).min(initial=np.inf)))
 
 
-def _scarce(problem: Problem) -> I64:
+def _scarce(problem: Problem, engine: Engine) -> I64:
     """Indices in M x k of what would be short if every job came that may."""
-    sites, _, kinds = problem.capacity.shape
-    wanted = np.zeros((sites, kinds))
-    open_ = problem.open[:, :, 0] == 1
-    for k in range(kinds):
-        need = needs(problem.demand[:, k][:, None], problem.scale_ppm[None, :, k])
-        wanted[:, k] = np.where(open_, need, 0).sum(axis=0, dtype=np.float64)
-    return np.flatnonzero((wanted > problem.capacity[:, 0]).ravel())
+    return np.flatnonzero((engine.wanted() > problem.capacity[:, 0]).ravel())
