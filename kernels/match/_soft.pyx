@@ -14,7 +14,7 @@ cdef extern from *:
     static void gridloom_decay(
         double *weight, const double *price, double low, double inverse, long count)
     {
-        for (long at = 0; at < count; at++) {
+        for (long at = 0; at < count; at++) {  /* a multiple of 4: no rest to do one by one */
             const double x = (price[at] - low) * inverse, y = x / 256.0;
             double power = 1.0 - y * (1.0 - y * (0.5 - y * (1.0 / 6.0 - y * (1.0 / 24.0))));
             power *= power; power *= power; power *= power; power *= power;
@@ -60,7 +60,7 @@ def soften(
     const long long[::1] rows,
     double tau,
     const long long[:, ::1] column,
-    const double[::1] unit,
+    const double[::1] inverse_unit,
     int count,
     int thin,
 ):
@@ -69,8 +69,9 @@ def soften(
     cdef double[::1] least = least_, use = use_
     cdef double[:, ::1] curvature = curvature_
     cdef Py_ssize_t sites = engine.sites, kinds = engine.kinds
-    cdef double[::1] price = np.empty(sites + 1), weight = np.empty(sites + 2)
-    cdef double[::1] every = np.empty(sites + 1)
+    padded = (sites + 4) // 4 * 4
+    cdef double[::1] price = np.full(padded, np.inf), weight = np.empty(sites + 2)
+    cdef double[::1] every = np.empty(padded)
     most = max(sites * kinds, 1)
     cdef double[::1] expected = np.empty(most), own = np.empty(most)
     cdef int[::1] at = np.empty(most, np.int32), of_site = np.empty(most, np.int32)
@@ -90,7 +91,7 @@ def soften(
             low = gridloom_least(&price[0], sites + 1)
             least[row] = low
             whole, answers = 0.0, 0
-            gridloom_decay(&every[0], &price[0], low, inverse, sites + 1)
+            gridloom_decay(&every[0], &price[0], low, inverse, padded)
             for site in range(sites + 1):
                 weight[answers], near[answers] = every[site], <int>site
                 whole += every[site]
@@ -106,7 +107,7 @@ def soften(
                         continue
                     need = engine.need(job, site, k)
                     if need > 0:
-                        change = <double>need / unit[k]
+                        change = <double>need * inverse_unit[k]
                         use[column[site, k]] += share * change
                         if share > FAINTEST:
                             at[drawn], of_site[drawn] = <int>column[site, k], <int>site

@@ -68,7 +68,7 @@ class Plans:
         if not self.is_near(bound, policy):
             table = self._tables.at(prices)
             shortlist = self._shortlist(table, self._engine.sweep(table).least, policy)
-            self._improve([self.option], 1, shortlist, bound, policy)
+            self._take(self._descend(self.option.copy(), shortlist, bound, policy, all_first=False))
 
     def is_near(self, bound: float, policy: Policy) -> bool:
         """Whether the best plan is as near to the bound as the policy asks."""
@@ -135,17 +135,27 @@ class Plans:
     def _few(self) -> bool:
         return self._p.capacity.shape[1] > 1 or len(self._p.row) <= _JOBS_FEW
 
-    def _descend(self, option: I32, shortlist: Shortlist, bound: float, policy: Policy) -> I32:
-        """Every job in turn, a few others looked at; then those that lose most, all looked at."""
+    def _descend(
+        self,
+        option: I32,
+        shortlist: Shortlist,
+        bound: float,
+        policy: Policy,
+        *,
+        all_first: bool = True,
+    ) -> I32:
+        """Every job in turn, a few others looked at; then those that lose most, all looked at.
+
+        Without `all_first`, only the latter.
+        """
         free = self._p.capacity - self._engine.used(option)
         current = np.ascontiguousarray(self._costs(option))
         search = self._engine.search(*shortlist.arrays(), option, current, free)
         target = bound + policy.gap_target * float(np.abs(current).sum())
         few = self._few()
-        everyone = np.arange(len(option))
-        search.descend(
-            everyone, policy.passes if few else 1, policy.scan if few else _SCAN_MANY, target
-        )
+        if all_first:
+            everyone, passes = np.arange(len(option)), policy.passes if few else 1
+            search.descend(everyone, passes, policy.scan if few else _SCAN_MANY, target)
         for _ in range(_ROUNDS):
             if float(current.sum()) <= target:
                 break

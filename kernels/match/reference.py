@@ -71,12 +71,19 @@ class Engine:
         return Sweep(least, second, option, self.used(option))
 
     def soften(
-        self, table: F64, rows: I64, tau: float, column: I64, unit: F64, count: int, thin: int
+        self,
+        table: F64,
+        rows: I64,
+        tau: float,
+        column: I64,
+        inverse_unit: F64,
+        count: int,
+        thin: int,
     ) -> Soft:
         """One slot: answers with weights exp(-(price - least) / tau), by `rows`.
 
-        column [M, k]: index in q of a price, -1 = none; unit [k]: what use is counted in. The
-        curvature is that of every thin-th row, times as many.
+        column [M, k]: index in q of a price, -1 = none; inverse_unit [k]: of what use is counted
+        in. The curvature is that of every thin-th row, times as many.
         """
         use, curvature, least = np.zeros(count), np.zeros((count, count)), np.empty(len(rows))
         for row, job in enumerate(rows.tolist()):
@@ -90,7 +97,7 @@ class Engine:
             for site in np.flatnonzero(weights[:-1]).tolist():
                 need = needs(self._p.demand[job], self._p.scale_ppm[site])
                 for k in np.flatnonzero((need > 0) & (column[site] >= 0)).tolist():
-                    own = need[k] / unit[k]
+                    own = need[k] * inverse_unit[k]
                     expected = weights[site] / whole * own
                     if weights[site] / whole > FAINT:
                         drawn.append((site, int(column[site, k]), expected, own))
