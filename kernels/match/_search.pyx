@@ -13,8 +13,9 @@ cdef enum:
     REJECTED = -1
     SET_MAX = 40
     NEAR = 64
+    LOOKS = 8
 
-assert SET_MAX == plain.SET_MAX and NEAR == plain.NEAR
+assert (SET_MAX, NEAR, LOOKS) == (plain.SET_MAX, plain.NEAR, plain.LOOKS)
 
 cdef double GAIN_MIN = plain.GAIN_MIN
 cdef double ALLOWANCE = plain.ALLOWANCE
@@ -98,8 +99,9 @@ cdef class Search:
         """Moves of `jobs` until none gains, the cost is `target`, or so many passes; the moves."""
         cdef Py_ssize_t turn
         cdef Py_ssize_t job
+        cdef Py_ssize_t between = jobs.shape[0] // LOOKS + 1
         cdef long long made, moves = 0
-        cdef double total
+        cdef bint there = False
         with nogil:
             for _ in range(passes):
                 for job in range(self.n):
@@ -107,13 +109,20 @@ cdef class Search:
                 made = 0
                 for turn in range(jobs.shape[0]):
                     made += self.improve(jobs[turn], scan)
+                    if (turn + 1) % between == 0 and self.total() <= target:
+                        there = True
+                        break
                 moves += made
-                total = 0.0
-                for job in range(self.n):
-                    total += self.current[job]
-                if not made or total <= target:
+                if there or not made or self.total() <= target:
                     break
         return moves
+
+    cdef double total(self) noexcept nogil:
+        cdef Py_ssize_t job
+        cdef double total = 0.0
+        for job in range(self.n):
+            total += self.current[job]
+        return total
 
     cdef void find_escape(self, Py_ssize_t job) noexcept nogil:
         cdef int left = self.option[job], option

@@ -156,14 +156,14 @@ class Plans:
         if all_first:
             everyone, passes = np.arange(len(option)), policy.passes if few else 1
             search.descend(everyone, passes, policy.scan if few else _SCAN_MANY, target)
-        for _ in range(_ROUNDS):
+        for scan in (policy.scan, *[len(option)] * _ROUNDS):
             if float(current.sum()) <= target:
                 break
             paid = self._engine.costs(shortlist.table, option[:, None])[:, 0]
             lost = paid - shortlist.least
             losers = np.flatnonzero(lost > 0.0)
             losers = losers[_descending(lost[losers])][:_LOSERS]
-            if not search.descend(losers, 1, len(option), target):
+            if not search.descend(losers, 1, scan, target) and scan == len(option):
                 break
         return self._fill(option, free)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 REJECTED = -1
 # a move must gain more than the rounding of the two costs it compares
 GAIN_MIN = 2.0**-30
+LOOKS = 8  # times in a pass that the cost is compared with the one wanted
 NEAR = 64  # jobs of a site looked at when room is made
 SET_MAX = 40  # jobs taken out at once
 EXTRA = 6  # fewer jobs than this are taken out without need
@@ -68,18 +69,25 @@ class Search:
 
     def descend(self, jobs: I64, passes: int, scan: int, target: float) -> int:
         """Moves of `jobs` until none gains, the cost is `target`, or so many passes; the moves."""
-        moves = 0
+        moves, between = 0, len(jobs) // LOOKS + 1
         for _ in range(passes):
             for job in range(len(self._options)):
                 self._find_escape(job)
-            made = sum(self._improve(job, scan) for job in jobs.tolist())
+            made = 0
+            for turn, job in enumerate(jobs.tolist()):
+                made += self._improve(job, scan)
+                if (turn + 1) % between == 0 and self._total() <= target:
+                    return moves + made
             moves += made
-            total = 0.0
-            for cost in self._current.tolist():
-                total += cost
-            if not made or total <= target:
+            if not made or self._total() <= target:
                 break
         return moves
+
+    def _total(self) -> float:
+        total = 0.0
+        for cost in self._current.tolist():
+            total += cost
+        return total
 
     def _find_escape(self, job: int) -> None:
         """The cheapest other place with room; rejection is one."""
