@@ -15,7 +15,8 @@ _CANDIDATES_MAX = 96  # options of a job that local search looks at,
 _CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in all,
 _JOBS_FEW = 5_000  # and in one slot with more jobs than this
 _CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: prices do the rest
-_ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them
+_ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them;
+_SCAN_LOSERS = 2_000  # jobs of a site looked at for one of them
 _SEED = 1
 _WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
 
@@ -156,14 +157,14 @@ class Plans:
         if all_first:
             everyone, passes = np.arange(len(option)), policy.passes if few else 1
             search.descend(everyone, passes, policy.scan if few else _SCAN_MANY, target)
-        for scan in (policy.scan, *[len(option)] * _ROUNDS):
+        for scan in (policy.scan, *[_SCAN_LOSERS] * _ROUNDS):
             if float(current.sum()) <= target:
                 break
             paid = self._engine.costs(shortlist.table, option[:, None])[:, 0]
             lost = paid - shortlist.least
             losers = np.flatnonzero(lost > 0.0)
             losers = losers[_descending(lost[losers])][:_LOSERS]
-            if not search.descend(losers, 1, scan, target) and scan == len(option):
+            if not search.descend(losers, 1, scan, target) and scan == _SCAN_LOSERS:
                 break
         return self._fill(option, free)
 

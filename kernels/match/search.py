@@ -10,6 +10,7 @@ optimization results using the ruin and recreate principle, J. Comp. Physics 159
 Work is counted in jobs and options looked at, never in seconds; the drawings are splitmix64.
 """
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -130,13 +131,20 @@ class Search:
     def _eject(self, job: int, option: int, cost: float, gain: float, scan: int) -> bool:
         """Of the jobs in the way, move the one whose move leaves the largest saving."""
         engine, free = self._engine, self._free
+        now = int(self._option[job])
         best, other, to, to_cost = -GAIN_MIN * (abs(cost) + abs(cost - gain)), -1, -1, 0.0
         for one in self._members[option // self._slots][: -scan - 1 : -1]:
             if one == job:
                 continue
             left, left_cost = int(self._option[one]), float(self._current[one])
             # a pass old: what has opened up since then is seen by the next one
-            if gain + (self._escape[one] - left_cost) >= best:
+            if gain + (self._cheapest[one] - left_cost) >= best:
+                continue
+            # it could escape, or take the place that the job gives up
+            away = self._escape[one]
+            if gain + (away - left_cost) >= best:
+                away = self._cost_at(one, now)
+            if gain + (away - left_cost) >= best:
                 continue
             engine.occupy(one, left, free, -1)
             if engine.fits(job, option, free):
@@ -161,6 +169,12 @@ class Search:
         self._find_escape(other)
         self._find_escape(job)
         return True
+
+    def _cost_at(self, job: int, option: int) -> float:
+        """Cost of one of its candidates, inf where it is none."""
+        if option < 0 or option not in self._options[job]:
+            return inf
+        return float(self._costs[job][self._options[job].index(option)])
 
     # -- ruin and recreate -----------------------------------------------------------------------
 
