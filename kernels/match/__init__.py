@@ -42,7 +42,7 @@ from kernels.match.prices import PriceTables
 from kernels.match.primal import Plans
 from kernels.match.problem import Compiled, Problem, compile_problem
 from kernels.match.reasons import explain
-from kernels.match.reference import Engine
+from kernels.match.reference import Engine, Sweep
 from kernels.match.relaxations import relaxations
 from kernels.match.smooth import climb, is_smooth_better
 from kernels.match.volume import Ascent, ascend, restrict
@@ -150,17 +150,19 @@ class _Found:
         problem = self.problem
         engine, tables = _engine(problem), PriceTables(problem)
         plans = Plans(problem, engine, tables)
-        ascent = self._ascend(engine, tables, plans, jobs, policy, warm)
+        alone = engine.sweep(tables.costs)
+        ascent = self._ascend(engine, tables, plans, alone.least, jobs, policy, warm)
         plans.polish(ascent.prices, ascent.bound, policy)
         self.iterations = ascent.iterations
         self.prices[:, :, problem.active] = ascent.prices
-        self._place(plans.option, engine, tables, ascent.prices)
+        self._place(plans.option, engine, tables, alone, ascent.prices)
 
     def _ascend(
         self,
         engine: Engine,
         tables: PriceTables,
         plans: Plans,
+        least: F64,
         jobs: Jobs,
         policy: Policy,
         warm: Warm | None,
@@ -176,18 +178,20 @@ class _Found:
             if plans.is_near(bound, policy):
                 return Ascent(start, bound, 0)
         if is_smooth_better(problem):
-            return climb(problem, engine, tables, start, policy.gap_target)
+            return climb(problem, engine, tables, least, start, policy.gap_target)
         repair, target = plans.repair, policy.gap_target
         return ascend(problem, engine, tables, start, repair, target, policy.iterations)
 
-    def _place(self, option: I32, engine: Engine, tables: PriceTables, prices: F64) -> None:
+    def _place(
+        self, option: I32, engine: Engine, tables: PriceTables, alone: Sweep, prices: F64
+    ) -> None:
         problem, row = self.problem, self.problem.row
         placed, horizon = option >= 0, self.problem.capacity.shape[1]
         self.site[row] = np.where(placed, option // horizon, ANY)
         self.slot[row] = np.where(placed, option % horizon, ANY)
         cost = engine.costs(tables.costs, np.ascontiguousarray(option[:, None]))[:, 0]
         self.cost[row] = np.where(placed, cost, 0.0)
-        why = explain(problem, engine, tables, prices, option)
+        why = explain(problem, engine, tables, alone, prices, option)
         self.reason[row], self.reason_site[row] = why.reason, why.site
         self.reason_resource[row] = why.resource
         self.second[row], self.relax[row] = why.second, why.relax

@@ -234,6 +234,19 @@ cdef class Engine:
                 self.add_edges(edges, job, option[job])
         return np.ascontiguousarray(edges.cumsum(axis=1)[:, : self.slots])
 
+    def wanted(self):
+        """One slot: use [M, k] if every job came wherever it may."""
+        wanted_ = np.zeros((self.sites, self.kinds), np.int64)
+        cdef long long[:, ::1] wanted = wanted_
+        cdef Py_ssize_t job, site, k
+        with nogil:
+            for job in range(self.n):
+                for site in range(self.sites):
+                    if self.open[job, site, 0]:
+                        for k in range(self.kinds):
+                            wanted[site, k] += self.need(job, site, k)
+        return wanted_
+
     # -- room ------------------------------------------------------------------------------------
 
     cdef Py_ssize_t end_of(

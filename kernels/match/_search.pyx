@@ -13,9 +13,11 @@ cdef enum:
     REJECTED = -1
     SET_MAX = 40
     NEAR = 64
+    LOOKS = 8
 
-assert SET_MAX == plain.SET_MAX and NEAR == plain.NEAR
+assert (SET_MAX, NEAR, LOOKS) == (plain.SET_MAX, plain.NEAR, plain.LOOKS)
 
+cdef double INFINITE = float("inf")
 cdef double GAIN_MIN = plain.GAIN_MIN
 cdef double ALLOWANCE = plain.ALLOWANCE
 cdef unsigned long long EXTRA = plain.EXTRA, BLINK = plain.BLINK
@@ -98,8 +100,9 @@ cdef class Search:
         """Moves of `jobs` until none gains, the cost is `target`, or so many passes; the moves."""
         cdef Py_ssize_t turn
         cdef Py_ssize_t job
+        cdef Py_ssize_t between = jobs.shape[0] // LOOKS + 1
         cdef long long made, moves = 0
-        cdef double total
+        cdef bint there = False
         with nogil:
             for _ in range(passes):
                 for job in range(self.n):
@@ -107,13 +110,20 @@ cdef class Search:
                 made = 0
                 for turn in range(jobs.shape[0]):
                     made += self.improve(jobs[turn], scan)
+                    if (turn + 1) % between == 0 and self.total() <= target:
+                        there = True
+                        break
                 moves += made
-                total = 0.0
-                for job in range(self.n):
-                    total += self.current[job]
-                if not made or total <= target:
+                if there or not made or self.total() <= target:
                     break
         return moves
+
+    cdef double total(self) noexcept nogil:
+        cdef Py_ssize_t job
+        cdef double total = 0.0
+        for job in range(self.n):
+            total += self.current[job]
+        return total
 
     cdef void find_escape(self, Py_ssize_t job) noexcept nogil:
         cdef int left = self.option[job], option
@@ -164,7 +174,7 @@ cdef class Search:
         cdef double best = -GAIN_MIN * (abs(cost) + abs(cost - gain)), to_cost = 0.0
         cdef double left_cost, saving
         cdef Py_ssize_t q, one, other = -1, site = self.engine.site_of[option]
-        cdef int left, place, to = -1, at, last = self.held[site] - 1
+        cdef int left, place, to = -1, now = self.option[job], at, last = self.held[site] - 1
         cdef int first = last - scan if last >= scan else -1
         for at in range(last, first, -1):
             one = self.members[site, at]
@@ -172,8 +182,12 @@ cdef class Search:
                 continue
             left, left_cost = self.option[one], self.current[one]
             # a pass old: what has opened up since then is seen by the next one
-            if gain + (self.escape[one] - left_cost) >= best:
+            if gain + (self.cheapest[one] - left_cost) >= best:
                 continue
+            if gain + (self.escape[one] - left_cost) >= best:
+                # unless it takes the place that the job gives up
+                if gain + (self.cost_at(one, now) - left_cost) >= best:
+                    continue
             if not self.fits_without(job, option, one, left):
                 continue
             self.engine.occupy(one, left, self.free, -1)
@@ -202,6 +216,15 @@ cdef class Search:
         self.find_escape(other)
         self.find_escape(job)
         return True
+
+    cdef double cost_at(self, Py_ssize_t job, int option) noexcept nogil:
+        """Cost of one of its candidates, inf where it is none."""
+        cdef Py_ssize_t q
+        if option >= 0:
+            for q in range(self.count):
+                if self.options[job, q] == option:
+                    return self.costs[job, q]
+        return INFINITE
 
     cdef bint fits_without(
         self, Py_ssize_t job, int option, Py_ssize_t one, int left

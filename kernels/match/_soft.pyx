@@ -7,13 +7,20 @@ from kernels.match.reference import FAINT, Soft
 
 cdef extern from *:
     """
-    static inline double gridloom_decay(double x)
+    /* weight = decay((price - low) * inverse), elementwise; reference.py has decay. */
+    #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
+    __attribute__((target_clones("avx2", "default")))
+    #endif
+    static void gridloom_decay(
+        double *weight, const double *price, double low, double inverse, long count)
     {
-        if (x >= 10.0) return 0.0;
-        const double y = x / 256.0;
-        double power = 1.0 - y * (1.0 - y * (0.5 - y * (1.0 / 6.0 - y * (1.0 / 24.0))));
-        for (int turn = 0; turn < 8; turn++) power *= power;
-        return power;
+        for (long at = 0; at < count; at++) {  /* a multiple of 4: no rest to do one by one */
+            const double x = (price[at] - low) * inverse, y = x / 256.0;
+            double power = 1.0 - y * (1.0 - y * (0.5 - y * (1.0 / 6.0 - y * (1.0 / 24.0))));
+            power *= power; power *= power; power *= power; power *= power;
+            power *= power; power *= power; power *= power; power *= power;
+            weight[at] = x >= 10.0 ? 0.0 : power;
+        }
     }
     static inline double gridloom_least(const double *price, long count)
     {
@@ -35,7 +42,9 @@ cdef extern from *:
         for (long at = 0; at < count; at++) row[at] -= factor * above[at];
     }
     """
-    double gridloom_decay(double x) noexcept nogil
+    void gridloom_decay(
+        double* weight, const double* price, double low, double inverse, long count
+    ) noexcept nogil
     double gridloom_least(const double* price, long count) noexcept nogil
     void gridloom_eliminate(
         double* row, const double* above, double factor, long count
@@ -51,7 +60,7 @@ def soften(
     const long long[::1] rows,
     double tau,
     const long long[:, ::1] column,
-    const double[::1] unit,
+    const double[::1] inverse_unit,
     int count,
     int thin,
 ):
@@ -60,14 +69,16 @@ def soften(
     cdef double[::1] least = least_, use = use_
     cdef double[:, ::1] curvature = curvature_
     cdef Py_ssize_t sites = engine.sites, kinds = engine.kinds
-    cdef double[::1] price = np.empty(sites + 1), weight = np.empty(sites + 1)
+    padded = (sites + 4) // 4 * 4
+    cdef double[::1] price = np.full(padded, np.inf), weight = np.empty(sites + 2)
+    cdef double[::1] every = np.empty(padded)
     most = max(sites * kinds, 1)
     cdef double[::1] expected = np.empty(most), own = np.empty(most)
     cdef int[::1] at = np.empty(most, np.int32), of_site = np.empty(most, np.int32)
-    cdef int[::1] near = np.empty(sites + 1, np.int32)
+    cdef int[::1] near = np.empty(sites + 2, np.int32)
     cdef Py_ssize_t row, job, site, k, e, f, drawn
     cdef double low, whole, share, change, narrow = thin / tau
-    cdef double cut = 10.5 * tau  # beyond what has any weight
+    cdef double inverse = 1.0 / tau
     cdef int answers, which
     cdef bint dense
     cdef double[::1] whole_row = np.zeros(max(count, 1))
@@ -80,13 +91,11 @@ def soften(
             low = gridloom_least(&price[0], sites + 1)
             least[row] = low
             whole, answers = 0.0, 0
+            gridloom_decay(&every[0], &price[0], low, inverse, padded)
             for site in range(sites + 1):
-                if price[site] - low < cut:
-                    weight[answers] = gridloom_decay((price[site] - low) / tau)
-                    if weight[answers] != 0.0:
-                        whole += weight[answers]
-                        near[answers] = <int>site
-                        answers += 1
+                weight[answers], near[answers] = every[site], <int>site
+                whole += every[site]
+                answers += every[site] != 0.0
             drawn = 0
             for which in range(answers):
                 site = near[which]
@@ -98,7 +107,7 @@ def soften(
                         continue
                     need = engine.need(job, site, k)
                     if need > 0:
-                        change = <double>need / unit[k]
+                        change = <double>need * inverse_unit[k]
                         use[column[site, k]] += share * change
                         if share > FAINTEST:
                             at[drawn], of_site[drawn] = <int>column[site, k], <int>site

@@ -64,11 +64,9 @@ def certify(
 ) -> Certificate:
     """Plan (site, slot) [N] at prices [M, T, K] for columns without a bad row."""
     if os.environ.get("GRIDLOOM_PURE") != "1":
-        from kernels.match import _certify
+        from kernels.match._certificate import certify as in_one_pass
 
-        return Certificate(
-            *_certify.certify(jobs, sites, series, network, policy, site, slot, prices)
-        )
+        return Certificate(*in_one_pass(jobs, sites, series, network, policy, site, slot, prices))
     rows = len(jobs.job_id)
     horizon = series.price_per_mwh.shape[1]
     runs = _runs(jobs, sites, series)

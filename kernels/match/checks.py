@@ -58,12 +58,13 @@ def admit(jobs: Jobs, sites: Sites, series: Series, network: Network) -> Admitte
     job_rules = list(_job_rules(jobs, sites, network))
     site_rules = list(_site_rules(sites, series, network))
     errors = [*_errors("jobs", job_rules), *_errors("sites", site_rules)]
-    good = np.flatnonzero(_good(job_rules, len(jobs.job_id)))
-    row = good
-    if not _ascending(jobs.job_id[good]):
-        row = good[np.argsort(jobs.job_id[good], kind="stable")]
+    row = np.flatnonzero(_good(job_rules, len(jobs.job_id)))
+    ascending = _ascending(jobs.job_id)
+    if not ascending:
+        row = row[np.argsort(jobs.job_id[row], kind="stable")]
+    admitted = jobs if ascending and len(row) == len(jobs.job_id) else jobs.take(row)
     usable = _good(site_rules, len(sites.site_id))
-    return Admitted(row, jobs.take(row), *_usable(sites, series, usable), tuple(errors))
+    return Admitted(row, admitted, *_usable(sites, series, usable), tuple(errors))
 
 
 def _usable(sites: Sites, series: Series, good: Bool) -> tuple[Sites, Series]:
@@ -117,6 +118,8 @@ def _site_rules(sites: Sites, series: Series, network: Network) -> Iterator[_Rul
 
 def _within(column: str, values: npt.NDArray[Any], low: float, high: float) -> _Rule:
     if not values.size:
+        return _Rule(column, np.zeros(len(values), np.bool_), np.zeros(len(values)), "")
+    if low <= values.min() and values.max() <= high:  # nearly always; NaN is in no range
         return _Rule(column, np.zeros(len(values), np.bool_), np.zeros(len(values)), "")
     flat = values.reshape(len(values), -1)
     spoilt = ~((flat >= low) & (flat <= high))  # NaN is outside

@@ -15,7 +15,8 @@ _CANDIDATES_MAX = 96  # options of a job that local search looks at,
 _CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in all,
 _JOBS_FEW = 5_000  # and in one slot with more jobs than this
 _CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: prices do the rest
-_ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them
+_ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them;
+_SCAN_LOSERS = 2_000  # jobs of a site looked at for one of them
 _SEED = 1
 _WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
 
@@ -68,7 +69,7 @@ class Plans:
         if not self.is_near(bound, policy):
             table = self._tables.at(prices)
             shortlist = self._shortlist(table, self._engine.sweep(table).least, policy)
-            self._improve([self.option], 1, shortlist, bound, policy)
+            self._take(self._descend(self.option.copy(), shortlist, bound, policy, all_first=False))
 
     def is_near(self, bound: float, policy: Policy) -> bool:
         """Whether the best plan is as near to the bound as the policy asks."""
@@ -135,23 +136,35 @@ class Plans:
     def _few(self) -> bool:
         return self._p.capacity.shape[1] > 1 or len(self._p.row) <= _JOBS_FEW
 
-    def _descend(self, option: I32, shortlist: Shortlist, bound: float, policy: Policy) -> I32:
-        """Every job in turn, a few others looked at; then those that lose most, all looked at."""
+    def _descend(
+        self,
+        option: I32,
+        shortlist: Shortlist,
+        bound: float,
+        policy: Policy,
+        *,
+        all_first: bool = True,
+    ) -> I32:
+        """Every job in turn, a few others looked at; then those that lose most, all looked at.
+
+        Without `all_first`, only the latter.
+        """
         free = self._p.capacity - self._engine.used(option)
         current = np.ascontiguousarray(self._costs(option))
         search = self._engine.search(*shortlist.arrays(), option, current, free)
         target = bound + policy.gap_target * float(np.abs(current).sum())
         few = self._few()
-        everyone = np.arange(len(option))
-        search.descend(
-            everyone, policy.passes if few else 1, policy.scan if few else _SCAN_MANY, target
-        )
-        for _ in range(_ROUNDS):
+        if all_first:
+            everyone, passes = np.arange(len(option)), policy.passes if few else 1
+            search.descend(everyone, passes, policy.scan if few else _SCAN_MANY, target)
+        for scan in (policy.scan, *[_SCAN_LOSERS] * _ROUNDS):
             if float(current.sum()) <= target:
                 break
             paid = self._engine.costs(shortlist.table, option[:, None])[:, 0]
-            losers = _descending(paid - shortlist.least)[:_LOSERS]
-            if not search.descend(losers, 1, len(option), target):
+            lost = paid - shortlist.least
+            losers = np.flatnonzero(lost > 0.0)
+            losers = losers[_descending(lost[losers])][:_LOSERS]
+            if not search.descend(losers, 1, scan, target) and scan == _SCAN_LOSERS:
                 break
         return self._fill(option, free)
 
@@ -189,7 +202,9 @@ class Plans:
 
     def _fill(self, option: I32, free: I64) -> I32:
         """Place what is rejected though it has room and pays: afterwards no such job is left."""
-        self._engine.place(self._tables.costs, _descending(self._p.reject), option, free)
+        left = np.flatnonzero(option < 0)
+        order = left[_descending(self._p.reject[left])]
+        self._engine.place(self._tables.costs, order, option, free)
         return option
 
     def _take(self, option: I32) -> None:

@@ -69,9 +69,9 @@ def compile_problem(
     Rows are as checks.admit leaves them: good, and jobs in order of their id.
     """
     if os.environ.get("GRIDLOOM_PURE") != "1":
-        from kernels.match import _compile
+        from kernels.match._compile import compile_problem as in_one_pass
 
-        compiled: Compiled = _compile.compile_problem(jobs, sites, series, network, policy)
+        compiled: Compiled = in_one_pass(jobs, sites, series, network, policy)
         return compiled
     too_large = np.full(len(jobs.job_id), ANY, np.int8)
     slots = run_slots(jobs, sites, series)

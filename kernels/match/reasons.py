@@ -8,7 +8,7 @@ import numpy.typing as npt
 from kernels.match.columns import ANY, F64, I32, I64, Reason
 from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem, needs
-from kernels.match.reference import Engine
+from kernels.match.reference import Engine, Sweep
 
 
 class Explained(NamedTuple):
@@ -22,11 +22,15 @@ class Explained(NamedTuple):
 
 
 def explain(
-    problem: Problem, engine: Engine, tables: PriceTables, prices: F64, option: I32
+    problem: Problem,
+    engine: Engine,
+    tables: PriceTables,
+    answers: Sweep,
+    prices: F64,
+    option: I32,
 ) -> Explained:
-    """Compare each job's option with the one it would take if it were alone."""
+    """Compare each job's option with the one of `answers`, which it would take if it were alone."""
     n = len(problem.row)
-    answers = engine.sweep(tables.costs)
     wanted = answers.option
     cost = engine.costs(tables.costs, np.ascontiguousarray(np.column_stack([wanted, option])))
     reason = np.full(n, Reason.PLACED, np.int8)

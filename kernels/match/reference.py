@@ -71,18 +71,25 @@ class Engine:
         return Sweep(least, second, option, self.used(option))
 
     def soften(
-        self, table: F64, rows: I64, tau: float, column: I64, unit: F64, count: int, thin: int
+        self,
+        table: F64,
+        rows: I64,
+        tau: float,
+        column: I64,
+        inverse_unit: F64,
+        count: int,
+        thin: int,
     ) -> Soft:
         """One slot: answers with weights exp(-(price - least) / tau), by `rows`.
 
-        column [M, k]: index in q of a price, -1 = none; unit [k]: what use is counted in. The
-        curvature is that of every thin-th row, times as many.
+        column [M, k]: index in q of a price, -1 = none; inverse_unit [k]: of what use is counted
+        in. The curvature is that of every thin-th row, times as many.
         """
         use, curvature, least = np.zeros(count), np.zeros((count, count)), np.empty(len(rows))
         for row, job in enumerate(rows.tolist()):
             prices = [*self._priced_one(table, job)[:, 0].tolist(), self.reject[job]]
             least[row] = min(prices)
-            weights = [decay((price - least[row]) / tau) for price in prices]
+            weights = [decay((price - least[row]) * (1.0 / tau)) for price in prices]
             whole = 0.0
             for weight in weights:  # one by one, which sum() does not do in every Python
                 whole += weight
@@ -90,7 +97,7 @@ class Engine:
             for site in np.flatnonzero(weights[:-1]).tolist():
                 need = needs(self._p.demand[job], self._p.scale_ppm[site])
                 for k in np.flatnonzero((need > 0) & (column[site] >= 0)).tolist():
-                    own = need[k] / unit[k]
+                    own = need[k] * inverse_unit[k]
                     expected = weights[site] / whole * own
                     if weights[site] / whole > FAINT:
                         drawn.append((site, int(column[site, k]), expected, own))
@@ -141,6 +148,13 @@ class Engine:
         np.add.at(edges, (site, start), need)
         np.subtract.at(edges, (site, end), need)
         return np.ascontiguousarray(edges.cumsum(axis=1)[:, : self.slots])
+
+    def wanted(self) -> I64:
+        """One slot: use [M, k] if every job came wherever it may."""
+        p = self._p
+        open_ = p.open[:, :, :1] == 1
+        wanted: I64 = np.where(open_, needs(p.demand[:, None, :], p.scale_ppm[None]), 0).sum(axis=0)
+        return wanted
 
     def place(self, table: F64, order: I64, option: I32, free: I64) -> None:
         """Jobs of `order` that are not placed: the cheapest option with room, if worth it."""

@@ -10,6 +10,7 @@ optimization results using the ruin and recreate principle, J. Comp. Physics 159
 Work is counted in jobs and options looked at, never in seconds; the drawings are splitmix64.
 """
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 REJECTED = -1
 # a move must gain more than the rounding of the two costs it compares
 GAIN_MIN = 2.0**-30
+LOOKS = 8  # times in a pass that the cost is compared with the one wanted
 NEAR = 64  # jobs of a site looked at when room is made
 SET_MAX = 40  # jobs taken out at once
 EXTRA = 6  # fewer jobs than this are taken out without need
@@ -68,18 +70,25 @@ class Search:
 
     def descend(self, jobs: I64, passes: int, scan: int, target: float) -> int:
         """Moves of `jobs` until none gains, the cost is `target`, or so many passes; the moves."""
-        moves = 0
+        moves, between = 0, len(jobs) // LOOKS + 1
         for _ in range(passes):
             for job in range(len(self._options)):
                 self._find_escape(job)
-            made = sum(self._improve(job, scan) for job in jobs.tolist())
+            made = 0
+            for turn, job in enumerate(jobs.tolist()):
+                made += self._improve(job, scan)
+                if (turn + 1) % between == 0 and self._total() <= target:
+                    return moves + made
             moves += made
-            total = 0.0
-            for cost in self._current.tolist():
-                total += cost
-            if not made or total <= target:
+            if not made or self._total() <= target:
                 break
         return moves
+
+    def _total(self) -> float:
+        total = 0.0
+        for cost in self._current.tolist():
+            total += cost
+        return total
 
     def _find_escape(self, job: int) -> None:
         """The cheapest other place with room; rejection is one."""
@@ -122,13 +131,20 @@ class Search:
     def _eject(self, job: int, option: int, cost: float, gain: float, scan: int) -> bool:
         """Of the jobs in the way, move the one whose move leaves the largest saving."""
         engine, free = self._engine, self._free
+        now = int(self._option[job])
         best, other, to, to_cost = -GAIN_MIN * (abs(cost) + abs(cost - gain)), -1, -1, 0.0
         for one in self._members[option // self._slots][: -scan - 1 : -1]:
             if one == job:
                 continue
             left, left_cost = int(self._option[one]), float(self._current[one])
             # a pass old: what has opened up since then is seen by the next one
-            if gain + (self._escape[one] - left_cost) >= best:
+            if gain + (self._cheapest[one] - left_cost) >= best:
+                continue
+            # it could escape, or take the place that the job gives up
+            away = self._escape[one]
+            if gain + (away - left_cost) >= best:
+                away = self._cost_at(one, now)
+            if gain + (away - left_cost) >= best:
                 continue
             engine.occupy(one, left, free, -1)
             if engine.fits(job, option, free):
@@ -153,6 +169,12 @@ class Search:
         self._find_escape(other)
         self._find_escape(job)
         return True
+
+    def _cost_at(self, job: int, option: int) -> float:
+        """Cost of one of its candidates, inf where it is none."""
+        if option < 0 or option not in self._options[job]:
+            return inf
+        return float(self._costs[job][self._options[job].index(option)])
 
     # -- ruin and recreate -----------------------------------------------------------------------
 

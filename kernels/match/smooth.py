@@ -17,7 +17,7 @@ import numpy as np
 
 from kernels.match.columns import ANY, F64, I64
 from kernels.match.prices import PriceTables
-from kernels.match.problem import Problem, needs
+from kernels.match.problem import Problem
 from kernels.match.reference import Engine
 from kernels.match.volume import Ascent
 
@@ -35,10 +35,11 @@ _OVERSHOT = 0.5  # a step that ends on a slope so steep the other way is shorten
 _SHORTER = 4  # so many times at most
 _GAIN = 0.04  # of the gap allowed: two steps that gain less are the last
 _TAU_THIN = 0.01  # above it the curvature of every _THIN-th job stands for all,
-_THIN, _THIN_FROM = 8, 1_000  # where that leaves so many
+_THIN, _THIN_FROM, _THIN_A_PRICE = 8, 1_000, 4  # where that leaves so many, and so many a price
 _TAU_IDLE = 0.015  # while tau is above it they are not
-_SAMPLE = 1_000  # jobs of a sample, where all are at least _SAMPLE_FROM times as many
-_SAMPLE_FROM = 4
+_SAMPLE_A_PRICE, _SAMPLE_LEAST, _SAMPLE_MOST = 20, 500, 1_000  # jobs of the first sample,
+_SAMPLE_FROM = 4  # where all are at least so many times as many
+_UNLIKE = 0.3  # of all costs: a bound so much lower than its sample's is no continuation
 _SAMPLE_GROWS = 10  # times as many jobs in the next sample
 
 
@@ -63,7 +64,7 @@ class Smooth:
     def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
         self._engine, self._tables = engine, tables
         capacity = problem.capacity[:, 0, :].astype(np.float64)
-        self.scarce = _scarce(problem)  # [q] of M x k
+        self.scarce = _scarce(problem, engine)  # [q] of M x k
         largest: F64 = capacity.max(axis=0)
         self._unit = np.broadcast_to(np.where(largest > 0, largest, 1.0), capacity.shape)
         column = np.full(capacity.size, ANY, np.int64)
@@ -77,9 +78,10 @@ class Smooth:
         rows = np.arange(0, self.jobs, stride)
         share = len(rows) / self.jobs
         table = self._tables.at(self.full(prices)[:, None, :])
-        unit, count = np.ascontiguousarray(self._unit[0]), len(self.scarce)
-        thin = min(_THIN, max(len(rows) // _THIN_FROM, 1)) if tau > _TAU_THIN * mean else 1
-        soft = self._engine.soften(table, rows, tau, self._column, unit, count, thin)
+        inverse, count = 1.0 / self._unit[0], len(self.scarce)
+        few = max(_THIN_FROM, _THIN_A_PRICE * count)
+        thin = min(_THIN, max(len(rows) // few, 1)) if tau > _TAU_THIN * mean else 1
+        soft = self._engine.soften(table, rows, tau, self._column, inverse, count, thin)
         least = float(soft.least.sum())
         bound = least - share * float((prices * self._capacity).sum())
         return _Slope(bound, soft.use - share * self._capacity, soft.curvature)
@@ -108,18 +110,25 @@ def is_smooth_better(problem: Problem) -> bool:
 
 
 def climb(
-    problem: Problem, engine: Engine, tables: PriceTables, start: F64, gap_target: float
+    problem: Problem,
+    engine: Engine,
+    tables: PriceTables,
+    least: F64,
+    start: F64,
+    gap_target: float,
 ) -> Ascent:
-    """Prices [M, 1, k] from `start`, zeros = cold; exact enough for a gap of gap_target."""
+    """Prices [M, 1, k] from `start`, zeros = cold; exact enough for a gap of gap_target.
+
+    least [n]: what each job would cost if it were alone.
+    """
     smooth = Smooth(problem, engine, tables)
     flat = np.zeros(problem.capacity.shape)
-    least = engine.sweep(tables.at(flat)).least
     scale = float(np.abs(least).sum()) or float(problem.reject.sum())
     if not len(smooth.scarce) or scale == 0.0:
         return Ascent(flat, float(least.sum()), 0)
     gain, mean = _GAIN * gap_target * scale, scale / smooth.jobs
     warm = smooth.scaled(np.maximum(start[:, 0], 0.0))
-    found = _Followed(warm, warm, -np.inf, 0, False)
+    found = _Followed(-np.inf, warm, warm, -np.inf, 0, False)
     if warm.any():
         found = _from(smooth, warm, _TAU_WARM * mean, mean, 1, gain)
     if not found.settled:
@@ -131,6 +140,7 @@ def climb(
 
 
 class _Followed(NamedTuple):
+    first: float  # bound where it began
     best: F64
     last: F64
     bound: float
@@ -140,16 +150,21 @@ class _Followed(NamedTuple):
 
 def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> _Followed:
     prices, tau = smooth.begin(scale), _TAU_COLD * mean
-    stride = max(smooth.jobs // _SAMPLE, 1)
+    sample = min(max(_SAMPLE_A_PRICE * len(prices), _SAMPLE_LEAST), _SAMPLE_MOST)
+    stride = max(smooth.jobs // sample, 1)
+    whole = _Point(prices, tau / prices)
     if stride < _SAMPLE_FROM:
-        return _follow(smooth, _Point(prices, tau / prices), tau, _TAU_LEAST * mean, mean, 1, gain)
+        return _follow(smooth, whole, tau, _TAU_LEAST * mean, mean, 1, gain)
     # prices of a sample are off by its noise, which is a width of the smoothing
     width, steps = _TAU_WARM * mean, 0
-    found = _follow(smooth, _Point(prices, tau / prices), tau, width, mean, stride, gain)
+    found = _follow(smooth, whole, tau, width, mean, stride, gain)
     while stride > 1:
         steps += found.steps
+        expected = found.bound * stride
         stride = stride // _SAMPLE_GROWS if stride >= _SAMPLE_FROM * _SAMPLE_GROWS else 1
         found = _from(smooth, found.last, width, mean, stride, gain)
+        if found.first * stride < expected - _UNLIKE * scale:  # a sample of another world
+            stride, found = 1, _follow(smooth, whole, tau, _TAU_LEAST * mean, mean, 1, gain)
         width /= _SAMPLE_GROWS**0.5
     return found._replace(steps=steps + found.steps)
 
@@ -175,28 +190,30 @@ def _follow(
     """Newton steps while tau shrinks to tau_least; the best prices seen."""
     prices, slacks = point
     here = smooth.slope(prices, tau, mean, stride)
-    best, bound, steps, idle = prices, here.bound, 1, 0
+    first = here.bound
+    best, bound, steps, idle = prices, first, 1, 0
     while steps < _STEPS and tau > tau_least and idle < 2:
         step = _newton(smooth, here, prices, slacks, tau)
         change = tau / prices - slacks - slacks * step / prices
         length, slack_length = _within(prices, step), _within(slacks, change)
         uphill = float(((here.gradient + tau / prices) * step).sum())
         tau *= max(1.0 - _SHRINK * min(length, slack_length), _SHRINK_MOST)
+        gained = False
         for _ in range(_SHORTER):
             ahead = prices + length * step
             there = smooth.slope(ahead, tau, mean, stride)
             steps += 1
+            gained |= there.bound > bound + gain / stride
+            if there.bound > bound:
+                best, bound = ahead, there.bound
             onward = float(((there.gradient + tau / ahead) * step).sum())
             if not onward < -_OVERSHOT * uphill:
                 break
             length *= min(max(uphill / (uphill - onward), 0.1), 0.7)
         prices, slacks = ahead, np.maximum(slacks + slack_length * change, 1e-300)
-        gained = there.bound > bound + gain / stride
         idle = 0 if gained or tau > _TAU_IDLE * mean else idle + 1
-        if there.bound > bound:
-            best, bound = prices, there.bound
         here = there
-    return _Followed(best, prices, bound, steps, steps < _STEPS)
+    return _Followed(first, best, prices, bound, steps, steps < _STEPS)
 
 
 def _cleared(smooth: Smooth, found: _Followed, mean: float, gain: float) -> _Followed:
@@ -222,12 +239,6 @@ def _within(values: F64, step: F64) -> float:
     return min(1.0, _TO_BOUNDARY * float((values[down] / -step[down]).min(initial=np.inf)))
 
 
-def _scarce(problem: Problem) -> I64:
+def _scarce(problem: Problem, engine: Engine) -> I64:
     """Indices in M x k of what would be short if every job came that may."""
-    sites, _, kinds = problem.capacity.shape
-    wanted = np.zeros((sites, kinds))
-    open_ = problem.open[:, :, 0] == 1
-    for k in range(kinds):
-        need = needs(problem.demand[:, k][:, None], problem.scale_ppm[None, :, k])
-        wanted[:, k] = np.where(open_, need, 0).sum(axis=0, dtype=np.float64)
-    return np.flatnonzero((wanted > problem.capacity[:, 0]).ravel())
+    return np.flatnonzero((engine.wanted() > problem.capacity[:, 0]).ravel())

@@ -167,13 +167,18 @@ cdef void _pass(
     cdef long long[KINDS] need
     cdef long long runs
     cdef double moving, late, cost, priced, magnitude, worth, watts
-    cdef int k
+    cdef int k, which, many
+    cdef int[KINDS] asked
     cdef bint allowed, fits
     with nogil:
         for i in range(c.rows):
             least[i], chosen[i], size[i] = INFINITE, INFINITE, 0.0
             closed[i] = site[i] >= 0
-            watts = <double>c.demand[i, POWER]
+            watts, many = <double>c.demand[i, POWER], 0
+            for k in range(KINDS):
+                if c.demand[i, k]:
+                    asked[many] = k
+                    many += 1
             for m in range(c.count):
                 allowed = c.allows(i, m)
                 if not allowed and site[i] != m:
@@ -193,19 +198,17 @@ cdef void _pass(
                     chosen[i] = moving + watts * (energy[d, m, slot[i]] + late)
                 if not allowed:
                     continue
-                for k in range(KINDS):
-                    need[k] = c.need(i, m, k)
+                for which in range(many):
+                    need[which] = c.need(i, m, asked[which])
                 for s in range(first, last + 1):
                     cost = moving + watts * (energy[d, m, s] + late)
                     priced, magnitude, fits = cost, abs(cost), True
-                    for k in range(KINDS):
-                        if need[k]:
-                            fits = fits and need[k] <= room[d, k, m, s]
-                            worth = <double>need[k] * price[d, k, m, s]
-                            priced += worth
-                            magnitude += worth
-                        elif room[d, k, m, s] < 0:
-                            fits = False
+                    for which in range(many):
+                        k = asked[which]
+                        fits = fits and need[which] <= room[d, k, m, s]
+                        worth = <double>need[which] * price[d, k, m, s]
+                        priced += worth
+                        magnitude += worth
                     if fits:
                         if priced < least[i]:
                             least[i] = priced
