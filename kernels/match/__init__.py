@@ -2,6 +2,7 @@
 
     minimise    sum over placed jobs of cost[i, o]  +  sum over rejected jobs of reject[i]
     subject to  sum of use[i, (site, slot, k)] <= capacity[site, slot, k]   (exact, integers)
+                the same of every quota: its members' use at the sites that it covers
 
 An option o is a site and a start slot; pairs that class, precision, latency, residency, affinity
 or deadline forbid are no options. README.md has the model in formulas, the methods and figures.
@@ -16,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.match.certificate import Certificate, certify
-from kernels.match.checks import Admitted, admit
+from kernels.match.checks import Admitted, admit, admit_terms
 from kernels.match.columns import (
     ANY,
     CLASSES,
     F64,
     I32,
     I64,
+    LIMITED,
     PRECISIONS,
     RESOURCES,
     BadInput,
@@ -41,16 +43,19 @@ from kernels.match.moves import hold
 from kernels.match.prices import PriceTables
 from kernels.match.primal import Plans
 from kernels.match.problem import Compiled, Problem, compile_problem
+from kernels.match.quota_reasons import explain_quotas
 from kernels.match.reasons import explain
 from kernels.match.reference import Engine
 from kernels.match.relaxations import relaxations
 from kernels.match.smooth import climb, is_smooth_better
+from kernels.match.terms import Quotas, Rules, Terms
 from kernels.match.volume import Ascent, ascend, restrict
 from schemas.errors import FieldError, GridloomError
 
 __all__ = [
     "ANY",
     "CLASSES",
+    "LIMITED",
     "PRECISIONS",
     "RESOURCES",
     "BadInput",
@@ -59,10 +64,13 @@ __all__ = [
     "Network",
     "Plan",
     "Policy",
+    "Quotas",
     "Reason",
+    "Rules",
     "Series",
     "Sites",
     "Status",
+    "Terms",
     "Warm",
     "certify",
     "match",
@@ -76,12 +84,13 @@ def match(
     network: Network | None = None,
     policy: Policy | None = None,
     warm: Warm | None = None,
+    terms: Terms | None = None,
 ) -> Plan:
     """Place the jobs; one row of the plan a job, in the order given.
 
     Bad rows are left out alone and named in Plan.errors. Columns that do not belong together
-    (sites of another number of slots than the series) raise FieldError. The result depends on the
-    columns only: not on the machine, the order of the jobs or the unit of money.
+    (sites of another number of slots than the series or the quotas) raise FieldError. The result
+    depends on the columns only: not on the machine, the order of the jobs or the unit of money.
     """
     network, policy = network or Network.of(), policy or Policy()
     if sites.capacity.shape[:2] != series.price_per_mwh.shape:
@@ -91,24 +100,31 @@ def match(
             f"{sites.capacity.shape[:2]} beside prices {series.price_per_mwh.shape}",
             "give sites and series the same sites and slots",
         )
+    terms, term_errors = admit_terms(_fitting(terms or Terms.of(sites), sites))
+    quotas = len(terms.quotas.quota_id)
     admitted = admit(jobs, sites, series, network)
+    admitted = admitted._replace(errors=admitted.errors + term_errors)
     sites, series = admitted.sites, admitted.series
+    terms = terms.with_apart(admitted.jobs, sites)
 
     def solve(wanted: Jobs) -> tuple[_Found, Certificate]:
-        found = _Found(compile_problem(wanted, sites, series, network, policy))
+        found = _Found(compile_problem(wanted, sites, series, network, policy, terms), terms)
         if len(found.problem.row):
             found.solve(wanted, policy, warm)
-        plan = (found.site, found.slot, found.prices)
-        return found, certify(wanted, sites, series, network, policy, *plan)
+        return found, prove(wanted, found)
+
+    def prove(wanted: Jobs, found: _Found) -> Certificate:
+        plan = (found.site, found.slot, found.prices, terms, found.quota_prices)
+        return certify(wanted, sites, series, network, policy, *plan)
 
     if policy.max_moves == ANY:
         found, proof = solve(admitted.jobs)
     else:
         found, dual = hold(solve, admitted.jobs, sites, policy.max_moves)
-        plan = (found.site, found.slot, found.prices)
-        proof = certify(admitted.jobs, sites, series, network, policy, *plan)
+        proof = prove(admitted.jobs, found)
         proof = proof._replace(dual=max(proof.dual, dual))
     amount, nearest = relaxations(admitted.jobs, sites, series, network, found.reason)
+    amount, nearest = _but_forbidden(terms.rules, admitted.jobs, len(sites.up), amount, nearest)
     found.relax += amount
     found.reason_site[nearest >= 0] = nearest[nearest >= 0]
     if proof.violations:
@@ -116,13 +132,52 @@ def match(
             f"the match broke its own proof: {'; '.join(proof.violations)}",
             "report the columns of this tick",
         )
-    return _plan(jobs, admitted, found, proof, policy)
+    return _plan(jobs, admitted, found, proof, policy, quotas)
+
+
+def _fitting(terms: Terms, sites: Sites) -> Terms:
+    count, slots, _ = sites.capacity.shape
+    for name, columns in (("quotas", terms.quotas.covers), ("rules", terms.rules.covers)):
+        if columns.shape[1] != count and len(columns):
+            raise FieldError(
+                "shape",
+                "covers",
+                f"{name} for {columns.shape[1]} sites beside {count}",
+                "give quotas, rules and sites the same sites",
+            )
+    if terms.quotas.limit.shape[1] != slots and len(terms.quotas.quota_id):
+        raise FieldError(
+            "shape",
+            "limit",
+            f"limits of {terms.quotas.limit.shape[1]} slots beside {slots}",
+            "give quotas and sites the same slots",
+        )
+    none = Terms.of(sites)
+    return Terms(
+        terms.quotas if len(terms.quotas.quota_id) else none.quotas,
+        terms.rules if len(terms.rules.factor_ppm) else none.rules,
+    )
+
+
+def _but_forbidden(
+    rules: Rules, jobs: Jobs, sites: int, amount: F64, nearest: I64
+) -> tuple[F64, I64]:
+    """No amount helps where a rule of the policy forbids the site too."""
+    rows = np.flatnonzero(nearest >= 0)
+    if len(rows) and len(rules.factor_ppm):
+        factor = rules.factors(jobs.take(rows), sites)
+        forbidden = rows[factor[np.arange(len(rows)), nearest[rows]] == ANY]
+        amount[forbidden], nearest[forbidden] = 0.0, ANY
+    return amount, nearest
 
 
 def _engine(problem: Problem) -> Engine:
     if os.environ.get("GRIDLOOM_PURE") == "1":
         return Engine(problem)
-    from kernels.match._core import Engine as Core
+    if problem.pools.rows.shape[2]:
+        from kernels.match._pooled import Pooled as Core
+    else:
+        from kernels.match._core import Engine as Core
 
     compiled: Engine = Core(problem)
     return compiled
@@ -131,17 +186,19 @@ def _engine(problem: Problem) -> Engine:
 class _Found:
     """What a solve found, by row of the admitted jobs."""
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: Compiled, terms: Terms) -> None:
         rows = len(compiled.reason)
-        self.problem = compiled.problem
+        self.problem, self._terms = compiled.problem, terms
         self.runs = compiled.slots
         self.site: I32 = np.full(rows, ANY, np.int32)
         self.slot: I32 = np.full(rows, ANY, np.int32)
         self.cost = np.zeros(rows)
-        self.prices: F64 = np.zeros((*self.problem.capacity.shape[:2], len(RESOURCES)))
+        self.prices: F64 = np.zeros((*self.problem.watt_cost.shape, len(RESOURCES)))
+        self.quota_prices: F64 = np.zeros(terms.quotas.limit.shape)
         self.reason = compiled.reason
         self.reason_site: I32 = np.full(rows, ANY, np.int32)
         self.reason_resource = compiled.too_large
+        self.reason_quota = compiled.quota
         self.second = np.zeros(rows)
         self.relax = np.zeros(rows)
         self.iterations = 0
@@ -153,7 +210,11 @@ class _Found:
         ascent = self._ascend(engine, tables, plans, jobs, policy, warm)
         plans.polish(ascent.prices, ascent.bound, policy)
         self.iterations = ascent.iterations
-        self.prices[:, :, problem.active] = ascent.prices
+        priced = np.zeros((*problem.capacity.shape[:2], len(LIMITED)))
+        priced[:, :, problem.active] = ascent.prices
+        sites = len(self.prices)
+        self.prices[:] = priced[:sites, :, : len(RESOURCES)]
+        self.quota_prices[problem.pools.quota] = priced[sites:]
         self._place(plans.option, engine, tables, ascent.prices)
 
     def _ascend(
@@ -170,7 +231,8 @@ class _Found:
         start = np.zeros(problem.capacity.shape)
         if warm is not None:
             if warm.prices is not None:
-                start = np.maximum(restrict(warm.prices, problem.active, start.shape), 0.0)
+                known = self._prices_of(warm)
+                start = np.maximum(restrict(known, problem.active, start.shape), 0.0)
             bound = plans.keep(_wanted(problem, jobs.job_id, warm), start)
             plans.mend(start, bound, policy)
             if plans.is_near(bound, policy):
@@ -180,6 +242,19 @@ class _Found:
         repair, target = plans.repair, policy.gap_target
         return ascend(problem, engine, tables, start, repair, target, policy.iterations)
 
+    def _prices_of(self, warm: Warm) -> F64:
+        """Last tick's prices [R, T, 6]; nothing for quotas where they are others."""
+        problem, shape = self.problem, self.quota_prices.shape
+        assert warm.prices is not None
+        sites = np.concatenate([warm.prices, np.zeros_like(warm.prices[:, :, :1])], axis=2)
+        quotas = np.zeros(shape)
+        given = warm.quota_prices
+        if given is not None and given.shape[1:] == shape[1:] and len(given) <= len(quotas):
+            quotas[: len(given)] = given
+        if sites.shape[1:] != shape[1:]:
+            return sites
+        return np.concatenate([sites, quotas[problem.pools.quota]])
+
     def _place(self, option: I32, engine: Engine, tables: PriceTables, prices: F64) -> None:
         problem, row = self.problem, self.problem.row
         placed, horizon = option >= 0, self.problem.capacity.shape[1]
@@ -188,6 +263,11 @@ class _Found:
         cost = engine.costs(tables.costs, np.ascontiguousarray(option[:, None]))[:, 0]
         self.cost[row] = np.where(placed, cost, 0.0)
         why = explain(problem, engine, tables, prices, option)
+        if problem.pools.rows.shape[2]:
+            free, wanted = problem.capacity - engine.used(option), engine.sweep(tables.costs).option
+            quotas = self._terms.quotas
+            why, by = explain_quotas(problem, quotas, free, prices, wanted, option, why)
+            self.reason_quota[row] = by
         self.reason[row], self.reason_site[row] = why.reason, why.site
         self.reason_resource[row] = why.resource
         self.second[row], self.relax[row] = why.second, why.relax
@@ -195,7 +275,7 @@ class _Found:
 
 def _wanted(problem: Problem, job_id: Texts, warm: Warm) -> I32:
     """The warm plan's options [n], jobs matched by id."""
-    count, horizon, _ = problem.capacity.shape
+    count, horizon = problem.watt_cost.shape
     wanted = np.full(len(problem.row), ANY, np.int32)
     if len(warm.job_id):
         order = np.argsort(warm.job_id, kind="stable")
@@ -209,9 +289,14 @@ def _wanted(problem: Problem, job_id: Texts, warm: Warm) -> I32:
 
 
 def _plan(
-    jobs: Jobs, admitted: Admitted, found: _Found, proof: Certificate, policy: Policy
+    jobs: Jobs,
+    admitted: Admitted,
+    found: _Found,
+    proof: Certificate,
+    policy: Policy,
+    quotas: int,
 ) -> Plan:
-    """The plan in the order of the jobs given, bad rows included."""
+    """The plan in the order of the jobs given, bad rows included; of the quotas given."""
     placed, current = found.site >= 0, admitted.jobs.current_site
     slots = np.zeros(len(placed), np.int32)
     slots[placed] = found.runs[placed, found.site[placed]]
@@ -232,10 +317,13 @@ def _plan(
         reason=spread(found.reason, Reason.BAD_INPUT),
         reason_site=spread(found.reason_site, ANY),
         reason_resource=spread(found.reason_resource, ANY),
+        reason_quota=spread(np.where(found.reason_quota < quotas, found.reason_quota, ANY), ANY),
         second_cost=spread(found.second, 0),
         relax=spread(found.relax, 0),
         prices=found.prices,
         used=proof.used,
+        quota_prices=found.quota_prices[:quotas],
+        quota_used=proof.quota_used[:quotas],
         primal=proof.primal,
         dual=proof.dual,
         gap_rel=gap / proof.scale if proof.scale > 0 else 0.0,

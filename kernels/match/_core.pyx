@@ -86,7 +86,8 @@ cdef class Engine:
 
     def __init__(self, problem):
         self.n = len(problem.row)
-        self.sites, self.slots, self.kinds = problem.capacity.shape
+        self.rows, self.slots, self.kinds = problem.capacity.shape
+        self.sites = len(problem.watt_cost)
         assert self.kinds <= RESOURCES_MAX
         self.demand = problem.demand
         lifted = np.flatnonzero((problem.scale_ppm != PPM).any(axis=0))
@@ -152,7 +153,8 @@ cdef class Engine:
         cdef Py_ssize_t site
         if self.slots == 1:  # one length only
             gridloom_price(
-                priced, &self.alone[job, 0], &self.amount[job, 0], &table[0, 0, 0, 0],
+                priced, &self.alone[job, 0], &self.amount[job, 0],
+                &table[self.span[job, 0], 0, 0, 0],
                 self.sites, <int>self.kinds, self.sites,
             )
             return
@@ -163,7 +165,7 @@ cdef class Engine:
         """Price all options of all jobs."""
         least_, second_ = np.empty(self.n), np.empty(self.n)
         option_ = np.empty(self.n, np.int32)
-        edges_ = np.zeros((self.sites, self.slots + 1, self.kinds), np.int64)
+        edges_ = np.zeros((self.rows, self.slots + 1, self.kinds), np.int64)
         cdef double[::1] least = least_, second = second_, row = np.empty(max(self.sites * self.slots, 1))
         cdef int[::1] option = option_
         cdef long long[:, :, ::1] edges = edges_
@@ -288,7 +290,7 @@ cdef class Engine:
 
     def used(self, const int[::1] option):
         """Use [M, T, k] of the options."""
-        edges = np.zeros((self.sites, self.slots + 1, self.kinds), np.int64)
+        edges = np.zeros((self.rows, self.slots + 1, self.kinds), np.int64)
         cdef Py_ssize_t job
         for job in range(self.n):
             if option[job] >= 0:
