@@ -1,12 +1,13 @@
 """Dispatch: market -> one certified decision a tick. Balance, match at its prices, balance again.
 
 The state of a domain is what its market rows say; a tick row closes what was known at its time.
-Step 0 of the plan is carried out: storages move, placed jobs hold their resources.
+The policy is the one that holds then, as of the batch's registry offset. Step 0 of the plan is
+carried out: storages move, placed jobs hold their resources.
 """
 
 from schemas import ALERTS, DISPATCH, MARKET, PLACEMENTS, PRICES, SIGNALS
 from schemas.market import TICK
-from schemas.registry import Domain
+from schemas.registry import Domain, Policy
 from streams.agent import Batch, Emit, Output, Refused, agent
 from streams.dispatch.state import Markets
 from streams.dispatch.tick import decide
@@ -30,9 +31,10 @@ def step(markets: Markets, batch: Batch) -> Emit:
         else:
             emit.accepted += 1
             if row["kind"] == TICK:
+                policy = batch.registry.find(Policy, domain.id, row["start_ms"])
                 emit.outputs += [
                     Output(topic, topic.rows(rows))
-                    for topic, rows in decide(market, domain, row["start_ms"]).items()
+                    for topic, rows in decide(market, domain, row["start_ms"], policy).items()
                     if rows
                 ]
     return emit
