@@ -39,6 +39,7 @@ from kernels.match.columns import (
     Texts,
     Warm,
 )
+from kernels.match.kinds import Kinds, Placed, fill, kinds_of, places
 from kernels.match.moves import hold
 from kernels.match.prices import PriceTables
 from kernels.match.primal import Plans
@@ -108,13 +109,21 @@ def match(
     terms = terms.with_apart(admitted.jobs, sites)
 
     def solve(wanted: Jobs) -> tuple[_Found, Certificate]:
-        found = _Found(compile_problem(wanted, sites, series, network, policy, terms), terms)
-        if len(found.problem.row):
+        columns = (sites, series, network, policy, terms)
+        kinds = kinds_of(wanted, _last_options(wanted.job_id, warm, *sites.capacity.shape[:2]))
+        if kinds is None:
+            found = _Found(compile_problem(wanted, *columns), terms)
             found.solve(wanted, policy, warm)
-        return found, prove(wanted, found)
+            return found, prove(wanted, found)
+        of_kinds = compile_problem(wanted.take(kinds.first), *columns, alike=kinds.size)
+        bundles = wanted.take(kinds.first[kinds.bundle])
+        together = _Found(compile_problem(bundles, *columns, times=kinds.times), terms)
+        found, placed = together.by_kind(bundles, kinds, of_kinds, policy, warm)
+        proof = prove(wanted.take(kinds.first[placed.kind]), found, placed.times)
+        return found.take(placed.of_jobs(kinds)), proof
 
-    def prove(wanted: Jobs, found: _Found) -> Certificate:
-        plan = (found.site, found.slot, found.prices, terms, found.quota_prices)
+    def prove(wanted: Jobs, found: _Found, count: I64 | None = None) -> Certificate:
+        plan = (found.site, found.slot, found.prices, terms, found.quota_prices, count)
         return certify(wanted, sites, series, network, policy, *plan)
 
     if policy.max_moves == ANY:
@@ -183,6 +192,20 @@ def _engine(problem: Problem) -> Engine:
     return compiled
 
 
+_BY_ROW = (
+    "site",
+    "slot",
+    "cost",
+    "runs",
+    "reason",
+    "reason_site",
+    "reason_resource",
+    "reason_quota",
+    "second",
+    "relax",
+)
+
+
 class _Found:
     """What a solve found, by row of the admitted jobs."""
 
@@ -204,6 +227,40 @@ class _Found:
         self.iterations = 0
 
     def solve(self, jobs: Jobs, policy: Policy, warm: Warm | None) -> None:
+        """Place the jobs, if any has an option."""
+        if len(self.problem.row):
+            engine, plans, prices = self._optimise(jobs, policy, warm)
+            free = self.problem.capacity - engine.used(plans.option)
+            self._place(plans.option, engine, prices, free)
+
+    def by_kind(
+        self, jobs: Jobs, kinds: Kinds, of_kinds: Compiled, policy: Policy, warm: Warm | None
+    ) -> tuple["_Found", Placed]:
+        """Place bundles of jobs, and what they leave job by job; a row for each place found."""
+        option = np.full(len(jobs.job_id), ANY, np.int32)
+        problem, free = of_kinds.problem, self.problem.capacity.copy()
+        prices = np.zeros(problem.capacity.shape)
+        if len(self.problem.row):
+            engine, plans, prices = self._optimise(jobs, policy, warm)
+            option[self.problem.row] = plans.option
+            free -= engine.used(plans.option)
+        placed = fill(problem, PriceTables(problem), kinds, option, free)
+        found = _Found(places(of_kinds, placed.kind), self._terms)
+        found.prices, found.quota_prices = self.prices, self.quota_prices
+        found.iterations = self.iterations
+        if len(found.problem.row):
+            at = placed.option[found.problem.row]
+            found._place(at, _engine(found.problem), prices, free)
+        return found, placed
+
+    def take(self, rows: I64) -> "_Found":
+        """What was found for these rows."""
+        for name in _BY_ROW:
+            setattr(self, name, getattr(self, name)[rows])
+        return self
+
+    def _optimise(self, jobs: Jobs, policy: Policy, warm: Warm | None) -> tuple[Engine, Plans, F64]:
+        """The engine, the best plan among others, and prices [R, T, k]."""
         problem = self.problem
         engine, tables = _engine(problem), PriceTables(problem)
         plans = Plans(problem, engine, tables)
@@ -215,7 +272,7 @@ class _Found:
         sites = len(self.prices)
         self.prices[:] = priced[:sites, :, : len(RESOURCES)]
         self.quota_prices[problem.pools.quota] = priced[sites:]
-        self._place(plans.option, engine, tables, ascent.prices)
+        return engine, plans, ascent.prices
 
     def _ascend(
         self,
@@ -233,7 +290,8 @@ class _Found:
             if warm.prices is not None:
                 known = self._prices_of(warm)
                 start = np.maximum(restrict(known, problem.active, start.shape), 0.0)
-            bound = plans.keep(_wanted(problem, jobs.job_id, warm), start)
+            last = _last_options(jobs.job_id[problem.row], warm, *problem.watt_cost.shape)
+            bound = plans.keep(last, start)
             plans.mend(start, bound, policy)
             if plans.is_near(bound, policy):
                 return Ascent(start, bound, 0)
@@ -255,17 +313,16 @@ class _Found:
             return sites
         return np.concatenate([sites, quotas[problem.pools.quota]])
 
-    def _place(self, option: I32, engine: Engine, tables: PriceTables, prices: F64) -> None:
-        problem, row = self.problem, self.problem.row
+    def _place(self, option: I32, engine: Engine, prices: F64, free: I64) -> None:
+        problem, row, tables = self.problem, self.problem.row, PriceTables(self.problem)
         placed, horizon = option >= 0, self.problem.capacity.shape[1]
         self.site[row] = np.where(placed, option // horizon, ANY)
         self.slot[row] = np.where(placed, option % horizon, ANY)
         cost = engine.costs(tables.costs, np.ascontiguousarray(option[:, None]))[:, 0]
         self.cost[row] = np.where(placed, cost, 0.0)
-        why = explain(problem, engine, tables, prices, option)
+        why = explain(problem, engine, tables, prices, option, free)
         if problem.pools.rows.shape[2]:
-            free, wanted = problem.capacity - engine.used(option), engine.sweep(tables.costs).option
-            quotas = self._terms.quotas
+            quotas, wanted = self._terms.quotas, engine.sweep(tables.costs).option
             why, by = explain_quotas(problem, quotas, free, prices, wanted, option, why)
             self.reason_quota[row] = by
         self.reason[row], self.reason_site[row] = why.reason, why.site
@@ -273,16 +330,14 @@ class _Found:
         self.second[row], self.relax[row] = why.second, why.relax
 
 
-def _wanted(problem: Problem, job_id: Texts, warm: Warm) -> I32:
-    """The warm plan's options [n], jobs matched by id."""
-    count, horizon = problem.watt_cost.shape
-    wanted = np.full(len(problem.row), ANY, np.int32)
-    if len(warm.job_id):
+def _last_options(job_id: Texts, warm: Warm | None, count: int, horizon: int) -> I32:
+    """The warm plan's options [n], jobs matched by id; ANY = none."""
+    wanted = np.full(len(job_id), ANY, np.int32)
+    if warm is not None and len(warm.job_id):
         order = np.argsort(warm.job_id, kind="stable")
-        ids = job_id[problem.row]
-        at = order[np.searchsorted(warm.job_id, ids, sorter=order).clip(0, len(order) - 1)]
+        at = order[np.searchsorted(warm.job_id, job_id, sorter=order).clip(0, len(order) - 1)]
         site, slot = warm.site[at], warm.slot[at]
-        known = (warm.job_id[at] == ids) & (site >= 0) & (site < count)
+        known = (warm.job_id[at] == job_id) & (site >= 0) & (site < count)
         known &= (slot >= 0) & (slot < horizon)
         wanted[known] = (site * horizon + slot)[known]
     return wanted

@@ -94,9 +94,9 @@ cdef class Engine:
         side = np.full(self.kinds, -1, np.int32)
         side[lifted] = np.arange(len(lifted))
         self.side, self.sides = side, len(lifted)
-        self.drawn = np.ascontiguousarray(
-            needs(problem.demand[:, None, lifted], problem.scale_ppm[None, :, lifted])
-        )
+        times = problem.times[:, None, None]
+        each = problem.demand[:, None, lifted] // times
+        self.drawn = np.ascontiguousarray(times * needs(each, problem.scale_ppm[None, :, lifted]))
         self.amount = problem.demand.astype(np.float64)
         self.fixed = problem.fixed
         self.open = problem.open

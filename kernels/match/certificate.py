@@ -75,9 +75,15 @@ def certify(
     prices: F64,
     terms: Terms | None = None,
     quota_prices: F64 | None = None,
+    count: I64 | None = None,
 ) -> Certificate:
-    """Plan (site, slot) [N] at prices [M, T, K], [Q, T, 6], for columns without a bad row."""
+    """Plan (site, slot) [N] at prices [M, T, K], [Q, T, 6], for columns without a bad row.
+
+    Each row stands for `count` [N] jobs that are alike and have the same place; none = one.
+    """
     terms = terms or Terms.of(sites)
+    if count is None:
+        count = np.ones(len(jobs.job_id), np.int64)
     if quota_prices is None:
         quota_prices = np.zeros(terms.quotas.limit.shape)
     rows = len(jobs.job_id)
@@ -113,12 +119,14 @@ def certify(
         least[part] = np.where(open_, priced, np.inf).min(axis=(1, 2))
         size[part] = np.where(open_, magnitude, 0.0).max(axis=(1, 2))
         _choose(part, site, slot, cost, open_, chosen, violations)
-    reject = _outweighing(jobs, np.isfinite(least))
+    reject = _outweighing(jobs, np.isfinite(least), count)
     least, chosen = np.minimum(least, reject), np.where(site >= 0, chosen, reject)
-    used = _used(jobs, sites, within, site, slot, horizon)
+    least, chosen = least * count, chosen * count
+    size, reject = size * count, reject * count
+    used = _used(jobs, sites, within, site, slot, horizon, count)
     for m, t, k in np.argwhere(used > sites.capacity)[:8].tolist():
         violations.append(f"site {m}, slot {t}: {RESOURCES[k]} {used[m, t, k]} is too much")
-    quota_used = quotas.used(site, slot, within)
+    quota_used = quotas.used(site, slot, within, count)
     violations += quotas.violations(quota_used)
     held = np.concatenate([(prices * sites.capacity).ravel(), quotas.held()])
     operations = 2 * horizon + 4 * (len(RESOURCES) + quotas.most()) + 16
@@ -240,14 +248,16 @@ def _choose(
         violations.append(f"job {job} may not start at site {site[job]} in slot {slot[job]}")
 
 
-def _used(jobs: Jobs, sites: Sites, within: I64, site: I32, slot: I32, horizon: int) -> I64:
+def _used(
+    jobs: Jobs, sites: Sites, within: I64, site: I32, slot: I32, horizon: int, count: I64
+) -> I64:
     used = np.zeros((len(sites.site_id), horizon, len(RESOURCES)), np.int64)
     placed = np.flatnonzero(site >= 0)
     at, start = site[placed], slot[placed]
     need = np.empty((len(placed), len(RESOURCES)), np.int64)
     for k in range(len(RESOURCES)):
         pue = sites.pue_ppm[at] if k in FACILITY_SIDE else PPM
-        need[:, k] = (jobs.demand[placed, k] * pue + PPM - 1) // PPM
+        need[:, k] = (jobs.demand[placed, k] * pue + PPM - 1) // PPM * count[placed]
     end = np.minimum(start + within[placed, at], horizon)
     for t in range(horizon):
         runs = (start <= t) & (t < end)
@@ -255,12 +265,12 @@ def _used(jobs: Jobs, sites: Sites, within: I64, site: I32, slot: I32, horizon: 
     return used
 
 
-def _outweighing(jobs: Jobs, has_option: Bool) -> F64:
-    """Reject cost [N]; among jobs with options, one outweighs all of lower priority together."""
+def _outweighing(jobs: Jobs, has_option: Bool, count: I64) -> F64:
+    """Reject cost [N] of a job; of those with options, one outweighs all of lower priority."""
     cost = jobs.reject_cost.copy()
     below = 0.0
     for priority in range(4):
         of_class = has_option & (jobs.priority == priority)
         cost[of_class] += below
-        below += fsum(cost[of_class])
+        below += fsum(cost[of_class] * count[of_class])
     return cost

@@ -9,7 +9,7 @@ Only what differs by (job, site) is stored, so that 100,000 jobs fit; a start's 
 all jobs of one length and is tabled by prices.py.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,8 @@ class Problem(NamedTuple):
 
     row: I64  # [n] row of Jobs
     active: I64  # [k] index in LIMITED, POWER among them
-    demand: I64  # [n, k]
+    demand: I64  # [n, k] of all jobs that the row stands for
+    times: I64  # [n] how many these are (kinds.py)
     scale_ppm: I64  # [M, k] facility side / IT side
     capacity: I64  # [R, T, k]
     watt_cost: F64  # [M, T] currency per IT watt and slot
@@ -58,6 +59,12 @@ class Problem(NamedTuple):
     open: npt.NDArray[np.uint8]  # [n, M, T] 1 = may start there
     reject: F64  # [n] reject cost, lifted by priority
     pools: Pools
+
+    def need(self, row: Any, site: Any) -> I64:
+        """Whole units of capacity [..., k] that rows take at sites, each job rounded up."""
+        times = np.asarray(self.times[row])[..., None]
+        need: I64 = times * needs(self.demand[row] // times, self.scale_ppm[site])
+        return need
 
 
 class Compiled(NamedTuple):
@@ -77,12 +84,17 @@ def compile_problem(
     network: Network,
     policy: Policy,
     terms: Terms | None = None,
+    times: I64 | None = None,
+    alike: I64 | None = None,
 ) -> Compiled:
     """Filter the pairs (job, site), in the order of Reason, and price what is left.
 
-    Rows are as checks.admit leaves them: good, and jobs in order of their id.
+    Rows are as checks.admit leaves them: good, and jobs in order of their id. A row may stand for
+    `times` jobs at once; `alike` is how many jobs are like it where that is more.
     """
     terms = terms or Terms.of(sites)
+    times = np.ones(len(jobs.job_id), np.int64) if times is None else times
+    alike = times if alike is None else alike
     too_large = np.full(len(jobs.job_id), ANY, np.int8)
     quota = np.full(len(jobs.job_id), ANY, np.int32)
     slots = run_slots(jobs, sites, series)
@@ -109,7 +121,7 @@ def compile_problem(
         too_large[i] = _limit_short(jobs, scale, i, pairs.allowed[i], terms.quotas, quota[i])
     pairs.keep(within, Reason.REJECTED_QUOTA)
     row = np.flatnonzero(pairs.alive())
-    bound = _Bound(row, np.array(active), scale, slots, moving, start, factor)
+    bound = _Bound(row, np.array(active), scale, slots, moving, start, factor, times, alike)
     problem = _priced(jobs, sites, series, policy, terms, bound)
     return Compiled(problem, pairs.reason, too_large, quota, slots)
 
@@ -282,12 +294,15 @@ class _Bound(NamedTuple):
     moving: F64  # [N, M] transfer, migration, latency
     start: npt.NDArray[np.uint8]
     factor: I64
+    times: I64  # [N] as in compile_problem
+    alike: I64
 
 
 def _priced(
     jobs: Jobs, sites: Sites, series: Series, policy: Policy, terms: Terms, bound: _Bound
 ) -> Problem:
     row, active, scale = bound.row, bound.active, bound.scale
+    times, alike = bound.times[row], bound.alike[row]
     horizon = series.price_per_mwh.shape[1]
     watt_cost = _watt_cost(sites, series, policy)
     runs, watts = bound.slots[row], jobs.demand[row, POWER][:, None]
@@ -295,10 +310,12 @@ def _priced(
     weighed = np.maximum(bound.factor[row], 0) / PPM
     fixed = bound.moving[row] + watts * (weighed * beyond)
     asked = np.column_stack([jobs.demand[row], np.ones(len(row), np.int64)])
-    pools = pools_of(jobs.take(row), sites, needs(asked, scale.max(axis=0, initial=PPM)), terms)
-    if limits_jobs(pools, len(row)):
+    most = needs(asked, scale.max(axis=0, initial=PPM)) * alike[:, None]
+    pools = pools_of(jobs.take(row), sites, most, terms)
+    total = int(alike.sum())
+    if limits_jobs(pools, total):
         active = np.append(active, COUNT)
-    counted = np.full((*sites.capacity.shape[:2], 1), max(len(row), 1), np.int64)
+    counted = np.full((*sites.capacity.shape[:2], 1), max(total, 1), np.int64)
     capacity = np.concatenate([np.dstack([sites.capacity, counted]), pools.capacity])
     lengths, span = np.unique(np.clip(runs, 1, horizon), return_inverse=True)
     taken = np.arange(len(lengths))
@@ -308,16 +325,17 @@ def _priced(
     return Problem(
         row=row,
         active=active,
-        demand=np.ascontiguousarray(asked[:, active]),
+        demand=np.ascontiguousarray(asked[:, active] * times[:, None]),
+        times=times,
         scale_ppm=np.ascontiguousarray(scale[:, active]),
         capacity=np.ascontiguousarray(capacity[:, :, active]),
         watt_cost=watt_cost,
-        fixed=np.ascontiguousarray(np.where(bound.start[row].any(axis=2), fixed, 0.0)),
+        fixed=np.where(bound.start[row].any(axis=2), fixed, 0.0) * times[:, None],
         lengths=lengths[taken % max(len(lengths), 1)].astype(np.int64),
         of_signature=taken // max(len(lengths), 1),
         span=np.ascontiguousarray(span.reshape(runs.shape).astype(np.int32)),
         open=np.ascontiguousarray(bound.start[row]),
-        reject=lifted_reject(jobs.priority[row], jobs.reject_cost[row]),
+        reject=lifted_reject(jobs.priority[row], jobs.reject_cost[row], alike) * times,
         pools=pools,
     )
 
@@ -328,12 +346,12 @@ def _watt_cost(sites: Sites, series: Series, policy: Policy) -> F64:
     return mwh * (policy.energy_weight * series.price_per_mwh + carbon)
 
 
-def lifted_reject(priority: I64, reject_cost: F64) -> F64:
+def lifted_reject(priority: I64, reject_cost: F64, alike: I64) -> F64:
     """Reject cost [n], lifted so that a job of one priority outweighs all jobs below it."""
     lifted = np.zeros(len(priority))
     below = 0.0
     for level in range(4):
         of_level = priority == level
         lifted[of_level] = reject_cost[of_level] + below
-        below += float(lifted[of_level].sum())
+        below += float((lifted[of_level] * alike[of_level]).sum())
     return lifted

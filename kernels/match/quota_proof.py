@@ -64,7 +64,7 @@ class QuotaProof:
                         magnitude[rows, m, start] += worth
                         open_[rows, m, start] &= need <= room
 
-    def used(self, site: I32, slot: I32, within: I64) -> I64:
+    def used(self, site: I32, slot: I32, within: I64, count: I64) -> I64:
         """Use [Q, T, 6] of a plan; within [N, M]: slots of a run inside the horizon."""
         used = np.zeros_like(self._quotas.limit)
         for q, member in enumerate(self._members):
@@ -72,7 +72,7 @@ class QuotaProof:
             rows = rows[self._quotas.covers[q, site[rows]]]
             end = slot[rows] + within[rows, site[rows]]
             for k in range(len(LIMITED)):
-                need = self._need(rows, site[rows], k)
+                need = self._need(rows, site[rows], k) * count[rows]
                 for t in range(used.shape[1]):
                     used[q, t, k] = need[(slot[rows] <= t) & (t < end)].sum()
         return used

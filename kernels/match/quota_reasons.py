@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.match.columns import ANY, F64, I32, I64, Reason
-from kernels.match.problem import Problem, needs
+from kernels.match.problem import Problem
 from kernels.match.reasons import Explained
 from kernels.match.terms import Quotas
 
@@ -69,7 +69,7 @@ def _short_at(
     """What the job's quotas lack at the wanted option."""
     slots, sites = problem.capacity.shape[1], len(problem.watt_cost)
     site, start = divmod(want, slots)
-    need = needs(problem.demand[job], problem.scale_ppm[site])
+    need = problem.need(job, site)
     end = min(start + int(problem.lengths[problem.span[job, site]]), slots)
     signature = problem.pools.signature[job]
     own = np.zeros((slots, len(need)), np.int64)
@@ -77,7 +77,7 @@ def _short_at(
     if now >= 0:
         at, begun = divmod(now, slots)
         ended = min(begun + int(problem.lengths[problem.span[job, at]]), slots)
-        own[begun:ended] = needs(problem.demand[job], problem.scale_ppm[at])
+        own[begun:ended] = problem.need(job, at)
         held = problem.pools.rows[signature, at].tolist()
     found: list[_Short] = []
     for row in problem.pools.rows[signature, site].tolist():
@@ -101,6 +101,6 @@ def _site_worth(
     site, start = divmod(want, problem.capacity.shape[1])
     end = start + int(problem.lengths[problem.span[job, site]])
     kind = problem.active.tolist().index(int(why.resource[job]))
-    need = int(needs(problem.demand[job, kind], problem.scale_ppm[site, kind]))
+    need = int(problem.need(job, site)[kind])
     short = free[site, start:end, kind] < need
     return float((prices[site, start:end, kind] * short).sum()) * need

@@ -22,9 +22,12 @@ class Explained(NamedTuple):
 
 
 def explain(
-    problem: Problem, engine: Engine, tables: PriceTables, prices: F64, option: I32
+    problem: Problem, engine: Engine, tables: PriceTables, prices: F64, option: I32, free: I64
 ) -> Explained:
-    """Compare each job's option with the one it would take if it were alone."""
+    """Compare each job's option with the one it would take if it were alone.
+
+    free [R, T, k]: what the plan leaves.
+    """
     n = len(problem.row)
     answers = engine.sweep(tables.costs)
     wanted = answers.option
@@ -34,7 +37,6 @@ def explain(
     reason[(option < 0) & (wanted < 0)] = Reason.REJECTED_COST
     site, resource = np.full(n, ANY, np.int32), np.full(n, ANY, np.int8)
     missed = np.flatnonzero((wanted >= 0) & (wanted != option) & (cost[:, 0] <= cost[:, 1]))
-    free = problem.capacity - engine.used(option)
     short, binding, lacking = _binding(problem, free, prices, missed, wanted, option)
     site[missed[short]] = wanted[missed[short]] // problem.capacity.shape[1]
     resource[missed[short]] = problem.active[binding[short]]

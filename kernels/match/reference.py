@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.match.columns import F64, I32, I64
-from kernels.match.problem import Problem, needs
+from kernels.match.problem import Problem
 from kernels.match.search import REJECTED, Search
 
 _CHUNK = 1 << 20  # options priced at once
@@ -88,7 +88,7 @@ class Engine:
                 whole += weight
             drawn = []  # column, expected use, use
             for site in np.flatnonzero(weights[:-1]).tolist():
-                need = needs(self._p.demand[job], self._p.scale_ppm[site])
+                need = self._p.need(job, site)
                 for k in np.flatnonzero((need > 0) & (column[site] >= 0)).tolist():
                     own = need[k] / unit[k]
                     expected = weights[site] / whole * own
@@ -137,7 +137,7 @@ class Engine:
         job = np.flatnonzero(option >= 0)
         site, start = np.divmod(option[job], self.slots)
         end = np.minimum(start + p.lengths[p.span[job, site]], self.slots)
-        need = needs(p.demand[job], p.scale_ppm[site])
+        need = p.need(job, site)
         shared = p.pools.rows[p.pools.signature[job], site]  # [placed, L]
         for row in (site, *shared.T):
             has = row >= 0
@@ -168,7 +168,7 @@ class Engine:
     def _room(self, job: int, free: I64) -> F64:
         """Starts [M, T] whose every slot has room."""
         p = self._p
-        need = needs(p.demand[job], p.scale_ppm)[:, None, :]
+        need = p.need(job, slice(None))[:, None, :]
         short = (free[: self.sites] < need).any(axis=2)
         for row in p.pools.rows[p.pools.signature[job]].T:
             short |= (free[row] < need).any(axis=2) & (row >= 0)[:, None]
@@ -219,7 +219,7 @@ class Engine:
 
     def fits(self, job: int, option: int, free: I64) -> bool:
         site, start = divmod(option, self.slots)
-        need = needs(self._p.demand[job], self._p.scale_ppm[site])
+        need = self._p.need(job, site)
         end = self.end_of(job, site, start)
         return all(bool((free[row, start:end] >= need).all()) for row in self._rows(job, site))
 
@@ -227,7 +227,7 @@ class Engine:
         if option < 0:
             return
         site, start = divmod(option, self.slots)
-        need = needs(self._p.demand[job], self._p.scale_ppm[site])
+        need = self._p.need(job, site)
         for row in self._rows(job, site):
             free[row, start : self.end_of(job, site, start)] -= sign * need
 
