@@ -75,6 +75,7 @@ def _told_apart(jobs: Jobs, wanted: I32) -> I64 | None:
         for name in Jobs.__dataclass_fields__
         if name not in ("job_id", "demand", "apart")
     ]
+    columns.sort(key=lambda column: column.dtype.kind)  # floats first: they differ most
     key = np.zeros(len(wanted), np.int64)
     for column in columns:
         whole = column.dtype.kind == "i"
@@ -82,6 +83,8 @@ def _told_apart(jobs: Jobs, wanted: I32) -> I64 | None:
         if (bits == bits[0]).all():
             continue
         _, place = np.unique(bits, return_inverse=True)
+        if (int(place.max()) + 1) * _SAVED > len(key):
+            return None
         if int(key.max()) * int(place.max() + 1) >= 2**62:
             _, key = np.unique(key, return_inverse=True)
         key = key * int(place.max() + 1) + place
