@@ -28,6 +28,7 @@ from kernels.match.columns import (
     PRECISIONS,
     RESOURCES,
     BadInput,
+    Bool,
     Jobs,
     Network,
     Plan,
@@ -39,6 +40,7 @@ from kernels.match.columns import (
     Texts,
     Warm,
 )
+from kernels.match.joint import Joint, join, unlike
 from kernels.match.kinds import Kinds, Placed, fill, kinds_of, places
 from kernels.match.moves import hold
 from kernels.match.prices import PriceTables
@@ -104,9 +106,14 @@ def match(
     terms, term_errors = admit_terms(_fitting(terms or Terms.of(sites), sites))
     quotas = len(terms.quotas.quota_id)
     admitted = admit(jobs, sites, series, network)
-    admitted = admitted._replace(errors=admitted.errors + term_errors)
-    sites, series = admitted.sites, admitted.series
-    terms = terms.with_apart(admitted.jobs, sites)
+    bad, group_errors = unlike(admitted.jobs, admitted.row)
+    admitted = admitted._replace(
+        row=admitted.row[~bad],
+        jobs=admitted.jobs.take(np.flatnonzero(~bad)) if bad.any() else admitted.jobs,
+        errors=admitted.errors + group_errors + term_errors,
+    )
+    sites, series, joint = admitted.sites, admitted.series, _join(admitted.jobs)
+    terms = terms.with_apart(joint.jobs, sites)
 
     def solve(wanted: Jobs) -> tuple[_Found, Certificate]:
         columns = (sites, series, network, policy, terms)
@@ -127,13 +134,13 @@ def match(
         return certify(wanted, sites, series, network, policy, *plan)
 
     if policy.max_moves == ANY:
-        found, proof = solve(admitted.jobs)
+        found, proof = solve(joint.jobs)
     else:
-        found, dual = hold(solve, admitted.jobs, sites, policy.max_moves)
-        proof = prove(admitted.jobs, found)
+        found, dual = hold(solve, joint.jobs, sites, policy.max_moves)
+        proof = prove(joint.jobs, found)
         proof = proof._replace(dual=max(proof.dual, dual))
-    amount, nearest = relaxations(admitted.jobs, sites, series, network, found.reason)
-    amount, nearest = _but_forbidden(terms.rules, admitted.jobs, len(sites.up), amount, nearest)
+    amount, nearest = relaxations(joint.jobs, sites, series, network, found.reason)
+    amount, nearest = _but_forbidden(terms.rules, joint.jobs, len(sites.up), amount, nearest)
     found.relax += amount
     found.reason_site[nearest >= 0] = nearest[nearest >= 0]
     if proof.violations:
@@ -141,7 +148,15 @@ def match(
             f"the match broke its own proof: {'; '.join(proof.violations)}",
             "report the columns of this tick",
         )
-    return _plan(jobs, admitted, found, proof, policy, quotas)
+    found.take(joint.row).cost[~joint.first] = 0.0
+    return _plan(jobs, admitted, found, proof, policy, quotas, joint.first)
+
+
+def _join(jobs: Jobs) -> Joint:
+    if (jobs.together == ANY).all():
+        everyone = np.arange(len(jobs.job_id))
+        return Joint(jobs, everyone, np.ones(len(everyone), np.bool_))
+    return join(jobs)
 
 
 def _fitting(terms: Terms, sites: Sites) -> Terms:
@@ -350,6 +365,7 @@ def _plan(
     proof: Certificate,
     policy: Policy,
     quotas: int,
+    first: Bool,
 ) -> Plan:
     """The plan in the order of the jobs given, bad rows included; of the quotas given."""
     placed, current = found.site >= 0, admitted.jobs.current_site
@@ -383,7 +399,7 @@ def _plan(
         dual=proof.dual,
         gap_rel=gap / proof.scale if proof.scale > 0 else 0.0,
         rejects=int((~placed).sum()),
-        moves=int((placed & (current >= 0) & (found.site != current)).sum()),
+        moves=int((first & placed & (current >= 0) & (found.site != current)).sum()),
         status=status,
         iterations=found.iterations,
         errors=admitted.errors,

@@ -128,7 +128,7 @@ def _job_rules(jobs: Jobs, sites: Sites, network: Network) -> Iterator[_Check]:
     yield _within("migration_cost", jobs.migration_cost, 0, MONEY_MAX)
     yield _within("reject_cost", jobs.reject_cost, 0, MONEY_MAX)
     yield _within("priority", jobs.priority, 0, 3)
-    for name in ("tenant", "pairing", "apart"):
+    for name in ("tenant", "pairing", "apart", "together"):
         yield _within(name, getattr(jobs, name), ANY, SLOT_MAX)
 
 

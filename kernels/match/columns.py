@@ -59,6 +59,7 @@ class Jobs:
     tenant: I64  # [N] number of who asks; ANY = nobody
     pairing: I64  # [N] number of the agreement it comes under; ANY = none
     apart: I64  # [N] group of which no two run at one site at once; ANY = none
+    together: I64  # [N] group that runs as one, at one site and from one start; ANY = none
 
     @classmethod
     def of(cls, job_id: npt.ArrayLike, demand: npt.ArrayLike, **columns: npt.ArrayLike) -> "Jobs":
@@ -96,6 +97,7 @@ _JOB_DEFAULTS: dict[str, Any] = {
     "tenant": ANY,
     "pairing": ANY,
     "apart": ANY,
+    "together": ANY,
 }
 
 
@@ -262,7 +264,7 @@ class Plan:
     slot: I32  # [N] first slot, ANY = rejected
     slots: I32  # [N] slots it runs, past the horizon too; 0 = rejected
     cost_micro: I64  # [N] micro-currency: energy, carbon, transfer, migration, as the policy
-    # weighs them; 0 = rejected
+    # weighs them; 0 = rejected; that of a group that runs as one is at its first job
     reason: npt.NDArray[np.int8]  # [N] Reason
     reason_site: I32  # [N] site of the binding constraint, ANY = none
     reason_resource: npt.NDArray[np.int8]  # [N] its index in LIMITED, ANY = none

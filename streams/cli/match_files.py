@@ -136,7 +136,7 @@ _FORMATS: dict[str, Callable[[bytes], list[Any]]] = {
 # -- fields --------------------------------------------------------------------------------------
 
 
-_NUMBERED = ("tenant", "pairing", "apart")  # names that only have to be told apart
+_NUMBERED = ("tenant", "pairing", "apart", "together")  # names that only have to be told apart
 
 
 def _text(field: Any) -> str:

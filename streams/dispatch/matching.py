@@ -98,6 +98,10 @@ def match_tick(
         numbers["region"],
     )
     asked = _jobs(jobs, domain, tick_ms, region_of, site_of, numbers)
+    followed = {run.together: site_of.get(run.site_id, ANY) for run in market.running}
+    for i, job in enumerate(jobs):  # what comes late joins those of its group that run
+        if "together" in job and "site_id" not in job:
+            asked.affinity[i] = followed.get(job["together"], ANY)
     taken = _taken(market.running, domain, tick_ms, site_of, numbers)
     terms = without(terms_of(policy, places), taken, set(asked.apart.tolist()) - {ANY})
     plan = match(
@@ -113,7 +117,8 @@ def match_tick(
 
 def _numbers(jobs: list[Row], running: list[Running]) -> dict[str, dict[str, int]]:
     """Numbers of accounts, regions that jobs come from, and groups that are kept apart."""
-    columns = {"account_id": "account_id", "region": "pairing", "apart": "apart"}
+    columns = {"account_id": "account_id", "region": "pairing"}
+    columns |= {"apart": "apart", "together": "together"}
     return {
         name: {
             text: number
@@ -192,7 +197,8 @@ def _jobs(
         priority=[min(job.get("priority", 0), 3) for job in jobs],
         tenant=[numbers["account_id"][job["account_id"]] for job in jobs],
         pairing=[numbers["region"][job["region"]] for job in jobs],
-        apart=[numbers["apart"][job["apart"]] if "apart" in job else ANY for job in jobs],
+        apart=[numbers["apart"].get(job.get("apart", ""), ANY) for job in jobs],
+        together=[numbers["together"].get(job.get("together", ""), ANY) for job in jobs],
     )
 
 
@@ -283,6 +289,7 @@ def running_of(matched: Matched, i: int, tick_ms: int, step_ms: int) -> Running:
         job_class=job["class"],
         pairing=job["region"],
         apart=job.get("apart", ""),
+        together=job.get("together", ""),
     )
 
 

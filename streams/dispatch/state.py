@@ -29,6 +29,7 @@ class Running(msgspec.Struct, array_like=True):
     job_class: str = ""
     pairing: str = ""  # region it came from
     apart: str = ""  # group of which no two run at one site
+    together: str = ""  # group that runs at one site
 
 
 class Planned(msgspec.Struct, array_like=True):

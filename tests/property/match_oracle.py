@@ -120,10 +120,13 @@ def lifted(problem: Problem, terms: Terms | None = None) -> list[float]:
     return costs
 
 
-def optimum_of(problem: Problem, terms: Terms | None = None) -> float:
+def optimum_of(
+    problem: Problem, terms: Terms | None = None, leader: list[int] | None = None
+) -> float:
     """HiGHS on the textbook model: x[option] binary, one capacity row a site, slot and resource;
 
-    one row a quota, slot and what it limits; one row a group apart, site and slot.
+    one row a quota, slot and what it limits; one row a group apart, site and slot; every job at
+    the option of its leader.
     """
     jobs, sites, series, _, policy = problem
     n, horizon = len(jobs.job_id), series.price_per_mwh.shape[1]
@@ -168,6 +171,11 @@ def optimum_of(problem: Problem, terms: Terms | None = None) -> float:
         ]
         if use:
             highs.addConstr(sum(use[1:], use[0]) <= 1.0)
+    chosen = {option[:3]: x for x, option in zip(place, options, strict=True)}
+    for i, first in enumerate(leader or []):
+        for _, m, start in {at for at in chosen if at[0] in (i, first)} if i != first else ():
+            mine, other = (chosen.get((j, m, start), refuse[0] * 0.0) for j in (i, first))
+            highs.addConstr(mine - other == 0)
     leaving = [
         x
         for x, (i, m, *_) in zip(place, options, strict=True)

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernels.match import Plan, Reason, Terms, match
+from kernels.match.joint import SAME
 from tests.property.match_cases import Problem, random_terms
 from tests.property.match_oracle import is_member, lifted, need, optimum_of, options_of
 
@@ -133,3 +134,32 @@ def _over(problem: Problem, terms: Terms, plan: Plan, job: int, site: int, slots
         if terms.quotas.covers[q, site] and is_member(terms, q, problem[0], job)
         for t in slots
     )
+
+
+@settings(_SLOWLY, max_examples=50)
+@given(seed=_SEEDS)
+def test_groups_that_run_together_lie_around_the_optimum_of_one_site_each(seed: int) -> None:
+    """The oracle places every job by itself and asks that those of a group choose alike."""
+    (jobs, sites, *columns), terms = random_terms(seed)
+    n = len(jobs.job_id)
+    random = np.random.default_rng(seed)
+    group = np.where(random.random(n) < 0.6, random.integers(0, 3, n), -1)
+    leader = np.arange(n)
+    for g in range(3):  # the first by id leads
+        rows = np.flatnonzero(group == g)
+        leader[rows] = rows[np.argsort(jobs.job_id[rows])[:1]].repeat(len(rows))
+    alike = {name: getattr(jobs, name)[leader] for name in SAME}
+    jobs = replace(jobs, **alike, together=group)
+    jobs = replace(jobs, apart=np.full(n, -1), priority=np.zeros(n, np.int64))
+    # whole watts at every site, so that a sum of rounded watts is the rounded sum
+    sites = replace(sites, pue_ppm=np.full(len(sites.up), 1_000_000))
+    problem = (jobs, sites, *columns[:-1], replace(columns[-1], latency_price_per_ms=0.0))
+    terms.quotas.limit[:, :, 5] = -1  # a group is one job to a quota
+    plan = match(*problem, terms=terms)
+    for g in range(3):
+        members = np.flatnonzero(group == g)
+        assert len({(int(plan.site[i]), int(plan.slot[i])) for i in members}) <= 1
+    optimum = optimum_of(problem, terms, leader.tolist())
+    slack = 1e-7 * (1.0 + float(jobs.reject_cost.sum()))
+    assert plan.dual <= optimum + slack
+    assert optimum <= plan.primal + slack

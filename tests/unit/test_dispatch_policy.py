@@ -120,3 +120,22 @@ def test_the_policys_weights_replace_the_domains():
     green = {"weights": {"energy_ppm": 500_000, "carbon_price_per_t": 0}}
     rows = town(green, carbon_price_per_t=1_000.0).send(*GRID, *SITES, job("j"), tick(), offset=1)
     assert rows["placements"][0]["cost_micro"] == 5 * MICRO  # half of 0.1 MWh at 100
+
+
+def test_a_group_that_runs_together_waits_for_a_site_that_holds_all_of_it():
+    jobs = [job(name, together="g") for name in "abc"]  # 12 cores of the 10 that a site has
+    rows = town(steps=1).send(*GRID, *SITES, path(), *jobs, tick())
+    assert {state for state, _ in states(rows).values()} == {"rejected"}
+    rows = town(steps=1).send(*GRID, *SITES, path(), *jobs[:2], job("d", **CHEAP), tick())
+    assert {row["job_id"]: row["site_id"] for row in rows["placements"]} == dict.fromkeys(
+        "abd", "n1"
+    )
+
+
+def test_a_job_that_comes_late_joins_its_group_where_that_runs():
+    made = town(steps=1)
+    long = CHEAP | {"duration_ms": 2 * HOUR_MS, "together": "g"}
+    first = made.send(*GRID, SITES[1], path(), job("a", **long), tick(0))
+    assert [row["site_id"] for row in first["placements"]] == ["s1"]
+    second = made.send(SITES[0], job("b", **long), job("c", **CHEAP), tick(1))
+    assert {row["job_id"]: row["site_id"] for row in second["placements"]} == {"b": "s1", "c": "n1"}

@@ -173,3 +173,54 @@ def test_a_warm_start_knows_the_prices_of_quotas() -> None:
     assert again.iterations == 0
     assert (again.site == before.site).all()
     assert again.gap_rel <= before.gap_rel + 1e-9
+
+
+def test_a_group_that_runs_together_shares_a_site_and_a_start_or_waits_as_one() -> None:
+    sites = _sites(8000, 12_000)
+    jobs = _jobs(3, together=5)
+    plan = match(jobs, sites, _series(200.0, 300.0))
+    assert plan.site.tolist() == [1, 1, 1]
+    assert plan.cost_micro.tolist() == [900_000, 0, 0]
+    assert plan.primal == pytest.approx(0.9)
+    none = match(jobs, _sites(8000, 11_999), _series(200.0, 300.0))
+    assert none.reason.tolist() == [Reason.REJECTED_TOO_LARGE] * 3
+    assert none.primal == pytest.approx(30.0)
+
+
+def test_a_group_goes_by_its_strictest_limit_and_a_move_of_it_is_one() -> None:
+    network = Network.of([[1.0, 30.0], [30.0, 1.0]])
+    sites, series = _sites(16_000, 16_000, hub=[0, 1]), _series(500.0, 200.0)
+    jobs = _jobs(2, together=0, origin_hub=0, max_rtt_ms=[np.inf, 5.0])
+    assert match(jobs, sites, series, network).site.tolist() == [0, 0]
+    held = _jobs(2, together=0, current_site=0)
+    assert match(held, sites, series, network, Policy(max_moves=0)).site.tolist() == [0, 0]
+    moved = match(held, sites, series, network, Policy(max_moves=1))
+    assert (moved.site.tolist(), moved.moves) == ([1, 1], 1)
+
+
+def test_a_group_bound_to_two_sites_has_none() -> None:
+    plan = match(_jobs(2, together=0, affinity=[0, 1]), _sites(9000, 9000), _series(1.0, 1.0))
+    assert plan.reason.tolist() == [Reason.REJECTED_AFFINITY] * 2
+
+
+def test_a_job_unlike_its_group_is_left_out_and_named() -> None:
+    jobs = _jobs(3, together=0, duration_ms=[HOUR_MS, 2 * HOUR_MS, HOUR_MS])
+    plan = match(jobs, _sites(16_000), _series(200.0))
+    assert plan.site.tolist() == [0, ANY, 0]
+    assert plan.reason[1] == Reason.BAD_INPUT
+    (error,) = plan.errors
+    assert (error.row, error.column, error.value) == (1, "duration_ms", str(2 * HOUR_MS))
+    assert error.message == f"send {HOUR_MS}, as job-0 has"
+
+
+def test_a_group_that_asks_for_too_much_in_all_is_left_out() -> None:
+    jobs = Jobs.of(["a", "b"], [[2**39, 0, 0, 0, 0]] * 2, together=0, reject_cost=1.0)
+    plan = match(jobs, _sites(16_000), _series(200.0))
+    assert plan.reason.tolist() == [Reason.BAD_INPUT] * 2
+    assert {error.column for error in plan.errors} == {"together"}
+
+
+def test_groups_that_run_together_are_kept_apart_from_each_other() -> None:
+    jobs = _jobs(4, together=[0, 0, 1, 1], apart=7)
+    plan = match(jobs, _sites(40_000, 40_000), _series(200.0, 300.0))
+    assert plan.site[0] == plan.site[1] != plan.site[2] == plan.site[3]
