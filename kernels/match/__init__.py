@@ -10,6 +10,7 @@ or deadline forbid are no options. README.md has the model in formulas, the meth
 """
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -40,13 +41,13 @@ from kernels.match.columns import (
     Texts,
     Warm,
 )
-from kernels.match.joint import Joint, join, unlike
+from kernels.match.joint import join, unlike
 from kernels.match.kinds import Kinds, Placed, fill, kinds_of, places
 from kernels.match.moves import hold
 from kernels.match.prices import PriceTables
 from kernels.match.primal import Plans
 from kernels.match.problem import Compiled, Problem, compile_problem
-from kernels.match.quota_reasons import explain_quotas
+from kernels.match.quota_reasons import but_forbidden, explain_quotas
 from kernels.match.reasons import explain
 from kernels.match.reference import Engine
 from kernels.match.relaxations import relaxations
@@ -103,7 +104,7 @@ def match(
             f"{sites.capacity.shape[:2]} beside prices {series.price_per_mwh.shape}",
             "give sites and series the same sites and slots",
         )
-    terms, term_errors = admit_terms(_fitting(terms or Terms.of(sites), sites))
+    terms, term_errors = admit_terms((terms or Terms.of(sites)).fitting(sites))
     quotas = len(terms.quotas.quota_id)
     admitted = admit(jobs, sites, series, network)
     bad, group_errors = unlike(admitted.jobs, admitted.row)
@@ -112,7 +113,7 @@ def match(
         jobs=admitted.jobs.take(np.flatnonzero(~bad)) if bad.any() else admitted.jobs,
         errors=admitted.errors + group_errors + term_errors,
     )
-    sites, series, joint = admitted.sites, admitted.series, _join(admitted.jobs)
+    sites, series, joint = admitted.sites, admitted.series, join(admitted.jobs)
     terms = terms.with_apart(joint.jobs, sites)
 
     def solve(wanted: Jobs) -> tuple[_Found, Certificate]:
@@ -140,7 +141,7 @@ def match(
         proof = prove(joint.jobs, found)
         proof = proof._replace(dual=max(proof.dual, dual))
     amount, nearest = relaxations(joint.jobs, sites, series, network, found.reason)
-    amount, nearest = _but_forbidden(terms.rules, joint.jobs, len(sites.up), amount, nearest)
+    amount, nearest = but_forbidden(terms.rules, joint.jobs, len(sites.up), amount, nearest)
     found.relax += amount
     found.reason_site[nearest >= 0] = nearest[nearest >= 0]
     if proof.violations:
@@ -150,49 +151,6 @@ def match(
         )
     found.take(joint.row).cost[~joint.first] = 0.0
     return _plan(jobs, admitted, found, proof, policy, quotas, joint.first)
-
-
-def _join(jobs: Jobs) -> Joint:
-    if (jobs.together == ANY).all():
-        everyone = np.arange(len(jobs.job_id))
-        return Joint(jobs, everyone, np.ones(len(everyone), np.bool_))
-    return join(jobs)
-
-
-def _fitting(terms: Terms, sites: Sites) -> Terms:
-    count, slots, _ = sites.capacity.shape
-    for name, columns in (("quotas", terms.quotas.covers), ("rules", terms.rules.covers)):
-        if columns.shape[1] != count and len(columns):
-            raise FieldError(
-                "shape",
-                "covers",
-                f"{name} for {columns.shape[1]} sites beside {count}",
-                "give quotas, rules and sites the same sites",
-            )
-    if terms.quotas.limit.shape[1] != slots and len(terms.quotas.quota_id):
-        raise FieldError(
-            "shape",
-            "limit",
-            f"limits of {terms.quotas.limit.shape[1]} slots beside {slots}",
-            "give quotas and sites the same slots",
-        )
-    none = Terms.of(sites)
-    return Terms(
-        terms.quotas if len(terms.quotas.quota_id) else none.quotas,
-        terms.rules if len(terms.rules.factor_ppm) else none.rules,
-    )
-
-
-def _but_forbidden(
-    rules: Rules, jobs: Jobs, sites: int, amount: F64, nearest: I64
-) -> tuple[F64, I64]:
-    """No amount helps where a rule of the policy forbids the site too."""
-    rows = np.flatnonzero(nearest >= 0)
-    if len(rows) and len(rules.factor_ppm):
-        factor = rules.factors(jobs.take(rows), sites)
-        forbidden = rows[factor[np.arange(len(rows)), nearest[rows]] == ANY]
-        amount[forbidden], nearest[forbidden] = 0.0, ANY
-    return amount, nearest
 
 
 def _engine(problem: Problem) -> Engine:
@@ -207,6 +165,8 @@ def _engine(problem: Problem) -> Engine:
     return compiled
 
 
+_ANEW = 4  # more ascents at most, where quotas bind
+_PAYS = 1e-3  # of the bound: what one more ascent has to add
 _BY_ROW = (
     "site",
     "slot",
@@ -312,8 +272,15 @@ class _Found:
                 return Ascent(start, bound, 0)
         if is_smooth_better(problem):
             return climb(problem, engine, tables, start, policy.gap_target)
-        repair, target = plans.repair, policy.gap_target
-        return ascend(problem, engine, tables, start, repair, target, policy.iterations)
+
+        def volume(start: F64) -> Ascent:
+            repair, target = plans.repair, policy.gap_target
+            return ascend(problem, engine, tables, start, repair, target, policy.iterations)
+
+        best = volume(start)
+        if problem.pools.rows.shape[2]:
+            best = _anew(volume, best)
+        return best
 
     def _prices_of(self, warm: Warm) -> F64:
         """Last tick's prices [R, T, 6]; nothing for quotas where they are others."""
@@ -343,6 +310,20 @@ class _Found:
         self.reason[row], self.reason_site[row] = why.reason, why.site
         self.reason_resource[row] = why.resource
         self.second[row], self.relax[row] = why.second, why.relax
+
+
+def _anew(volume: Callable[[F64], Ascent], best: Ascent) -> Ascent:
+    """From the best prices on with fresh steps, while that pays: with quotas steps tire soon."""
+    for _ in range(_ANEW):
+        further = volume(best.prices)
+        worth = further.bound - best.bound > _PAYS * abs(best.bound)
+        spent = best.iterations + further.iterations
+        if further.bound > best.bound:
+            best = further
+        best = best._replace(iterations=spent)
+        if not worth:
+            break
+    return best
 
 
 def _last_options(job_id: Texts, warm: Warm | None, count: int, horizon: int) -> I32:

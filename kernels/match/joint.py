@@ -42,6 +42,8 @@ class Joint(NamedTuple):
 def join(jobs: Jobs) -> Joint:
     """A row for each group and for each job of none. `jobs` are in order of their id, and alike."""
     own = np.arange(len(jobs.job_id))
+    if (jobs.together == ANY).all():
+        return Joint(jobs, own, np.ones(len(own), np.bool_))
     leader = own.copy()
     grouped = np.flatnonzero(jobs.together != ANY)
     _, first, group = np.unique(jobs.together[grouped], return_index=True, return_inverse=True)

