@@ -88,10 +88,20 @@ PRICES = _decision(
     "prices",
     "Marginal prices of the tick, rounded once.",
     (
-        Column("product", SYMBOL, "energy, or a site's cores, accel, power, network or green"),
-        Column("id", SYMBOL, "region, or site"),
+        Column(
+            "product",
+            SYMBOL,
+            "energy; a site's cores, accel, power, network or green; a quota's: quota_cores ... "
+            "quota_jobs",
+        ),
+        Column("id", SYMBOL, "region, site or quota"),
         *_STEP,
-        Column("price_micro", INT64, "per MWh; per 1000 milli-units for a site", "1e-6 currency"),
+        Column(
+            "price_micro",
+            INT64,
+            "per MWh; per 1000 units of a site or quota; per job",
+            "1e-6 currency",
+        ),
     ),
     key=("tick_ms", "product", "id", "start_ms"),
 )

@@ -65,6 +65,8 @@ _COMPUTE = (
     Column("rtt_ms", FLOAT64, "a path's round trip", "ms", False),
     Column("residency", SYMBOL, "regions that may hold a job, joined by |", required=False),
     Column("site_id", SYMBOL, "the site a job must run in", required=False),
+    Column("apart", TEXT, "group of jobs: no two run at one site at once", required=False),
+    Column("together", TEXT, "group of jobs that run as one, at one site", required=False),
     Column("priority", INT64, "0 to 3, lexicographic", required=False),
     Column("reject_cost", FLOAT64, "of not running a job", "currency", False),
 )

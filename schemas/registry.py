@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from schemas.errors import RegistryError, shown
+from schemas.policy import Fairness, Quota, Rule, Weights, wrong_in
 from schemas.topic import DOMAINS_MAX, FLOAT64, INT32, INT64, SYMBOL, TEXT, Column, Topic
 
 HOUR_MS = 3_600_000
@@ -134,14 +135,25 @@ class Domain(Entry, frozen=True, tag_field="kind", tag="domain"):
     currency: str = "CNY"
 
 
-AnyEntry = Provider | Site | Meter | Account | Tariff | Contract | Domain
-KINDS = ("provider", "site", "meter", "account", "tariff", "contract", "domain")
+class Policy(Entry, frozen=True, tag_field="kind", tag="policy"):
+    """What the match of the domain of the same id weighs, prefers, limits and shares out."""
+
+    weights: Weights = Weights()
+    rules: tuple[Rule, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    fairness: Fairness | None = None
+
+
+AnyEntry = Provider | Site | Meter | Account | Tariff | Contract | Domain | Policy
+KINDS = ("provider", "site", "meter", "account", "tariff", "contract", "domain", "policy")
 
 REGISTRY = Topic(
     "registry",
-    "Registered providers, sites, meters, accounts, tariffs, contracts and domains, dated.",
+    "Registered providers, sites, meters, accounts, tariffs, contracts, domains, policies; dated.",
     (
-        Column("kind", SYMBOL, "provider, site, meter, account, tariff, contract or domain"),
+        Column(
+            "kind", SYMBOL, "provider, site, meter, account, tariff, contract, domain or policy"
+        ),
         Column("id", TEXT, "of the thing"),
         Column("valid_from_ms", INT64, "from when the entry holds, UTC", "ms"),
     ),
@@ -184,6 +196,8 @@ def parse_entry(value: bytes) -> AnyEntry:
         _check_contract(entry)
     if isinstance(entry, Domain):
         _check_domain(entry)
+    if isinstance(entry, Policy):
+        _check_policy(entry)
     return entry
 
 
@@ -214,6 +228,11 @@ def _check_domain(domain: Domain) -> None:
             f"domain {domain.id}: partition {domain.partition} is not below {DOMAINS_MAX}",
             "give each domain a partition of its own",
         )
+
+
+def _check_policy(policy: Policy) -> None:
+    for field, given, remedy in wrong_in(policy.rules, policy.quotas):
+        raise RegistryError(f"policy {policy.id}: {field} is {given}", remedy)
 
 
 def _check_contract(contract: Contract) -> None:

@@ -7,7 +7,7 @@ certificate.py, so that both give the same bits.
 import numpy as np
 
 from kernels.match.certificate import _watt_cost, _windows
-from kernels.match.columns import RESOURCES
+from kernels.match.columns import LIMITED, RESOURCES
 
 cdef enum:
     PPM = 1000000
@@ -97,7 +97,7 @@ cdef class _Columns:
 
 
 def certify(jobs, sites, series, network, policy, site, slot, prices):
-    """What certificate.certify returns: primal, dual, scale, used, violations."""
+    """What certificate.certify returns where there are no terms, each row is a job and latency is free."""
     watt = _watt_cost(sites, series, policy)
     columns = _Columns(jobs, sites, series, network, watt)
     cdef Py_ssize_t n = columns.rows, horizon = columns.horizon
@@ -130,7 +130,9 @@ def certify(jobs, sites, series, network, policy, site, slot, prices):
     cdef double operations = 2 * horizon + 4 * KINDS + 16
     margin = 2 * operations * 2.0**-52 * (exact_sum(size_) + exact_sum(reject) + held)
     dual = exact_sum(np.array([exact_sum(least_), -held, -margin]))
-    return exact_sum(chosen_), dual, exact_sum(np.abs(chosen_)), used, tuple(violations)
+    no_quota = np.zeros((0, horizon, len(LIMITED)), np.int64)
+    scale = exact_sum(np.abs(chosen_))
+    return exact_sum(chosen_), dual, scale, used, no_quota, tuple(violations)
 
 
 def _lengths(_Columns c):

@@ -1,12 +1,13 @@
 """Compiled compile_problem: the filters, run lengths and fixed costs of all pairs in one pass.
 
-problem.py is the same in numpy; both give the same problem bit for bit. A site that a filter forbids
+For rows that are one job each, without terms or a price of latency. problem.py is the same in numpy; both give the same problem bit for bit. A site that a filter forbids
 has the filter's number, so that a job without a site left was rejected by the highest of them.
 """
 
 import numpy as np
 
 from kernels.match.columns import ANY, RESOURCES, Reason
+from kernels.match.pools import no_pools
 from kernels.match.problem import (
     Compiled,
     Problem,
@@ -204,20 +205,24 @@ def compile_problem(jobs, sites, series, network, policy):
     active = np.array([k for k in range(KINDS) if k == POWER or asked_[k]])
     taken = (lambda column: column) if len(row) == c.rows else (lambda column: column[row])
     lengths, span = _spans(taken(slots_), c.horizon)
+    times = np.ones(len(row), np.int64)
     problem = Problem(
         row=row,
         active=active,
         demand=np.ascontiguousarray(taken(jobs.demand)[:, active]),
+        times=times,
         scale_ppm=np.ascontiguousarray(scale[:, active]),
         capacity=np.ascontiguousarray(sites.capacity[:, :, active]),
         watt_cost=watt_cost,
         fixed=taken(fixed_),
         lengths=lengths,
+        of_signature=np.zeros(len(lengths), np.int64),
         span=span,
         open=taken(open__),
-        reject=lifted_reject(taken(jobs.priority), taken(jobs.reject_cost)),
+        reject=lifted_reject(taken(jobs.priority), taken(jobs.reject_cost), times),
+        pools=no_pools(len(row), c.sites, c.horizon),
     )
-    return Compiled(problem, reason_, too_large, slots_)
+    return Compiled(problem, reason_, too_large, np.full(c.rows, ANY, np.int32), slots_)
 
 
 def _spans(const long long[:, ::1] slots, Py_ssize_t horizon):

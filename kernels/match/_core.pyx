@@ -52,14 +52,18 @@ cdef class Engine:
 
     def __init__(self, problem):
         self.n = len(problem.row)
-        self.sites, self.slots, self.kinds = problem.capacity.shape
+        self.rows, self.slots, self.kinds = problem.capacity.shape
+        self.sites = len(problem.watt_cost)
         assert self.kinds <= RESOURCES_MAX
         self.demand = problem.demand
         lifted = np.flatnonzero((problem.scale_ppm != PPM).any(axis=0))
         side = np.full(self.kinds, -1, np.int32)
         side[lifted] = np.arange(len(lifted))
         self.side, self.sides = side, len(lifted)
-        self.drawn = self._drawn(problem.scale_ppm[:, lifted], problem.demand[:, lifted])
+        each = problem.demand[:, lifted] // problem.times[:, None]
+        self.drawn = self._drawn(problem.scale_ppm[:, lifted], each)
+        if (problem.times != 1).any():
+            self.drawn = problem.times[:, None, None] * self.drawn
         self.amount = problem.demand.astype(np.float64)
         self.fixed = problem.fixed
         self.open = problem.open
@@ -156,7 +160,8 @@ cdef class Engine:
         cdef Py_ssize_t site
         if self.slots == 1:  # one length only
             gridloom_price(
-                priced, &self.alone[job, 0], &self.amount[job, 0], &table[0, 0, 0, 0],
+                priced, &self.alone[job, 0], &self.amount[job, 0],
+                &table[self.span[job, 0], 0, 0, 0],
                 self.sites, <int>self.kinds, self.sites,
             )
             return
@@ -167,7 +172,7 @@ cdef class Engine:
         """Price all options of all jobs."""
         least_, second_ = np.empty(self.n), np.empty(self.n)
         option_ = np.empty(self.n, np.int32)
-        edges_ = np.zeros((self.sites, self.slots + 1, self.kinds), np.int64)
+        edges_ = np.zeros((self.rows, self.slots + 1, self.kinds), np.int64)
         cdef double[::1] least = least_, second = second_, row = np.empty(max(self.sites * self.slots, 1))
         cdef int[::1] option = option_
         cdef long long[:, :, ::1] edges = edges_
@@ -227,7 +232,7 @@ cdef class Engine:
 
     def used(self, const int[::1] option):
         """Use [M, T, k] of the options."""
-        edges = np.zeros((self.sites, self.slots + 1, self.kinds), np.int64)
+        edges = np.zeros((self.rows, self.slots + 1, self.kinds), np.int64)
         cdef Py_ssize_t job
         for job in range(self.n):
             if option[job] >= 0:

@@ -235,6 +235,12 @@ cdef class Search:
         cdef Py_ssize_t end = self.engine.end_of(job, site, start)
         cdef Py_ssize_t ended = self.engine.end_of(one, site, begun)
         cdef long long need, freed
+        cdef bint fits
+        if self.engine.rows > self.engine.sites:  # quotas too: tried out
+            self.engine.occupy(one, left, self.free, -1)
+            fits = self.engine.fits(job, option, self.free)
+            self.engine.occupy(one, left, self.free, 1)
+            return fits
         for k in range(self.engine.kinds):
             need = self.engine.need(job, site, k)
             freed = self.engine.need(one, site, k)

@@ -2,8 +2,9 @@
 
     D(p) = sum_i min(reject_i, min_o (cost_io + p . use_io)) - p . capacity  <=  any plan's cost,
 
-for every p >= 0. Nothing here is shared with the solver but the columns: eligibility, run lengths,
-costs and use are worked out a second time, window by window. A margin for the rounding of every
+for every p >= 0; quotas are capacities too (quota_proof.py). Nothing here is shared with the solver
+but the columns: eligibility, run lengths, costs and use are worked out a second time, window by
+window. A margin for the rounding of every
 sum is taken off the bound, so that dual <= primal holds in floats as it does on paper.
 """
 
@@ -29,6 +30,8 @@ from kernels.match.columns import (
     Series,
     Sites,
 )
+from kernels.match.quota_proof import QuotaProof, latency_of, weight_of
+from kernels.match.terms import Terms
 
 _CHUNK = 1 << 20  # options at once
 _EPSILON = 2.0**-52
@@ -41,6 +44,7 @@ class Certificate(NamedTuple):
     dual: float
     scale: float  # sum |cost|
     used: I64  # [M, T, K]
+    quota_used: I64  # [Q, T, 6]
     violations: tuple[str, ...]  # empty = the plan keeps every constraint
 
 
@@ -52,6 +56,15 @@ class _Windows(NamedTuple):
     room: I64  # [d, K, M, T]
 
 
+class _Pairs(NamedTuple):
+    """Of a job and a site, [part, M]."""
+
+    runs: I64
+    moving: F64  # transfer, migration, latency
+    allowed: Bool
+    weight: F64  # of energy and carbon
+
+
 def certify(
     jobs: Jobs,
     sites: Sites,
@@ -61,21 +74,36 @@ def certify(
     site: I32,
     slot: I32,
     prices: F64,
+    terms: Terms | None = None,
+    quota_prices: F64 | None = None,
+    count: I64 | None = None,
 ) -> Certificate:
-    """Plan (site, slot) [N] at prices [M, T, K] for columns without a bad row."""
-    if os.environ.get("GRIDLOOM_PURE") != "1":
+    """Plan (site, slot) [N] at prices [M, T, K], [Q, T, 6], for columns without a bad row.
+
+    Each row stands for `count` [N] jobs that are alike and have the same place; none = one.
+    """
+    terms = terms or Terms.of(sites)
+    if quota_prices is None:
+        quota_prices = np.zeros(terms.quotas.limit.shape)
+    plain = terms.is_empty and count is None and not policy.latency_price_per_ms
+    if plain and os.environ.get("GRIDLOOM_PURE") != "1":
         from kernels.match._certificate import certify as in_one_pass
 
         return Certificate(*in_one_pass(jobs, sites, series, network, policy, site, slot, prices))
+    if count is None:
+        count = np.ones(len(jobs.job_id), np.int64)
     rows = len(jobs.job_id)
     horizon = series.price_per_mwh.shape[1]
     runs = _runs(jobs, sites, series)
+    weight, ruled = weight_of(jobs, terms.rules, len(sites.site_id))
     moving = _moving_cost(jobs, sites, network)
-    allowed = _allowed(jobs, sites, network, runs, moving)
+    allowed = _allowed(jobs, sites, network, runs, moving) & ruled
+    moving += latency_of(jobs, sites, network, policy)
     watt = _watt_cost(sites, series, policy)
     within = np.clip(runs, 1, horizon)
     lengths = np.unique(within) if runs.size else np.ones(1, np.int64)
     windows = _windows(lengths, watt, prices, sites.capacity)
+    quotas = QuotaProof(jobs, sites, terms.quotas, quota_prices, lengths)
     least = np.full(rows, np.inf)
     chosen = np.full(rows, np.inf)
     size = np.zeros(rows)
@@ -84,11 +112,11 @@ def certify(
     for at in range(0, rows if runs.size else 0, step):
         part = np.arange(at, min(at + step, rows))
         span = np.searchsorted(lengths, within[part])
-        cost, open_ = _options(
-            jobs, sites, watt, runs[part], moving[part], allowed[part], part, span, windows
-        )
+        pairs = _Pairs(runs[part], moving[part], allowed[part], weight[part])
+        cost, open_ = _options(jobs, sites, watt, pairs, part, span, windows)
         priced, magnitude = cost.copy(), np.abs(cost)
         index = (span, np.arange(runs.shape[1])[None, :])
+        quotas.add(priced, magnitude, open_, part, span)
         for k in range(len(RESOURCES)):
             if jobs.demand[part, k].any():
                 worth = _need(jobs, sites, part, k)[:, :, None] * windows.price[:, k][index]
@@ -97,21 +125,26 @@ def certify(
         least[part] = np.where(open_, priced, np.inf).min(axis=(1, 2))
         size[part] = np.where(open_, magnitude, 0.0).max(axis=(1, 2))
         _choose(part, site, slot, cost, open_, chosen, violations)
-    reject = _outweighing(jobs, np.isfinite(least))
+    reject = _outweighing(jobs, np.isfinite(least), count)
     least, chosen = np.minimum(least, reject), np.where(site >= 0, chosen, reject)
-    used = _used(jobs, sites, within, site, slot, horizon)
+    least, chosen = least * count, chosen * count
+    size, reject = size * count, reject * count
+    used = _used(jobs, sites, within, site, slot, horizon, count)
     for m, t, k in np.argwhere(used > sites.capacity)[:8].tolist():
         violations.append(f"site {m}, slot {t}: {RESOURCES[k]} {used[m, t, k]} is too much")
-    held = (prices * sites.capacity).ravel()
-    operations = 2 * horizon + 4 * len(RESOURCES) + 16
+    quota_used = quotas.used(site, slot, within, count)
+    violations += quotas.violations(quota_used)
+    held = np.concatenate([(prices * sites.capacity).ravel(), quotas.held()])
+    operations = 2 * horizon + 4 * (len(RESOURCES) + quotas.most()) + 16
     margin = 2 * operations * _EPSILON * (fsum(size) + fsum(reject) + fsum(held))
-    if not (prices >= 0).all():
+    if not (prices >= 0).all() or not (quotas.prices >= 0).all():
         violations.append("a price is below zero")
     return Certificate(
         primal=fsum(chosen),
         dual=fsum([fsum(least), -fsum(held), -margin]),
         scale=fsum(np.abs(chosen)),
         used=used,
+        quota_used=quota_used,
         violations=tuple(violations),
     )
 
@@ -151,7 +184,8 @@ def _allowed(jobs: Jobs, sites: Sites, network: Network, runs: I64, moving: F64)
 
 
 def _watt_cost(sites: Sites, series: Series, policy: Policy) -> F64:
-    per_mwh = series.price_per_mwh + 1000.0 * policy.carbon_price_per_kg * series.ci_kg_per_kwh
+    per_mwh = policy.energy_weight * series.price_per_mwh
+    per_mwh = per_mwh + 1000.0 * policy.carbon_price_per_kg * series.ci_kg_per_kwh
     hours = series.slot_ms / 3_600_000
     return per_mwh * (sites.pue_ppm[:, None] / PPM) * hours / 1e6
 
@@ -186,19 +220,18 @@ def _options(
     jobs: Jobs,
     sites: Sites,
     watt: F64,
-    runs: I64,
-    moving: F64,
-    allowed: Bool,
+    pairs: _Pairs,
     part: I64,
     span: I64,
     windows: _Windows,
 ) -> tuple[F64, Bool]:
     """Cost [part, M, T] of every option, and whether it is one."""
+    runs, moving, allowed, weight = pairs
     horizon = watt.shape[1]
     index = (span, np.arange(runs.shape[1])[None, :])
     slot = np.arange(horizon)
     late = np.maximum(runs - horizon, 0) * watt[:, -1]  # beyond what the window holds
-    energy = windows.energy[index] + late[:, :, None]
+    energy = (windows.energy[index] + late[:, :, None]) * weight[:, :, None]
     cost = np.where(allowed, moving, 0.0)[:, :, None] + (
         jobs.demand[part, POWER][:, None, None] * energy
     )
@@ -221,14 +254,16 @@ def _choose(
         violations.append(f"job {job} may not start at site {site[job]} in slot {slot[job]}")
 
 
-def _used(jobs: Jobs, sites: Sites, within: I64, site: I32, slot: I32, horizon: int) -> I64:
+def _used(
+    jobs: Jobs, sites: Sites, within: I64, site: I32, slot: I32, horizon: int, count: I64
+) -> I64:
     used = np.zeros((len(sites.site_id), horizon, len(RESOURCES)), np.int64)
     placed = np.flatnonzero(site >= 0)
     at, start = site[placed], slot[placed]
     need = np.empty((len(placed), len(RESOURCES)), np.int64)
     for k in range(len(RESOURCES)):
         pue = sites.pue_ppm[at] if k in FACILITY_SIDE else PPM
-        need[:, k] = (jobs.demand[placed, k] * pue + PPM - 1) // PPM
+        need[:, k] = (jobs.demand[placed, k] * pue + PPM - 1) // PPM * count[placed]
     end = np.minimum(start + within[placed, at], horizon)
     for t in range(horizon):
         runs = (start <= t) & (t < end)
@@ -236,12 +271,12 @@ def _used(jobs: Jobs, sites: Sites, within: I64, site: I32, slot: I32, horizon: 
     return used
 
 
-def _outweighing(jobs: Jobs, has_option: Bool) -> F64:
-    """Reject cost [N]; among jobs with options, one outweighs all of lower priority together."""
+def _outweighing(jobs: Jobs, has_option: Bool, count: I64) -> F64:
+    """Reject cost [N] of a job; of those with options, one outweighs all of lower priority."""
     cost = jobs.reject_cost.copy()
     below = 0.0
     for priority in range(4):
         of_class = has_option & (jobs.priority == priority)
         cost[of_class] += below
-        below += fsum(cost[of_class])
+        below += fsum(cost[of_class] * count[of_class])
     return cost

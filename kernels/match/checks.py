@@ -15,6 +15,7 @@ from kernels.match.columns import (
     ANY,
     CLASSES,
     I64,
+    LIMITED,
     PPM,
     PRECISIONS,
     RESOURCES,
@@ -25,6 +26,7 @@ from kernels.match.columns import (
     Series,
     Sites,
 )
+from kernels.match.terms import Terms
 
 DEMAND_MAX = 2**39
 CAPACITY_MAX = 2**62
@@ -32,6 +34,7 @@ DURATION_MAX_MS = 2**42
 SLOT_MAX = 2**31
 PUE_MAX_PPM = 10 * PPM
 RATE_MAX_PPM = 1000 * PPM
+FACTOR_MAX_PPM = 1000 * PPM
 MONEY_MAX = 1e15
 DATA_MAX_GB = 1e12
 
@@ -46,7 +49,7 @@ class Admitted(NamedTuple):
     errors: tuple[BadInput, ...]  # in order of table, row and column
 
 
-class _Rule(NamedTuple):
+class _Check(NamedTuple):
     column: str
     bad: Bool  # [rows]
     shown: npt.NDArray[Any]  # [rows, ...] the values
@@ -67,6 +70,29 @@ def admit(jobs: Jobs, sites: Sites, series: Series, network: Network) -> Admitte
     return Admitted(row, admitted, *_usable(sites, series, usable), tuple(errors))
 
 
+def admit_terms(terms: Terms) -> tuple[Terms, tuple[BadInput, ...]]:
+    """A bad quota limits nothing and a bad rule says nothing: others hold, and both are named."""
+    quotas, rules = terms
+    quota_checks = [
+        *(_within(name, getattr(quotas, name), ANY, SLOT_MAX) for name in ("tenant", "pairing")),
+        _within("job_class", quotas.job_class, ANY, len(CLASSES) - 1),
+        *(
+            _within(name, quotas.limit[:, :, k], ANY, CAPACITY_MAX)
+            for k, name in enumerate(LIMITED)
+        ),
+    ]
+    rule_checks = [
+        *(_within(name, getattr(rules, name), ANY, SLOT_MAX) for name in ("tenant", "pairing")),
+        _within("job_class", rules.job_class, ANY, len(CLASSES) - 1),
+        _within("factor_ppm", rules.factor_ppm, ANY, FACTOR_MAX_PPM),
+    ]
+    good = _good(quota_checks, len(quotas.quota_id))
+    limit = np.where(good[:, None, None], quotas.limit, ANY)
+    stands = np.flatnonzero(_good(rule_checks, len(rules.factor_ppm)))
+    errors = (*_errors("quotas", quota_checks), *_errors("rules", rule_checks))
+    return Terms(replace(quotas, limit=limit), rules.take(stands)), errors
+
+
 def _usable(sites: Sites, series: Series, good: Bool) -> tuple[Sites, Series]:
     """Sites and series with neutral values where a site is bad."""
     by_slot = good[:, None]
@@ -84,9 +110,9 @@ def _usable(sites: Sites, series: Series, good: Bool) -> tuple[Sites, Series]:
     return clean, Series(series.slot_ms, price, carbon)
 
 
-def _job_rules(jobs: Jobs, sites: Sites, network: Network) -> Iterator[_Rule]:
+def _job_rules(jobs: Jobs, sites: Sites, network: Network) -> Iterator[_Check]:
     places, count = len(network.rtt_ms), len(sites.site_id)
-    yield _Rule("job_id", _repeated(jobs.job_id), jobs.job_id, "an id that no row before it has")
+    yield _Check("job_id", _repeated(jobs.job_id), jobs.job_id, "an id that no row before it has")
     yield _within("job_class", jobs.job_class, 0, len(CLASSES) - 1)
     yield _within("precision", jobs.precision, 0, len(PRECISIONS) - 1)
     for k, name in enumerate(RESOURCES):
@@ -103,9 +129,11 @@ def _job_rules(jobs: Jobs, sites: Sites, network: Network) -> Iterator[_Rule]:
     yield _within("migration_cost", jobs.migration_cost, 0, MONEY_MAX)
     yield _within("reject_cost", jobs.reject_cost, 0, MONEY_MAX)
     yield _within("priority", jobs.priority, 0, 3)
+    for name in ("tenant", "pairing", "apart", "together"):
+        yield _within(name, getattr(jobs, name), ANY, SLOT_MAX)
 
 
-def _site_rules(sites: Sites, series: Series, network: Network) -> Iterator[_Rule]:
+def _site_rules(sites: Sites, series: Series, network: Network) -> Iterator[_Check]:
     yield _within("hub", sites.hub, 0, network.rtt_ms.shape[1] - 1)
     for k, name in enumerate(RESOURCES):
         yield _within(name, sites.capacity[:, :, k], 0, CAPACITY_MAX)
@@ -116,15 +144,15 @@ def _site_rules(sites: Sites, series: Series, network: Network) -> Iterator[_Rul
     yield _within("ci_kg_per_kwh", series.ci_kg_per_kwh, -MONEY_MAX, MONEY_MAX)
 
 
-def _within(column: str, values: npt.NDArray[Any], low: float, high: float) -> _Rule:
+def _within(column: str, values: npt.NDArray[Any], low: float, high: float) -> _Check:
     if not values.size:
-        return _Rule(column, np.zeros(len(values), np.bool_), np.zeros(len(values)), "")
+        return _Check(column, np.zeros(len(values), np.bool_), np.zeros(len(values)), "")
     if low <= values.min() and values.max() <= high:  # nearly always; NaN is in no range
-        return _Rule(column, np.zeros(len(values), np.bool_), np.zeros(len(values)), "")
+        return _Check(column, np.zeros(len(values), np.bool_), np.zeros(len(values)), "")
     flat = values.reshape(len(values), -1)
     spoilt = ~((flat >= low) & (flat <= high))  # NaN is outside
     first = flat[np.arange(len(flat)), spoilt.argmax(axis=1)]
-    return _Rule(column, np.logical_or.reduce(spoilt, axis=1), first, f"{low} to {high}")
+    return _Check(column, np.logical_or.reduce(spoilt, axis=1), first, f"{low} to {high}")
 
 
 def _ascending(ids: npt.NDArray[np.str_]) -> bool:
@@ -141,7 +169,7 @@ def _repeated(ids: npt.NDArray[np.str_]) -> Bool:
     return repeated
 
 
-def _errors(table: str, rules: list[_Rule]) -> list[BadInput]:
+def _errors(table: str, rules: list[_Check]) -> list[BadInput]:
     found = [
         BadInput(table, row, rule.column, str(rule.shown[row]), f"send {rule.wanted}")
         for rule in rules
@@ -150,7 +178,7 @@ def _errors(table: str, rules: list[_Rule]) -> list[BadInput]:
     return sorted(found, key=lambda error: error.row)
 
 
-def _good(rules: list[_Rule], rows: int) -> Bool:
+def _good(rules: list[_Check], rows: int) -> Bool:
     good = np.ones(rows, np.bool_)
     for rule in rules:
         good &= ~rule.bad

@@ -25,6 +25,8 @@ Texts = npt.NDArray[np.str_]
 RESOURCES = ("cores_milli", "accel_milli", "power_w", "network_mbps", "green_w")
 ONE_MORE = (1_000, 1_000, 1_000_000, 1_000, 1_000_000)  # units of a core, an accelerator, a MW ...
 CORES, ACCEL, POWER, NETWORK, GREEN = range(5)
+LIMITED = (*RESOURCES, "jobs")  # what a quota may limit: resources, and jobs at once
+COUNT = len(RESOURCES)
 FACILITY_SIDE = (POWER, GREEN)
 CLASSES = ("general", "intelligent", "super")
 PRECISIONS = ("fp64", "fp32", "fp16", "int8")
@@ -54,6 +56,10 @@ class Jobs:
     migration_cost: F64  # [N] currency, of leaving current_site
     reject_cost: F64  # [N] currency, of not running it
     priority: I64  # [N] 0 to 3, highest 3, lexicographic
+    tenant: I64  # [N] number of who asks; ANY = nobody
+    pairing: I64  # [N] number of the agreement it comes under; ANY = none
+    apart: I64  # [N] group of which no two run at one site at once; ANY = none
+    together: I64  # [N] group that runs as one, at one site and from one start; ANY = none
 
     @classmethod
     def of(cls, job_id: npt.ArrayLike, demand: npt.ArrayLike, **columns: npt.ArrayLike) -> "Jobs":
@@ -63,7 +69,7 @@ class Jobs:
         made = {name: _column(name, given.pop(name), len(ids)) for name in _JOB_DEFAULTS}
         if given:
             raise FieldError("unknown_column", next(iter(given)), "Jobs has no such column")
-        asked = _shaped("demand", demand, np.int64, (len(ids), len(RESOURCES)))
+        asked = shaped("demand", demand, np.int64, (len(ids), len(RESOURCES)))
         return cls(job_id=ids, demand=asked, **made)
 
     def take(self, rows: I64) -> "Jobs":
@@ -88,6 +94,10 @@ _JOB_DEFAULTS: dict[str, Any] = {
     "migration_cost": 0.0,
     "reject_cost": 0.0,
     "priority": 0,
+    "tenant": ANY,
+    "pairing": ANY,
+    "apart": ANY,
+    "together": ANY,
 }
 
 
@@ -124,14 +134,12 @@ class Sites:
         count = len(ids)
         return cls(
             site_id=ids,
-            hub=_shaped("hub", hub, np.int64, (count,)),
-            capacity=_shaped("capacity", free, np.int64, (count, slots, len(RESOURCES))),
-            pue_ppm=_shaped("pue_ppm", pue_ppm, np.int64, (count,)),
-            classes=_shaped("classes", classes, np.int64, (count,)),
-            rate_ppm=_shaped(
-                "rate_ppm", rate_ppm, np.int64, (count, len(CLASSES), len(PRECISIONS))
-            ),
-            up=_shaped("up", up, np.bool_, (count,)),
+            hub=shaped("hub", hub, np.int64, (count,)),
+            capacity=shaped("capacity", free, np.int64, (count, slots, len(RESOURCES))),
+            pue_ppm=shaped("pue_ppm", pue_ppm, np.int64, (count,)),
+            classes=shaped("classes", classes, np.int64, (count,)),
+            rate_ppm=shaped("rate_ppm", rate_ppm, np.int64, (count, len(CLASSES), len(PRECISIONS))),
+            up=shaped("up", up, np.bool_, (count,)),
         )
 
 
@@ -156,7 +164,7 @@ class Series:
                 f"price_per_mwh of shape {price.shape} for slots of {slot_ms} ms",
                 "send [M, T] and slots longer than nothing",
             )
-        return cls(slot_ms, price, _shaped("ci_kg_per_kwh", ci_kg_per_kwh, np.float64, price.shape))
+        return cls(slot_ms, price, shaped("ci_kg_per_kwh", ci_kg_per_kwh, np.float64, price.shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +185,7 @@ class Network:
                 f"rtt_ms of shape {rtt.shape} has fewer places than hubs",
                 "send [P, H], the hubs first",
             )
-        return cls(rtt, _shaped("price_per_gb", price_per_gb, np.float64, rtt.shape))
+        return cls(rtt, shaped("price_per_gb", price_per_gb, np.float64, rtt.shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +193,8 @@ class Policy:
     """What a tick may spend, and what carbon costs. Budgets are counts of work, never seconds."""
 
     carbon_price_per_kg: float = 0.0
+    energy_weight: float = 1.0  # of the price of energy
+    latency_price_per_ms: float = 0.0  # currency a job pays for each ms of round trip
     gap_target: float = 1e-3  # stop when (primal - dual) / scale is below
     iterations: int = 320  # of the dual ascent
     candidates: int = 16  # options of a job that local search looks at
@@ -210,6 +220,9 @@ class Reason(IntEnum):
     REJECTED_COST = 10  # its cheapest option costs more than rejecting it
     REJECTED_CAPACITY = 11  # an option would pay, but none has room
     BAD_INPUT = 12
+    REJECTED_RULE = 13  # a rule of the policy forbids every site left
+    REJECTED_QUOTA = 14  # larger than a quota, or an option would pay but the quota is used up
+    REJECTED_APART = 15  # another job of its group is at every site that would pay
 
 
 class Status(Flag):
@@ -239,6 +252,7 @@ class Warm:
     site: I32  # [.] ANY = not placed
     slot: I32
     prices: F64 | None = None  # [M, T, K]
+    quota_prices: F64 | None = None  # [Q, T, 6]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,15 +263,19 @@ class Plan:
     site: I32  # [N] index in Sites, ANY = rejected
     slot: I32  # [N] first slot, ANY = rejected
     slots: I32  # [N] slots it runs, past the horizon too; 0 = rejected
-    cost_micro: I64  # [N] micro-currency: energy, carbon, transfer, migration; 0 = rejected
+    cost_micro: I64  # [N] micro-currency: energy, carbon, transfer, migration, as the policy
+    # weighs them; 0 = rejected; that of a group that runs as one is at its first job
     reason: npt.NDArray[np.int8]  # [N] Reason
     reason_site: I32  # [N] site of the binding constraint, ANY = none
-    reason_resource: npt.NDArray[np.int8]  # [N] its index in RESOURCES, ANY = none
+    reason_resource: npt.NDArray[np.int8]  # [N] its index in LIMITED, ANY = none
+    reason_quota: I32  # [N] the quota that binds, ANY = none
     second_cost: F64  # [N] currency: its cheapest answer at another site, or its rejection
     relax: F64  # [N] how much less strict the reason must be to place it, 0 = no such amount:
-    # ms (latency), slots (release, deadline), units (too large, capacity), currency (cost)
+    # ms (latency), slots (release, deadline), units (too large, capacity, quota), currency (cost)
     prices: F64  # [M, T, K] currency per unit and slot: worth of one more unit
     used: I64  # [M, T, K]
+    quota_prices: F64  # [Q, T, 6] the same of quotas, in the order of LIMITED
+    quota_used: I64  # [Q, T, 6]
     primal: float  # currency, rejections counted at their lifted cost
     dual: float  # no plan costs less
     gap_rel: float  # (primal - dual) / scale, scale = sum |cost|
@@ -275,19 +293,19 @@ class Plan:
     def warm(self, elapsed_slots: int = 0) -> Warm:
         """This plan as the start of a tick `elapsed_slots` later; what has begun starts at 0."""
         slot = np.where(self.site >= 0, np.maximum(self.slot - elapsed_slots, 0), ANY)
-        prices = self.prices
+        prices, quotas = self.prices, self.quota_prices
         if elapsed_slots > 0 and prices.shape[1]:
             later = np.minimum(np.arange(prices.shape[1]) + elapsed_slots, prices.shape[1] - 1)
-            prices = prices[:, later]
-        return Warm(self.job_id, self.site, slot.astype(np.int32), prices)
+            prices, quotas = prices[:, later], quotas[:, later]
+        return Warm(self.job_id, self.site, slot.astype(np.int32), prices, quotas)
 
 
 def _column(name: str, given: npt.ArrayLike, rows: int) -> Any:
     kind = np.float64 if isinstance(_JOB_DEFAULTS[name], float) else np.int64
-    return _shaped(name, given, kind, (rows,))
+    return shaped(name, given, kind, (rows,))
 
 
-def _shaped(name: str, given: npt.ArrayLike, kind: Any, shape: tuple[int, ...]) -> Any:
+def shaped(name: str, given: npt.ArrayLike, kind: Any, shape: tuple[int, ...]) -> Any:
     try:
         column = np.asarray(given)
         if kind is np.int64 and column.dtype.kind == "f" and (column != np.floor(column)).any():

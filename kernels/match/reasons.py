@@ -28,8 +28,12 @@ def explain(
     answers: Sweep,
     prices: F64,
     option: I32,
+    free: I64,
 ) -> Explained:
-    """Compare each job's option with the one of `answers`, which it would take if it were alone."""
+    """Compare each job's option with the one of `answers`, which it would take if it were alone.
+
+    free [R, T, k]: what the plan leaves.
+    """
     n = len(problem.row)
     wanted = answers.option
     cost = engine.costs(tables.costs, np.ascontiguousarray(np.column_stack([wanted, option])))
@@ -38,7 +42,6 @@ def explain(
     reason[(option < 0) & (wanted < 0)] = Reason.REJECTED_COST
     site, resource = np.full(n, ANY, np.int32), np.full(n, ANY, np.int8)
     missed = np.flatnonzero((wanted >= 0) & (wanted != option) & (cost[:, 0] <= cost[:, 1]))
-    free = problem.capacity - engine.used(option)
     short, binding, lacking = _binding(problem, free, prices, missed, wanted, option)
     site[missed[short]] = wanted[missed[short]] // problem.capacity.shape[1]
     resource[missed[short]] = problem.active[binding[short]]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.match.columns import F64, I32, I64
-from kernels.match.problem import Problem, needs
+from kernels.match.problem import Problem
 from kernels.match.search import REJECTED, Search
 
 FAINT = 2.0**-10  # an answer of no larger share is left out of the curvature
@@ -50,7 +50,8 @@ class Engine:
 
     def __init__(self, problem: Problem) -> None:
         self._p = problem
-        self.sites, self.slots, _ = problem.capacity.shape
+        self.sites, self.slots = problem.watt_cost.shape
+        self.rows = len(problem.capacity)
         self._lengths: list[int] = problem.lengths.tolist()
         self.reject: list[float] = problem.reject.tolist()
 
@@ -95,7 +96,7 @@ class Engine:
                 whole += weight
             drawn = []  # column, expected use, use
             for site in np.flatnonzero(weights[:-1]).tolist():
-                need = needs(self._p.demand[job], self._p.scale_ppm[site])
+                need = self._p.need(job, site)
                 for k in np.flatnonzero((need > 0) & (column[site] >= 0)).tolist():
                     own = need[k] * inverse_unit[k]
                     expected = weights[site] / whole * own
@@ -140,20 +141,24 @@ class Engine:
     def used(self, option: I32) -> I64:
         """Use [M, T, k] of the options."""
         p = self._p
-        edges = np.zeros((self.sites, self.slots + 1, len(p.active)), np.int64)
+        edges = np.zeros((self.rows, self.slots + 1, len(p.active)), np.int64)
         job = np.flatnonzero(option >= 0)
         site, start = np.divmod(option[job], self.slots)
         end = np.minimum(start + p.lengths[p.span[job, site]], self.slots)
-        need = needs(p.demand[job], p.scale_ppm[site])
-        np.add.at(edges, (site, start), need)
-        np.subtract.at(edges, (site, end), need)
+        need = p.need(job, site)
+        shared = p.pools.rows[p.pools.signature[job], site]  # [placed, L]
+        for row in (site, *shared.T):
+            has = row >= 0
+            np.add.at(edges, (row[has], start[has]), need[has])
+            np.subtract.at(edges, (row[has], end[has]), need[has])
         return np.ascontiguousarray(edges.cumsum(axis=1)[:, : self.slots])
 
     def wanted(self) -> I64:
         """One slot: use [M, k] if every job came wherever it may."""
         p = self._p
         open_ = p.open[:, :, :1] == 1
-        wanted: I64 = np.where(open_, needs(p.demand[:, None, :], p.scale_ppm[None]), 0).sum(axis=0)
+        job, site = np.ogrid[: len(p.demand), : len(p.scale_ppm)]
+        wanted: I64 = np.where(open_, p.need(job, site), 0).sum(axis=0)
         return wanted
 
     def place(self, table: F64, order: I64, option: I32, free: I64) -> None:
@@ -179,8 +184,10 @@ class Engine:
     def _room(self, job: int, free: I64) -> F64:
         """Starts [M, T] whose every slot has room."""
         p = self._p
-        need = needs(p.demand[job], p.scale_ppm)[:, None, :]
-        short = (free < need).any(axis=2)
+        need = p.need(job, slice(None))[:, None, :]
+        short = (free[: self.sites] < need).any(axis=2)
+        for row in p.pools.rows[p.pools.signature[job]].T:
+            short |= (free[row] < need).any(axis=2) & (row >= 0)[:, None]
         count = np.zeros((self.sites, self.slots + 1), np.int64)
         np.cumsum(short, axis=1, out=count[:, 1:])
         length = p.lengths[p.span[job]][:, None]
@@ -228,12 +235,19 @@ class Engine:
 
     def fits(self, job: int, option: int, free: I64) -> bool:
         site, start = divmod(option, self.slots)
-        need = needs(self._p.demand[job], self._p.scale_ppm[site])
-        return bool((free[site, start : self.end_of(job, site, start)] >= need).all())
+        need = self._p.need(job, site)
+        end = self.end_of(job, site, start)
+        return all(bool((free[row, start:end] >= need).all()) for row in self._rows(job, site))
 
     def occupy(self, job: int, option: int, free: I64, sign: int) -> None:
         if option < 0:
             return
         site, start = divmod(option, self.slots)
-        need = needs(self._p.demand[job], self._p.scale_ppm[site])
-        free[site, start : self.end_of(job, site, start)] -= sign * need
+        need = self._p.need(job, site)
+        for row in self._rows(job, site):
+            free[row, start : self.end_of(job, site, start)] -= sign * need
+
+    def _rows(self, job: int, site: int) -> list[int]:
+        """Rows of capacity that the job uses at the site: its own, and quotas."""
+        shared = self._p.pools.rows[self._p.pools.signature[job], site]
+        return [site, *shared[shared >= 0].tolist()]

@@ -65,7 +65,8 @@ def _slots_of_deadline(jobs: Jobs, sites: Sites, series: Series, network: Networ
 
 def _units(jobs: Jobs, sites: Sites, series: Series, network: Network) -> F64:
     """Of the one resource that is short; where several are, no single amount helps."""
-    need = needs(jobs.demand[:, None, :], scale_ppm(sites)[None])
+    scale = scale_ppm(sites)[:, : jobs.demand.shape[1]]
+    need = needs(jobs.demand[:, None, :], scale[None])
     short = np.maximum(need - sites.capacity.max(axis=1)[None], 0)
     several = (short > 0).sum(axis=2) != 1
     return np.where(several, np.inf, short.sum(axis=2))

@@ -106,7 +106,8 @@ class Smooth:
 def is_smooth_better(problem: Problem) -> bool:
     """Whether the shape is one for this method: one slot, few prices."""
     sites, slots, kinds = problem.capacity.shape
-    return bool(slots == 1 and sites * kinds <= PRICES_MAX)
+    alone = sites == len(problem.watt_cost)  # no quotas beside the sites
+    return bool(slots == 1 and alone and sites * kinds <= PRICES_MAX)
 
 
 def climb(

@@ -1,13 +1,14 @@
 """Dispatch: market -> one certified decision a tick. Balance, match at its prices, balance again.
 
 The state of a domain is what its market rows say; a tick row closes what was known at its time.
-Step 0 of the plan is carried out: storages move, placed jobs hold their resources. A tick that had
-to do without a region's input is decided again, as a revision, when that input arrives.
+The policy is the one that holds then, as of the batch's registry offset. Step 0 of the plan is
+carried out: storages move, placed jobs hold their resources. A tick that had to do without a
+region's input is decided again, as a revision, when that input arrives.
 """
 
 from schemas import ALERTS, DISPATCH, MARKET, PLACEMENTS, PRICES, SIGNALS
 from schemas.market import TICK
-from schemas.registry import Domain
+from schemas.registry import Domain, Policy
 from streams.agent import Batch, Emit, Output, Refused, agent
 from streams.dispatch.state import Markets
 from streams.dispatch.tick import decide, revise
@@ -31,7 +32,8 @@ def step(markets: Markets, batch: Batch) -> Emit:
         else:
             emit.accepted += 1
             if row["kind"] == TICK:
-                decided = decide(market, domain, row["start_ms"])
+                policy = batch.registry.find(Policy, domain.id, row["start_ms"])
+                decided = decide(market, domain, row["start_ms"], policy)
             else:
                 decided = revise(market, domain, row) if market.awaits(row) else {}
             emit.outputs += [

@@ -9,7 +9,7 @@ import typer
 from streams.cli.console import JsonOption, note, out, print_json, print_table
 
 if TYPE_CHECKING:
-    from kernels.match import BadInput, Plan
+    from kernels.match import BadInput, Plan, Policy, Terms
     from streams.cli.match_files import Matching
 
 _SHOWN = 20  # placements and prices shown to people; --json has all
@@ -27,18 +27,25 @@ def match(
     network: Annotated[
         str | None, typer.Option(help="from_hub, to_hub, rtt_ms, price_per_gb; none = no limits.")
     ] = None,
+    policy: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Policy: weights, rules, quotas, shares.")
+    ] = None,
     slot_min: Annotated[int, typer.Option(min=1, help="Minutes of a slot.")] = 60,
-    carbon_price: Annotated[float, typer.Option(min=0, help="Currency per kg of CO2.")] = 0.0,
+    carbon_price: Annotated[
+        float, typer.Option(min=0, help="Currency per kg of CO2, where the policy has none.")
+    ] = 0.0,
     gap: Annotated[float, typer.Option(min=0, help="Stop at this certified gap.")] = 1e-3,
     json: JsonOption = False,
 ) -> None:
     """Solve files (.json, .ndjson, .csv, .parquet): placements, prices, rejections, gap and time.
 
     Jobs need job_id, duration_ms and reject_cost; sites need site_id and price_per_mwh. Resources
-    are cores_milli, accel_milli, power_w, network_mbps and green_w in both. A bad row is left out
-    and named; the others are matched, and the exit code is 1.
+    are cores_milli, accel_milli, power_w, network_mbps and green_w in both. Names are tenant,
+    pairing, apart (a group of which no two share a site) and together (one that runs as one). The
+    policy is an entry of the registry. A bad row is left out and named; the others are matched, and
+    the exit code is 1.
 
-    Example: `gridloom match jobs.csv sites.json --carbon-price 0.06`
+    Example: `gridloom match jobs.csv sites.json --policy policy.json --carbon-price 0.06`
     """
     from kernels.match import Policy
     from kernels.match import match as solve
@@ -46,26 +53,53 @@ def match(
 
     given = read(jobs, sites, network, slot_min * 60_000)
     began = perf_counter()
-    policy = Policy(carbon_price_per_kg=carbon_price, gap_target=gap)
-    plan = solve(given.jobs, given.sites, given.series, given.network, policy)
+    weights = Policy(carbon_price_per_kg=carbon_price, gap_target=gap)
+    weights, terms, unknown = _under(policy, given, weights)
+    plan = solve(given.jobs, given.sites, given.series, given.network, weights, terms=terms)
     seconds = perf_counter() - began
-    bad = given.errors + [_in_file(given, error) for error in plan.errors]
-    rows = _placements(given, plan)
+    bad = given.errors + unknown + [_in_file(given, error) for error in plan.errors]
+    rows = _placements(given, plan, terms)
     prices, worth = _prices(given, plan), _worth(given, plan)
-    summary = _summary(plan, len(bad), seconds)
+    quotas = _quotas(plan, terms)
+    summary = _summary(plan, terms, len(bad), seconds)
     if json:
-        kinds = {"placement": rows, "price": prices, "worth": worth, "summary": [summary]}
+        kinds = {"placement": rows, "price": prices, "quota": quotas, "worth": worth}
+        kinds["summary"] = [summary]
         for kind, found in kinds.items():
             for row in found:
                 print_json({"kind": kind, **row})
         for error in bad:
             print_json({"kind": "error", **error._asdict()})
     else:
-        _show(rows, prices, worth, summary)
+        _show(rows, prices, quotas, worth, summary)
     for error in bad:
         note(f"{error.table}, row {error.row}, {error.column}: {error.value}; {error.message}")
     if bad:
         raise typer.Exit(_BAD_ROWS)
+
+
+def _under(
+    file: str | None, given: "Matching", weights: "Policy"
+) -> tuple["Policy", "Terms", list["BadInput"]]:
+    """What the policy makes of the weights; its terms; names that the sites do not have."""
+    from kernels.match import BadInput, Terms
+    from schemas import registry
+    from schemas.errors import ConfigError
+    from streams.cli.input import read_bytes
+    from streams.policy import Places, terms_of, unknown_names, weighed
+
+    if file is None:
+        return weights, Terms.of(given.sites), []
+    entry = registry.parse_entry(read_bytes(file))
+    if not isinstance(entry, registry.Policy):
+        raise ConfigError(f"{file} is a {entry.kind}", 'name a file with an entry of kind "policy"')
+    ids = given.sites.site_id.tolist()
+    places = Places(ids, given.hubs, given.sites.capacity, given.accounts, given.pairings)
+    message = "name a hub or site of the file of sites"
+    unknown = [
+        BadInput("policy", 1, field, name, message) for field, name in unknown_names(entry, places)
+    ]
+    return weighed(entry, weights), terms_of(entry, places), unknown
 
 
 def _in_file(given: "Matching", error: "BadInput") -> "BadInput":
@@ -73,15 +107,16 @@ def _in_file(given: "Matching", error: "BadInput") -> "BadInput":
     return error._replace(row=row)
 
 
-def _placements(given: "Matching", plan: "Plan") -> list[dict[str, Any]]:
+def _placements(given: "Matching", plan: "Plan", terms: "Terms") -> list[dict[str, Any]]:
     """A row a job: where and when, at what cost, or why not and what was short."""
-    from kernels.match import RESOURCES, Reason
+    from kernels.match import LIMITED, Reason
 
+    quotas = terms.quotas.quota_id.tolist()
     ids = given.sites.site_id.tolist()
     rows = []
     for at, job in enumerate(plan.job_id.tolist()):
         site, short_at = int(plan.site[at]), int(plan.reason_site[at])
-        short_of = int(plan.reason_resource[at])
+        short_of, quota = int(plan.reason_resource[at]), int(plan.reason_quota[at])
         rows.append(
             {
                 "job_id": job,
@@ -91,7 +126,8 @@ def _placements(given: "Matching", plan: "Plan") -> list[dict[str, Any]]:
                 "cost_micro": int(plan.cost_micro[at]),
                 "reason": Reason(int(plan.reason[at])).name.lower(),
                 "short_site": ids[short_at] if short_at >= 0 else None,
-                "short_resource": RESOURCES[short_of] if short_of >= 0 else None,
+                "short_resource": LIMITED[short_of] if short_of >= 0 else None,
+                "short_quota": quotas[quota] if quota >= 0 else None,
                 "short_by": float(plan.relax[at]) or None,
                 "second_cost": float(plan.second_cost[at]),
             }
@@ -118,6 +154,25 @@ def _prices(given: "Matching", plan: "Plan") -> list[dict[str, Any]]:
     ]
 
 
+def _quotas(plan: "Plan", terms: "Terms") -> list[dict[str, Any]]:
+    """Of every limit of a quota that is used: how much, and what one more unit is worth."""
+    from kernels.match import LIMITED
+
+    limit = terms.quotas.limit
+    used = (limit >= 0) & ((plan.quota_used > 0) | (plan.quota_prices > 0))
+    return [
+        {
+            "quota": str(terms.quotas.quota_id[q]),
+            "slot": t,
+            "limits": LIMITED[k],
+            "price_per_unit": float(plan.quota_prices[q, t, k]),
+            "used": int(plan.quota_used[q, t, k]),
+            "limit": int(limit[q, t, k]),
+        }
+        for q, t, k in zip(*(at.tolist() for at in used.nonzero()), strict=True)
+    ]
+
+
 def _worth(given: "Matching", plan: "Plan") -> list[dict[str, Any]]:
     """What one more core, accelerator, MW or Gbit/s at a site would save over all slots."""
     worth = plan.worth()
@@ -131,14 +186,17 @@ def _worth(given: "Matching", plan: "Plan") -> list[dict[str, Any]]:
     ]
 
 
-def _summary(plan: "Plan", bad: int, seconds: float) -> dict[str, Any]:
+def _summary(plan: "Plan", terms: "Terms", bad: int, seconds: float) -> dict[str, Any]:
     from kernels.match import Reason
 
     rejected = Counter(Reason(code).name.lower() for code in plan.reason[plan.site < 0].tolist())
+    named = plan.reason_quota[(plan.reason == Reason.REJECTED_QUOTA) & (plan.reason_quota >= 0)]
+    by_quota = Counter(terms.quotas.quota_id[named].tolist())
     return {
         "jobs": len(plan.job_id),
         "placed": int((plan.site >= 0).sum()),
         "rejected": dict(sorted(rejected.items())),
+        "rejected_by_quota": dict(sorted(by_quota.items())),
         "moves": plan.moves,
         "primal": plan.primal,
         "dual": plan.dual,
@@ -152,12 +210,14 @@ def _summary(plan: "Plan", bad: int, seconds: float) -> dict[str, Any]:
 def _show(
     rows: list[dict[str, Any]],
     prices: list[dict[str, Any]],
+    quotas: list[dict[str, Any]],
     worth: list[dict[str, Any]],
     summary: dict[str, Any],
 ) -> None:
     for title, found in (
         ("Placements", rows),
         ("Prices of what is short", prices),
+        ("Quotas", quotas),
         ("Worth of one more", worth),
     ):
         if not found:
@@ -170,6 +230,8 @@ def _show(
     typer.echo(f"placed {summary['placed']:,} of {summary['jobs']:,} jobs")
     for reason, jobs in summary["rejected"].items():
         typer.echo(f"  {reason}: {jobs:,}")
+    for quota, jobs in summary["rejected_by_quota"].items():
+        typer.echo(f"    by quota {quota}: {jobs:,}")
     typer.echo(
         f"cost {summary['primal']:.6g}, no plan costs less than {summary['dual']:.6g}: certified "
         f"gap {100 * summary['gap_rel']:.4f} % ({summary['status']}), {summary['seconds']:.3f} s"

@@ -51,6 +51,9 @@ class Matching(NamedTuple):
     network: Network
     job_row: list[int]
     errors: list[BadInput]  # of fields that could not be read; rows from 1
+    hubs: list[str]  # [M] of each site
+    accounts: dict[str, int]  # numbers of tenants
+    pairings: dict[str, int]
 
 
 def read(jobs_file: str, sites_file: str, network_file: str | None, slot_ms: int) -> Matching:
@@ -64,12 +67,16 @@ def read(jobs_file: str, sites_file: str, network_file: str | None, slot_ms: int
     sites_read, _ = _read("sites", site_rows, _site_columns(hubs), errors, keep=True)
     jobs_read, job_row = _read("jobs", rows_of(jobs_file), _job_columns(ids, places), errors)
     ways, _ = _read("network", way_rows, _way_columns(places, hubs), errors)
+    numbers = {name: _numbers(row[name] for row in jobs_read) for name in _NUMBERED}
     return Matching(
-        _jobs(jobs_read, job_row),
+        _jobs(jobs_read, job_row, numbers),
         *_sites(sites_read, slot_ms),
         _network(ways, places, hubs) if network_file else _everywhere(places, hubs),
         job_row,
         errors,
+        [hubs[row["hub"]] for row in sites_read],
+        numbers["tenant"],
+        numbers["pairing"],
     )
 
 
@@ -127,6 +134,9 @@ _FORMATS: dict[str, Callable[[bytes], list[Any]]] = {
 }
 
 # -- fields --------------------------------------------------------------------------------------
+
+
+_NUMBERED = ("tenant", "pairing", "apart", "together")  # names that only have to be told apart
 
 
 def _text(field: Any) -> str:
@@ -216,6 +226,7 @@ def _job_columns(sites: list[str], places: list[str]) -> dict[str, Column]:
         "migration_cost": Column(money, 0.0),
         "reject_cost": Column(money, required=True),
         "priority": Column(_whole, 0),
+        **{name: Column(_text) for name in _NUMBERED},
     }
 
 
@@ -287,15 +298,20 @@ def _read_row(
 # -- columns -------------------------------------------------------------------------------------
 
 
-def _jobs(rows: list[dict[str, Any]], numbers: list[int]) -> Jobs:
+def _jobs(
+    rows: list[dict[str, Any]], job_row: list[int], numbers: dict[str, dict[str, int]]
+) -> Jobs:
     columns = {
         name: [row[name] for row in rows]
         for name in _job_columns([], [])
-        if name != "job_id" and name not in RESOURCES
+        if name != "job_id" and name not in RESOURCES and name not in numbers
+    }
+    columns |= {
+        name: [number.get(row[name], ANY) for row in rows] for name, number in numbers.items()
     }
     demand = np.array([[row[name] for name in RESOURCES] for row in rows], np.int64)
     ids = [row["job_id"] for row in rows]
-    return Jobs.of(ids, demand.reshape(len(numbers), len(RESOURCES)), **columns)
+    return Jobs.of(ids, demand.reshape(len(job_row), len(RESOURCES)), **columns)
 
 
 def _sites(rows: list[dict[str, Any]], slot_ms: int) -> tuple[Sites, Series]:
@@ -340,6 +356,10 @@ def _network(ways: list[dict[str, Any]], places: list[str], hubs: list[str]) -> 
 
 def _everywhere(places: list[str], hubs: list[str]) -> Network:
     return Network.of(np.zeros((max(len(places), 1), max(len(hubs), 1))))
+
+
+def _numbers(given: Iterable[str | None]) -> dict[str, int]:
+    return {name: at for at, name in enumerate(sorted(set(given) - {None}, key=str)) if name}
 
 
 def _names(given: Iterable[str], first: list[str] | None = None) -> list[str]:

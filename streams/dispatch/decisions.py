@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from kernels.balance import Dispatch
-from kernels.match import ANY, RESOURCES, Reason
+from kernels.match import ANY, LIMITED, RESOURCES, Reason
+from kernels.match.columns import COUNT
 from schemas.registry import Domain
 from schemas.units import MJ_PER_MWH
 from streams.dispatch.balancing import F64, Inputs
@@ -134,7 +135,18 @@ def price_rows(tick: Tick, inputs: Inputs, plan: Dispatch, matched: Matched) -> 
         }
         for m, t, k in np.argwhere(matched.plan.prices > 0)
     ]
-    return energy + units
+    quotas = [
+        {
+            **tick.step(int(t)),
+            "product": f"quota_{LIMITED[k].rsplit('_', 1)[0]}",
+            "id": matched.quotas[q],
+            "price_micro": round(
+                float(matched.plan.quota_prices[q, t, k]) * (1 if k == COUNT else 1000) * _MICRO
+            ),
+        }
+        for q, t, k in np.argwhere(matched.plan.quota_prices > 0)
+    ]
+    return energy + units + quotas
 
 
 def placement_rows(tick: Tick, matched: Matched) -> Rows:
@@ -173,7 +185,9 @@ def _detail(matched: Matched, i: int) -> str:
         return "; ".join(f"{e.column}={e.value}: {e.message}" for e in bad)
     parts = []
     if plan.reason_resource[i] != ANY:
-        parts.append(RESOURCES[plan.reason_resource[i]])
+        parts.append(LIMITED[plan.reason_resource[i]])
+    if plan.reason_quota[i] != ANY:
+        parts.append(f"of quota {matched.quotas[plan.reason_quota[i]]}")
     if plan.reason_site[i] != ANY:
         parts.append(f"at {matched.sites[plan.reason_site[i]]['id']}")
     return " ".join(parts)

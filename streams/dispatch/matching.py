@@ -24,9 +24,11 @@ from kernels.match import (
     Sites,
     match,
 )
-from kernels.match.columns import FACILITY_SIDE, PPM
+from kernels.match.columns import ANY, FACILITY_SIDE, PPM
+from schemas import registry
 from schemas.registry import Domain
 from streams.dispatch.state import Market, Row, Running
+from streams.policy import Places, Taken, terms_of, weighed, without
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -56,10 +58,20 @@ class Matched:
     jobs: list[Row]
     sites: list[Row]
     plan: Plan
+    quotas: list[str]  # ids
 
 
-def match_tick(market: Market, domain: Domain, tick_ms: int, headroom: Headroom) -> Matched:
-    """Match what waits and may start within the horizon."""
+def match_tick(
+    market: Market,
+    domain: Domain,
+    tick_ms: int,
+    headroom: Headroom,
+    policy: registry.Policy | None = None,
+) -> Matched:
+    """Match what waits and may start within the horizon, under the domain's policy if it has one.
+
+    What runs already has its resources and its part of the quotas set aside.
+    """
     last_ms = tick_ms + (domain.steps - 1) * domain.tick_ms
     jobs = [job for _, job in sorted(market.jobs.items()) if job.get("start_ms", 0) <= last_ms]
     sites = market.of("offer")
@@ -73,14 +85,79 @@ def match_tick(market: Market, domain: Domain, tick_ms: int, headroom: Headroom)
         series = Series.of(
             domain.tick_ms, headroom.price_per_mwh[rows], headroom.ci_kg_per_kwh[rows]
         )
+    offered = columns.capacity.copy()
+    _set_aside(market.running, domain, tick_ms, site_of, columns.capacity)
+    numbers = _numbers(jobs, market.running)
+    weights = Policy(carbon_price_per_kg=domain.carbon_price_per_t / 1000)
+    policy = policy or registry.Policy(id=domain.id)
+    places = Places(
+        [site["id"] for site in sites],
+        [site["region"] for site in sites],
+        offered,
+        numbers["account_id"],
+        numbers["region"],
+    )
+    asked = _jobs(jobs, domain, tick_ms, region_of, site_of, numbers)
+    followed = {run.together: site_of.get(run.site_id, ANY) for run in market.running}
+    for i, job in enumerate(jobs):  # what comes late joins those of its group that run
+        if "together" in job and "site_id" not in job:
+            asked.affinity[i] = followed.get(job["together"], ANY)
+    taken = _taken(market.running, domain, tick_ms, site_of, numbers)
+    terms = without(terms_of(policy, places), taken, set(asked.apart.tolist()) - {ANY})
     plan = match(
-        _jobs(jobs, domain, tick_ms, region_of, site_of),
+        asked,
         columns,
         series,
         _paths(market, headroom.regions),
-        Policy(carbon_price_per_kg=domain.carbon_price_per_t / 1000),
+        weighed(policy, weights),
+        terms=terms,
     )
-    return Matched(jobs, sites, plan)
+    return Matched(jobs, sites, plan, terms.quotas.quota_id.tolist())
+
+
+def _numbers(jobs: list[Row], running: list[Running]) -> dict[str, dict[str, int]]:
+    """Numbers of accounts, regions that jobs come from, and groups that are kept apart."""
+    columns = {"account_id": "account_id", "region": "pairing"}
+    columns |= {"apart": "apart", "together": "together"}
+    return {
+        name: {
+            text: number
+            for number, text in enumerate(
+                sorted(
+                    {job[name] for job in jobs if name in job}
+                    | {getattr(run, column) for run in running} - {""}
+                )
+            )
+        }
+        for name, column in columns.items()
+    }
+
+
+def _taken(
+    running: list[Running],
+    domain: Domain,
+    tick_ms: int,
+    site_of: dict[str, int],
+    numbers: dict[str, dict[str, int]],
+) -> Taken:
+    jobs = Jobs.of(
+        [run.job_id for run in running],
+        np.zeros((len(running), len(RESOURCES)), np.int64),
+        job_class=[CLASSES.index(run.job_class) if run.job_class else ANY for run in running],
+        tenant=[numbers["account_id"].get(run.account_id, ANY) for run in running],
+        pairing=[numbers["region"].get(run.pairing, ANY) for run in running],
+        apart=[numbers["apart"].get(run.apart, ANY) for run in running],
+    )
+    return Taken(
+        jobs,
+        np.array([site_of.get(run.site_id, ANY) for run in running], np.int64),
+        np.array([max(0, _slots_left(run, domain, tick_ms)) for run in running], np.int64),
+        np.array([run.demand for run in running], np.int64).reshape(-1, len(RESOURCES)),
+    )
+
+
+def _slots_left(run: Running, domain: Domain, tick_ms: int) -> int:
+    return -(-(run.end_ms - tick_ms) // domain.tick_ms)
 
 
 def _jobs(
@@ -89,6 +166,7 @@ def _jobs(
     tick_ms: int,
     region_of: dict[str, int],
     site_of: dict[str, int],
+    numbers: dict[str, dict[str, int]],
 ) -> Jobs:
     step = domain.tick_ms
 
@@ -117,6 +195,10 @@ def _jobs(
         ],
         reject_cost=[job.get("reject_cost", 0.0) for job in jobs],
         priority=[min(job.get("priority", 0), 3) for job in jobs],
+        tenant=[numbers["account_id"][job["account_id"]] for job in jobs],
+        pairing=[numbers["region"][job["region"]] for job in jobs],
+        apart=[numbers["apart"].get(job.get("apart", ""), ANY) for job in jobs],
+        together=[numbers["together"].get(job.get("together", ""), ANY) for job in jobs],
     )
 
 
@@ -141,7 +223,6 @@ def _sites(
                 site["power_w"], _watts(headroom.power_mw[r], share)
             )
             capacity[m, :, _GREEN] = _watts(headroom.green_mw[r], share)
-    _set_aside(market.running, domain, tick_ms, {s["id"]: m for m, s in enumerate(sites)}, capacity)
     return Sites.of(
         [site["id"] for site in sites],
         capacity,
@@ -172,8 +253,7 @@ def _set_aside(
     for job in running:
         m = site_of.get(job.site_id)
         if m is not None:
-            slots = -(-(job.end_ms - tick_ms) // domain.tick_ms)
-            free[m, : max(0, slots)] -= np.asarray(job.demand, np.int64)
+            free[m, : max(0, _slots_left(job, domain, tick_ms))] -= np.asarray(job.demand, np.int64)
     np.maximum(free, 0, out=free)  # an offer may shrink below what runs
 
 
@@ -198,7 +278,19 @@ def running_of(matched: Matched, i: int, tick_ms: int, step_ms: int) -> Running:
     )
     start_ms = tick_ms + int(matched.plan.slot[i]) * step_ms
     end_ms = start_ms + int(matched.plan.slots[i]) * step_ms
-    return Running(job["id"], site["id"], site["region"], start_ms, end_ms, demand)
+    return Running(
+        job["id"],
+        site["id"],
+        site["region"],
+        start_ms,
+        end_ms,
+        demand,
+        account_id=job["account_id"],
+        job_class=job["class"],
+        pairing=job["region"],
+        apart=job.get("apart", ""),
+        together=job.get("together", ""),
+    )
 
 
 def compute_mw(

@@ -25,6 +25,11 @@ class Running(msgspec.Struct, array_like=True):
     start_ms: int
     end_ms: int
     demand: tuple[int, ...]  # kernels.match resource order, milli-units; power at the facility
+    account_id: str = ""
+    job_class: str = ""
+    pairing: str = ""  # region it came from
+    apart: str = ""  # group of which no two run at one site
+    together: str = ""  # group that runs at one site
 
 
 class Planned(msgspec.Struct, array_like=True):

@@ -12,7 +12,7 @@ import numpy as np
 from kernels.balance import Dispatch, Status, balance
 from kernels.match import ANY, Reason
 from schemas import ALERTS, DISPATCH, PLACEMENTS, PRICES, SIGNALS, Topic
-from schemas.registry import Domain
+from schemas.registry import Domain, Policy
 from streams.dispatch import decisions
 from streams.dispatch.balancing import F64, Inputs, inputs_of, network_of, reserve_of
 from streams.dispatch.holding import held_of, keep
@@ -36,7 +36,9 @@ _ALERTED = {
 }
 
 
-def decide(market: Market, domain: Domain, tick_ms: int) -> dict[Topic, list[dict[str, Any]]]:
+def decide(
+    market: Market, domain: Domain, tick_ms: int, policy: Policy | None = None
+) -> dict[Topic, list[dict[str, Any]]]:
     """Balance without new jobs, match at its prices, balance with the matched load."""
     market.forget(tick_ms)
     tick = decisions.Tick(domain, tick_ms)
@@ -47,7 +49,7 @@ def decide(market: Market, domain: Domain, tick_ms: int) -> dict[Topic, list[dic
     held = held_of(market, inputs, tick)
     base_mw = _compute(market.running, inputs, tick)
     before = held.into(balance(held.on(network_of(market, domain, inputs, base_mw))))
-    matched = match_tick(market, domain, tick_ms, headroom_of(inputs, before))
+    matched = match_tick(market, domain, tick_ms, headroom_of(inputs, before), policy)
     started, planned = _starts(matched, tick)
     load_mw = _compute([*market.running, *started, *planned], inputs, tick)
     plan = before

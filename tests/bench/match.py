@@ -56,6 +56,7 @@ def bench(quick: bool) -> Iterator[Case]:
         if shape.quick or not quick:
             yield from _shape(shape, quick)
     yield from _small(_SMALL_QUICK if quick else _SMALL)
+    yield from _alike(2_000 if quick else 100_000)
     jobs = 1_000 if quick else 10_000
     yield from _churn(jobs)
     yield from _site_down(jobs)
@@ -134,6 +135,37 @@ def _shape(shape: Shape, quick: bool) -> Iterator[Case]:
         n=shape.jobs,
         note=f"asked: {100 * shape.gap:g} %; median {100 * median(gaps):.4f} %",
     )
+
+
+def _alike(count: int) -> Iterator[Case]:
+    """Jobs of 50 kinds, solved together and, told apart by a release long past, one by one."""
+    kinds = 50
+    jobs, sites, series, ways = network(kinds, 8)
+    of = np.random.default_rng(3).integers(0, kinds, count)
+    ids = np.array([f"job-{k:06d}" for k in range(count)])
+    many = replace(jobs.take(of), job_id=ids)
+    wide = replace(sites, capacity=sites.capacity * (count // kinds))
+    each = replace(many, release_slot=-np.arange(count))
+    policy = _policy(0.0015)
+    together, seconds = _timed((many, wide, series, ways), policy)
+    apart, apart_s = _timed((each, wide, series, ways), policy)
+    name = f"{count}x8, {kinds} kinds"
+    say(f"{name}: together {seconds:.3f} s, one by one {apart_s:.3f} s")
+    for metric, value, peer, unit in (
+        ("time", seconds, apart_s, "CPU s"),
+        ("certified gap", 100 * together.gap_rel, 100 * apart.gap_rel, "%"),
+    ):
+        yield Case(
+            suite="match",
+            case=name,
+            metric=metric,
+            value=value,
+            unit=unit,
+            better="lower",
+            peers={"one by one": peer},
+            n=count,
+            note=f"peer: ours without bundles; costs {together.primal:.2f} and {apart.primal:.2f}",
+        )
 
 
 def _solve(program: Program, peer: str) -> Solved:

@@ -1,10 +1,11 @@
 """Random problems of the match, small enough for an exact solver."""
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
 
-from kernels.match import Jobs, Network, Policy, Series, Sites
+from kernels.match import Jobs, Network, Policy, Quotas, Rules, Series, Sites, Terms
 
 HOUR_MS = 3_600_000
 Problem = tuple[Jobs, Sites, Series, Network, Policy]
@@ -63,3 +64,54 @@ def random_problem(seed: int) -> Problem:
     )
     network = Network.of(rtt, random.uniform(0, 0.05, (hubs, hubs)))
     return jobs, sites, series, network, Policy(carbon_price_per_kg=0.1)
+
+
+def random_terms(seed: int) -> tuple[Problem, Terms]:
+    """A small problem with quotas, rules, weights and groups that are kept apart."""
+    jobs, sites, series, network, policy = random_problem(seed)
+    random = np.random.default_rng(seed + 1)
+    n, (m, slots) = len(jobs.job_id), sites.capacity.shape[:2]
+    jobs = replace(
+        jobs,
+        # few filters and room to spare, so that the terms decide
+        max_rtt_ms=np.full(n, inf),
+        residency=np.full(n, -1),
+        reject_cost=4 * jobs.reject_cost,
+        tenant=random.integers(-1, 3, n),
+        pairing=random.integers(-1, 2, n),
+        apart=np.where(random.random(n) < 0.4, random.integers(0, 2, n), -1),
+    )
+    policy = replace(
+        policy,
+        energy_weight=float(random.choice([1.0, 0.5])),
+        latency_price_per_ms=float(random.choice([0.0, 0.01])),
+    )
+    sites = replace(
+        sites,
+        capacity=2 * sites.capacity,
+        classes=np.full(m, 7),
+        rate_ppm=np.maximum(sites.rate_ppm, 500_000),
+    )
+    q, r = int(random.integers(0, 4)), int(random.integers(0, 3))
+    total = np.append(jobs.demand.sum(axis=0), n)
+    limit = (total * random.uniform(0.05, 0.8, (q, slots, 6))).astype(np.int64)
+    limit[:, :, 5] += 1
+    limit[random.random((q, slots, 6)) < 0.6] = -1
+    quotas = Quotas.of(
+        [f"quota-{k}" for k in range(q)],
+        limit,
+        random.random((q, m)) < 0.7,
+        slots,
+        tenant=random.integers(-1, 3, q),
+        pairing=random.choice([-1, -1, 0, 1], q),
+        job_class=random.choice([-1, -1, 0, 1, 2], q),
+        others=random.random(q) < 0.2,
+    )
+    rules = Rules.of(
+        random.choice([-1, 500_000, 1_000_000, 1_300_000], r),
+        random.random((r, m)) < 0.6,
+        tenant=random.choice([-1, -1, 0, 1], r),
+        pairing=random.choice([-1, -1, 0, 1], r),
+        job_class=random.choice([-1, 0, 1, 2], r),
+    )
+    return (jobs, sites, series, network, policy), Terms.of(sites, quotas, rules)

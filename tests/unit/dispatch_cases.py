@@ -80,9 +80,9 @@ class Town:
             self.sent += 1
         return found
 
-    def apply(self, rows):
-        """The emit of one batch of placed rows."""
-        view = self.registry.at(0)
+    def apply(self, rows, offset=0):
+        """The emit of one batch of placed rows, stamped with a registry offset."""
+        view = self.registry.at(offset)
         emit = STAGES["dispatch.market"].step(
             self.markets, Batch(MARKET, 0, 0, MARKET.rows(rows), view, 0)
         )
@@ -90,9 +90,9 @@ class Town:
         assert terms == len(rows)
         return emit
 
-    def send(self, *rows):
+    def send(self, *rows, offset=0):
         """Topic -> rows that these rows bring forth."""
-        return by_topic([self.apply(self.placed(*rows))])
+        return by_topic([self.apply(self.placed(*rows), offset)])
 
 
 def by_topic(emits):

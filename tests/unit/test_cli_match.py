@@ -49,7 +49,7 @@ def solve(folder, job_rows, site_rows=SITES, *options, kind="json"):
     """Exit code, the rows of --json by kind, standard error."""
     given = write(folder, f"jobs.{kind}", job_rows), write(folder, f"sites.{kind}", site_rows)
     ended = CliRunner().invoke(app, ["match", *given, "--json", *options])
-    rows = {"placement": [], "price": [], "worth": [], "summary": [], "error": []}
+    rows = {k: [] for k in ("placement", "price", "quota", "worth", "summary", "error")}
     for line in ended.stdout.splitlines():
         row = orjson.loads(line)
         rows[row["kind"]].append(row)
@@ -168,3 +168,62 @@ def test_people_see_placements_prices_and_the_gap(tmp_path):
 
     for part in ("Placements", "Prices", "placed 2 of 2 jobs", "certified gap"):
         assert part in shown
+
+
+def policy(folder, **parts):
+    path = folder / "policy.json"
+    path.write_bytes(orjson.dumps({"kind": "policy", "id": "national"} | parts))
+    return "--policy", str(path)
+
+
+def test_a_policy_limits_a_tenant_and_the_quota_is_named_and_priced(tmp_path):
+    quota = {"id": "of-a", "account_id": "a", "regions": ["east", "west"], "limits": {"jobs": 1}}
+    asked = [*jobs("1", "2", tenant="a"), *jobs("3", tenant="b")]
+    roomy = [site | {"cores_milli": 16_000} for site in SITES]
+    code, rows, _ = solve(tmp_path, asked, roomy, *policy(tmp_path, quotas=[quota]))
+    assert code == 0
+    assert [row["site"] is not None for row in rows["placement"]] == [True, False, True]
+    rejected = rows["placement"][1]
+    assert (rejected["reason"], rejected["short_quota"]) == ("rejected_quota", "of-a")
+    assert (rejected["short_resource"], rejected["short_by"]) == ("jobs", 1.0)
+    (quota,) = rows["quota"]
+    assert (quota["quota"], quota["limits"], quota["used"], quota["limit"]) == (
+        "of-a",
+        "jobs",
+        1,
+        1,
+    )
+    assert quota["price_per_unit"] > 0
+    assert rows["summary"][0]["rejected_by_quota"] == {"of-a": 1}
+
+
+def test_a_policys_weights_and_rules_steer_the_plan(tmp_path):
+    rules = [{"job_class": "general", "sites": ["west-1"], "forbid": True}]
+    weights = {"energy_ppm": 2_000_000}
+    given = policy(tmp_path, rules=rules, weights=weights)
+    code, rows, _ = solve(tmp_path, jobs("1"), SITES, *given)
+    assert code == 0
+    assert (rows["placement"][0]["site"], rows["placement"][0]["cost_micro"]) == ("east-1", 10**6)
+
+
+def test_a_name_that_no_site_has_is_told_and_the_rest_of_the_policy_holds(tmp_path):
+    quotas = [{"id": "q", "regions": ["nowhere"], "limits": {"jobs": 0}}]
+    code, rows, told = solve(tmp_path, jobs("1"), SITES, *policy(tmp_path, quotas=quotas))
+    assert code == 1
+    assert "policy, row 1, quotas[0].regions: nowhere" in told
+    assert rows["placement"][0]["site"] == "west-1"
+
+
+def test_an_unsound_policy_is_refused_with_its_field(tmp_path):
+    code, rows, told = solve(tmp_path, jobs("1"), SITES, *policy(tmp_path, quotas=[{"id": "q"}]))
+    assert code != 0
+    assert "limits" in told
+    assert not rows["placement"]
+
+
+def test_rejections_by_quota_are_shown_to_people(tmp_path):
+    quota = {"id": "of-all", "limits": {"jobs": 0}}
+    given = write(tmp_path, "jobs.json", jobs("1")), write(tmp_path, "sites.json", SITES)
+    ended = CliRunner().invoke(app, ["match", *given, *policy(tmp_path, quotas=[quota])])
+    assert "rejected_quota: 1" in ended.stdout
+    assert "by quota of-all: 1" in ended.stdout

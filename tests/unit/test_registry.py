@@ -18,6 +18,13 @@ SOUND = {
     "tariff": {"id": "t1", "bands": DAY},
     "contract": {"id": "c1", "subscriber": "b", "topic": "usage", "columns": ["meter_id"]},
     "domain": {"id": "d1", "partition": 0},
+    "policy": {
+        "id": "d1",
+        "weights": {"energy_ppm": 900_000, "carbon_price_per_t": 60.0},
+        "rules": [{"job_class": "intelligent", "regions": ["gansu"], "factor_ppm": 800_000}],
+        "quotas": [{"id": "q1", "account_id": "a1", "limits": {"cores_milli": 5}}],
+        "fairness": {"max_share_ppm": 300_000, "weights": {"a1": 2}},
+    },
 }
 
 
@@ -54,6 +61,20 @@ def test_a_sound_entry_of_each_kind_is_read_written_and_keyed(kind):
         ("meter", {"max_age_ms": 1.5}, "max_age_ms"),
         ("meter", {"valid_from_ms": "2025-01-01"}, "valid_from_ms"),
         ("meter", {"valid_from_ms": -1}, "valid_from_ms"),
+        ("policy", {"weights": {"energy_ppm": 0.5}}, "weights.energy_ppm"),
+        ("policy", {"weights": {"colour": 1}}, "colour"),
+        ("policy", {"rules": [{"job_class": "huge", "forbid": True}]}, "rules[0].job_class"),
+        ("policy", {"rules": [{"factor_ppm": 1, "forbid": True}]}, "rules[0] is factor_ppm 1"),
+        ("policy", {"rules": [{"regions": ["a"]}]}, "rules[0] is factor_ppm None"),
+        ("policy", {"quotas": [{"id": "q", "limits": {}}]}, "quotas[0].limits"),
+        ("policy", {"quotas": [{"id": "q", "limits": {"jobs": -1}}]}, "limits.jobs"),
+        ("policy", {"quotas": [{"id": "q", "limits": {"jobs": 1}}] * 2}, "quotas[1].id is 'q'"),
+        (
+            "policy",
+            {"quotas": [{"id": "q", "limits": {"jobs": 1}, "reserved": True}]},
+            "quotas[0].reserved",
+        ),
+        ("policy", {"fairness": {"max_share_ppm": 1_000_001}}, "fairness.max_share_ppm"),
         ("provider", {"id": ""}, "id ''"),
         ("provider", {"id": "x" * 201}, "id 'xx"),
         ("account", {"tariff_id": ["t"]}, "tariff_id"),

@@ -1,0 +1,95 @@
+"""Pools: quotas as further rows of capacity, and what jobs under the same terms have in common.
+
+The capacity of a problem has a row for each site and behind them one for each quota that could
+bind. A job's signature says by which of them it is bound at every site, and at which factor of the
+costs: with the prices of its quotas added to those of the sites, pricing is the same for all.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.match.columns import ANY, COUNT, F64, I32, I64, LIMITED, PPM, Jobs, Sites
+from kernels.match.terms import Quotas, Terms
+
+
+class Pools(NamedTuple):
+    """S signatures, P quotas that could bind."""
+
+    quota: I64  # [P] index in Quotas
+    capacity: I64  # [P, T, 6]
+    signature: I32  # [n]
+    rows: I32  # [S, M, L] rows of capacity that an option at a site uses too, ANY pads
+    factor: F64  # [S, M] of the cost of energy and carbon
+
+
+def pools_of(jobs: Jobs, sites: Sites, need_most: I64, terms: Terms) -> Pools:
+    """Of the jobs of a problem; need_most [n, 6]: of each at the site where it needs most."""
+    quota, members, capacity = _binding(jobs, need_most, terms.quotas)
+    kind, first = _kinds(jobs, terms)
+    count = len(sites.up)
+    of_kind: list[list[int]] = [[] for _ in first]
+    for p, counted in enumerate(members):
+        for at in np.unique(kind[counted]).tolist():
+            of_kind[at].append(p)
+    factor = np.maximum(terms.rules.factors(jobs.take(first), count), 0) / PPM
+    merged: dict[tuple[tuple[int, ...], bytes], int] = {}
+    of = [
+        merged.setdefault((tuple(held), factor[at].tobytes()), len(merged))
+        for at, held in enumerate(of_kind)
+    ]
+    at_site = [
+        [[count + p for p in held if terms.quotas.covers[quota[p], m]] for m in range(count)]
+        for held, _ in merged
+    ]
+    most = max((len(rows) for by_site in at_site for rows in by_site), default=0)
+    rows: I32 = np.full((len(merged), count, most), ANY, np.int32)
+    for s, by_site in enumerate(at_site):
+        for m, held in enumerate(by_site):
+            rows[s, m, : len(held)] = held
+    kept = np.array([of.index(s) for s in range(len(merged))], np.int64)
+    signature: I32 = np.array(of, np.int32)[kind]
+    return Pools(quota, capacity, signature, rows, factor[kept])
+
+
+def no_pools(jobs: int, sites: int, slots: int) -> Pools:
+    """Pools where there are no terms: one signature, bound by nothing."""
+    kinds = min(jobs, 1)
+    return Pools(
+        quota=np.empty(0, np.int64),
+        capacity=np.empty((0, slots, len(LIMITED)), np.int64),
+        signature=np.zeros(jobs, np.int32),
+        rows=np.full((kinds, sites, 0), ANY, np.int32),
+        factor=np.ones((kinds, sites)),
+    )
+
+
+def _binding(jobs: Jobs, need_most: I64, quotas: Quotas) -> tuple[I64, list[I64], I64]:
+    """Quotas that their members could exceed, these members, and limits; what is free is enough."""
+    enough = need_most.sum(axis=0)
+    found, members, limits = [], [], []
+    for q, rows in enumerate(quotas.members(jobs)):
+        wanted, limit = need_most[rows].sum(axis=0), quotas.limit[q]
+        if ((limit != ANY) & (limit < wanted)).any():
+            found.append(q)
+            members.append(rows)
+            limits.append(np.where(limit == ANY, enough, np.minimum(limit, enough)))
+    slots = quotas.limit.shape[1]
+    capacity = np.array(limits, np.int64).reshape(-1, slots, len(LIMITED))
+    return np.array(found, np.int64), members, capacity
+
+
+def _kinds(jobs: Jobs, terms: Terms) -> tuple[I64, I64]:
+    """Kind [n] of each job, equal where no quota or rule can tell two apart; a row of each kind."""
+    key = np.zeros(len(jobs.job_id), np.int64)
+    if len(terms.quotas.quota_id) or len(terms.rules.factor_ppm):
+        for column in (jobs.job_class, jobs.tenant, jobs.pairing, jobs.apart):
+            _, place = np.unique(column, return_inverse=True)
+            _, key = np.unique(key * (len(jobs.job_id) + 1) + place, return_inverse=True)
+    _, first = np.unique(key, return_index=True)
+    return key, first
+
+
+def limits_jobs(pools: Pools, jobs: int) -> bool:
+    """Whether a quota counts jobs."""
+    return bool((pools.capacity[:, :, COUNT] < jobs).any())
