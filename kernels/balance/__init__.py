@@ -27,6 +27,7 @@ __all__ = [
     "BadSite",
     "Dispatch",
     "Network",
+    "NetworkWorkspace",
     "Prices",
     "SitePlans",
     "Sites",
@@ -53,14 +54,21 @@ class _Solved(NamedTuple):
     gap_rel: float
 
 
-def balance(network: Network, last: Dispatch | None = None, later: int = 0) -> Dispatch:
+def balance(
+    network: Network,
+    last: Dispatch | None = None,
+    later: int = 0,
+    workspace: NetworkWorkspace | None = None,
+) -> Dispatch:
     """The least-cost plan of a network with its prices, lower bound and residual.
 
     last: the plan of an earlier tick to start from, whose step `later` is step 0 now. It makes the
     solve shorter, never the proof weaker; a plan of another shape is passed over.
+    workspace: memory of the solve, for one thread at a time; none = one that the thread keeps. No
+    result depends on it.
     """
     net, flags, errors = check(network)
-    done = _solve(net, last, later)
+    done = _solve(net, last, later, workspace)
     plan = done.plan
     proof = done.proof
     for r, seen in enumerate(proof.seen):
@@ -96,19 +104,23 @@ def balance(network: Network, last: Dispatch | None = None, later: int = 0) -> D
     )
 
 
-def _solve(net: Network, last: Dispatch | None, later: int) -> _Solved:
+def _solve(
+    net: Network, last: Dispatch | None, later: int, workspace: NetworkWorkspace | None
+) -> _Solved:
     """By simplex where small; else by the interior point, and by simplex where that is loose."""
     rows, steps, units, storages, links = net.shape
     if steps * (rows * (units + 5 + 3 * storages) + links) < SMALL:
         return _measured(net, *highs.solve(net), "highs")
-    if not hasattr(_memory, "workspace"):
-        _memory.workspace = NetworkWorkspace()
+    if workspace is None:
+        if not hasattr(_memory, "workspace"):
+            _memory.workspace = NetworkWorkspace()
+        workspace = _memory.workspace
     if last is not None:
-        found = interior.solve(net, _memory.workspace, last, later)
+        found = interior.solve(net, workspace, last, later)
         done = _measured(net, *found, "interior, warm")
         if _is_proven(done):
             return done
-    done = _measured(net, *interior.solve(net, _memory.workspace), "interior")
+    done = _measured(net, *interior.solve(net, workspace), "interior")
     if _is_proven(done):
         return done
     try:

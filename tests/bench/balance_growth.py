@@ -1,4 +1,4 @@
-"""Time against size: the fitted exponent, and the pictures beside the kernel's README."""
+"""Time against size: the fitted exponent, and the pictures beside a README."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 320, 220, 60, 30, 20
 _COLOURS = ("#06c", "#c60")  # ours first
+_APART = 34  # pixels between two sizes that are both named
 
 
 def exponent(ms_of: Mapping[int, float]) -> float:
@@ -15,8 +16,17 @@ def exponent(ms_of: Mapping[int, float]) -> float:
     return float(slope)
 
 
-def draw(path: Path, panels: Mapping[str, Mapping[str, Mapping[int, float]]]) -> None:
-    """Panels of curves on logarithmic axes, as SVG: title -> name -> size -> ms."""
+def draw(
+    path: Path,
+    panels: Mapping[str, Mapping[str, Mapping[int, float]]],
+    heading: str = "ms a solve against",
+    *,
+    fitted: bool = True,
+) -> None:
+    """Panels of curves on logarithmic axes, as SVG: title -> name -> size -> ms.
+
+    fitted: the curves are powers, and their exponents are told.
+    """
     width = len(panels) * (_LEFT + _WIDTH) + (len(panels) - 1) * _GAP + _LEFT // 2
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" '
@@ -24,11 +34,15 @@ def draw(path: Path, panels: Mapping[str, Mapping[str, Mapping[int, float]]]) ->
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for place, (title, curves) in enumerate(panels.items()):
-        parts += _panel(_LEFT + place * (_LEFT + _WIDTH + _GAP), title, curves)
+        parts += _panel(
+            _LEFT + place * (_LEFT + _WIDTH + _GAP), f"{heading} {title}", curves, fitted
+        )
     path.write_text("\n".join([*parts, "</svg>"]) + "\n")
 
 
-def _panel(left: int, title: str, curves: Mapping[str, Mapping[int, float]]) -> list[str]:
+def _panel(
+    left: int, title: str, curves: Mapping[str, Mapping[int, float]], fitted: bool
+) -> list[str]:
     every = np.array([ms for curve in curves.values() for ms in curve.values()])
     low, high = 10.0 ** np.floor(np.log10(every.min())), 10.0 ** np.ceil(np.log10(every.max()))
     sizes = list(next(iter(curves.values())))
@@ -42,7 +56,7 @@ def _panel(left: int, title: str, curves: Mapping[str, Mapping[int, float]]) -> 
     parts = [
         f'<rect x="{left}" y="{_TOP}" width="{_WIDTH}" height="{_HEIGHT}" fill="none" '
         'stroke="#888"/>',
-        f'<text x="{left}" y="{_TOP - 10}">ms a solve against {title}</text>',
+        f'<text x="{left}" y="{_TOP - 10}">{title}</text>',
     ]
     for ms in 10.0 ** np.arange(np.log10(low), np.log10(high) + 0.5):
         parts.append(f'<text x="{left - 8}" y="{y(ms) + 4:.1f}" text-anchor="end">{ms:g}</text>')
@@ -50,9 +64,13 @@ def _panel(left: int, title: str, curves: Mapping[str, Mapping[int, float]]) -> 
             f'<line x1="{left}" x2="{left + _WIDTH}" y1="{y(ms):.1f}" y2="{y(ms):.1f}" '
             'stroke="#ddd"/>'
         )
+    named = sizes[-1:]
+    for n in sizes[-2::-1]:
+        if x(named[0]) - x(n) >= _APART:
+            named.insert(0, n)
     parts += [
         f'<text x="{x(n):.1f}" y="{_TOP + _HEIGHT + 16}" text-anchor="middle">{n:g}</text>'
-        for n in sizes
+        for n in named
     ]
     for place, ((name, curve), colour) in enumerate(zip(curves.items(), _COLOURS, strict=False)):
         points = [(x(n), y(ms)) for n, ms in curve.items()]
@@ -62,8 +80,8 @@ def _panel(left: int, title: str, curves: Mapping[str, Mapping[int, float]]) -> 
             + '"/>'
         )
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in points]
+        told = f"{name}: exponent {exponent(curve):.2f}" if fitted else name
         parts.append(
-            f'<text x="{left + 8}" y="{_TOP + 16 + 15 * place}" fill="{colour}">{name}: '
-            f"exponent {exponent(curve):.2f}</text>"
+            f'<text x="{left + 8}" y="{_TOP + 16 + 15 * place}" fill="{colour}">{told}</text>'
         )
     return parts

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+import streams
 from streams.broker import Broker
 from streams.settings import Settings
+from tests.bench.balance_growth import draw
 from tests.bench.case import Case, say, suite
 from tests.bench.flow import flow
 
@@ -45,6 +47,7 @@ async def _next(cases: AsyncIterator[Case]) -> Case | None:
 
 async def _measure(settings: Settings, folder: Path, quick: bool) -> AsyncIterator[Case]:
     seconds, knee = _LOAD_QUICK_S if quick else _LOAD_S, 0
+    curves: dict[str, dict[int, float]] = {"p50": {}, "p99": {}}
     held = True
     async with flow(settings, folder) as running:
         for rate in _RATES_QUICK if quick else _RATES:
@@ -54,12 +57,21 @@ async def _measure(settings: Settings, folder: Path, quick: bool) -> AsyncIterat
             note = f"generator at worst {passed.late_ms:.0f} ms late"
             say(f"{rate:,} events/s: p50 {p50:.0f} ms, p99 {p99:.0f} ms, {note}")
             for metric, value in (("p50", p50), ("p99", p99)):
+                curves[metric][rate] = value
                 yield _case(f"{rate}-events-a-second", metric, value, "ms", "lower", note)
             held = held and p99 <= P99_LIMIT_MS
             knee = rate if held else knee
             if p99 > _GIVE_UP_MS:
                 break
+    if not quick:
+        _draw(curves)
     yield _case("knee", "rate", knee, "events/s", "higher", f"p99 <= {P99_LIMIT_MS:.0f} ms")
+
+
+def _draw(curves: dict[str, dict[int, float]]) -> None:
+    """The load curve beside the README of streams."""
+    picture = Path(streams.__file__).with_name("latency.svg")
+    draw(picture, {"event to usage, by events/s": curves}, "ms from", fitted=False)
 
 
 def _case(case: str, metric: str, value: float, unit: str, better: str, note: str) -> Case:

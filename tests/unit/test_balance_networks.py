@@ -5,7 +5,14 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from kernels.balance import Dispatch, Network, Status, balance, balance_networks
+from kernels.balance import (
+    Dispatch,
+    Network,
+    NetworkWorkspace,
+    Status,
+    balance,
+    balance_networks,
+)
 from schemas.errors import FieldError
 from tests.bench.balance_problems import network, next_tick
 
@@ -40,6 +47,18 @@ def test_each_begins_from_its_own_last_plan(threads: int) -> None:
     assert [plan.method for plan in plans] == ["interior, warm", "interior", "interior, warm"]
     alone = [balance(net, start) for net, start in zip(later, last, strict=True)]
     assert [bytes_of(plan) for plan in plans] == [bytes_of(plan) for plan in alone]
+
+
+def test_no_plan_depends_on_what_its_workspace_solved_before() -> None:
+    nets = [network(np.random.default_rng(n), 2 + 3 * n, 48 // (1 + n)) for n in range(3)]
+    new = [bytes_of(balance(net, workspace=NetworkWorkspace())) for net in nets]
+    used = NetworkWorkspace()
+    for order in ((0, 1, 2), (2, 0, 1)):
+        for n in order:
+            assert bytes_of(balance(nets[n], workspace=used)) == new[n]
+    last = balance(nets[1])
+    later = next_tick(np.random.default_rng(9), nets[1])
+    assert bytes_of(balance(later, last, workspace=used)) == bytes_of(balance(later, last))
 
 
 def test_a_bad_network_changes_no_other() -> None:
