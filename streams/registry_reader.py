@@ -22,20 +22,18 @@ class RegistryReader:
         self._settings = settings
         self._tp = TopicPartition(settings.topic(REGISTRY.name), 0)
         self._consumer: AIOKafkaConsumer | None = None
-        self._asker: AIOKafkaConsumer | None = None  # on the other, a question waits for a fetch
+        self._asker: AIOKafkaConsumer | None = None  # on the other, it waits for a fetch
         self._task: asyncio.Task[None] | None = None
         self._grown = asyncio.Condition()
         self._log = log("registry")
 
     async def start(self) -> None:
         """Read to the end as of now, then go on in the background."""
-        self._asker = new_consumer(self._settings)
-        await self._asker.start()
         self._consumer = new_consumer(self._settings)
         await self._consumer.start()
         self._consumer.assign([self._tp])
         await self._consumer.seek_to_beginning(self._tp)
-        end = await self._end()
+        end = await self._end(self._consumer)
         while await self._consumer.position(self._tp) < end:
             await self._read(500)
         self._task = asyncio.create_task(self._follow())
@@ -56,15 +54,17 @@ class RegistryReader:
 
     async def catch_up(self) -> bool:
         """Read to the registry's end as of now; whether that brought anything new."""
+        if self._asker is None:
+            self._asker = new_consumer(self._settings)
+            await self._asker.start()
         before = self.registry.offset
-        end = await self._end()
+        end = await self._end(self._asker)
         if end - 1 > before:
             await self.wait_for(end - 1)
         return self.registry.offset > before
 
-    async def _end(self) -> int:
-        assert self._asker is not None
-        end: int = (await self._asker.end_offsets([self._tp]))[self._tp]
+    async def _end(self, client: AIOKafkaConsumer) -> int:
+        end: int = (await client.end_offsets([self._tp]))[self._tp]
         return end
 
     async def _follow(self) -> None:
