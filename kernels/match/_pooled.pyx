@@ -21,35 +21,33 @@ cdef class Pooled(Engine):
     cdef void add_edges(
         self, long long[:, :, ::1] edges, Py_ssize_t job, Py_ssize_t option
     ) noexcept nogil:
+        Engine.add_edges(self, edges, job, option)
         cdef Py_ssize_t k, at, site = self.site_of[option], start = self.slot_of[option]
         cdef Py_ssize_t end = self.end_of(job, site, start), signature = self.signature[job]
         cdef int row
         cdef long long need
-        for k in range(self.kinds):
-            need = self.need(job, site, k)
-            edges[site, start, k] += need
-            edges[site, end, k] -= need
-            for at in range(self.pool.shape[2]):
-                row = self.pool[signature, site, at]
-                if row >= 0:
+        for at in range(self.pool.shape[2]):
+            row = self.pool[signature, site, at]
+            if row >= 0:
+                for k in range(self.kinds):
+                    need = self.need(job, site, k)
                     edges[row, start, k] += need
                     edges[row, end, k] -= need
 
     cdef bint fits(
         self, Py_ssize_t job, Py_ssize_t option, const long long[:, :, ::1] free
     ) noexcept nogil:
+        if not Engine.fits(self, job, option, free):
+            return False
         cdef Py_ssize_t k, t, at, site = self.site_of[option], start = self.slot_of[option]
         cdef Py_ssize_t end = self.end_of(job, site, start), signature = self.signature[job]
         cdef int row
         cdef long long need
-        for k in range(self.kinds):
-            need = self.need(job, site, k)
-            for t in range(start, end):
-                if free[site, t, k] < need:
-                    return False
-            for at in range(self.pool.shape[2]):
-                row = self.pool[signature, site, at]
-                if row >= 0:
+        for at in range(self.pool.shape[2]):
+            row = self.pool[signature, site, at]
+            if row >= 0:
+                for k in range(self.kinds):
+                    need = self.need(job, site, k)
                     for t in range(start, end):
                         if free[row, t, k] < need:
                             return False
@@ -60,16 +58,15 @@ cdef class Pooled(Engine):
     ) noexcept nogil:
         if option < 0:
             return
+        Engine.occupy(self, job, option, free, sign)
         cdef Py_ssize_t k, t, at, site = self.site_of[option], start = self.slot_of[option]
         cdef Py_ssize_t end = self.end_of(job, site, start), signature = self.signature[job]
         cdef int row
         cdef long long need
-        for k in range(self.kinds):
-            need = sign * self.need(job, site, k)
-            for t in range(start, end):
-                free[site, t, k] -= need
-            for at in range(self.pool.shape[2]):
-                row = self.pool[signature, site, at]
-                if row >= 0:
+        for at in range(self.pool.shape[2]):
+            row = self.pool[signature, site, at]
+            if row >= 0:
+                for k in range(self.kinds):
+                    need = sign * self.need(job, site, k)
                     for t in range(start, end):
                         free[row, t, k] -= need
