@@ -1,0 +1,222 @@
+"""Found: what a solve finds. Prices, a plan near their bound, and the reason of every row.
+
+`Found` holds the answer by row of the admitted jobs; what makes it is in files of its own: prices
+in smooth.py or volume.py, plans in primal.py, reasons in reasons.py and quota_reasons.py.
+"""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.match.columns import ANY, F64, I32, I64, LIMITED, RESOURCES, Jobs, Policy, Texts, Warm
+from kernels.match.kinds import Kinds, Placed, fill, places
+from kernels.match.prices import PriceTables
+from kernels.match.primal import Plans
+from kernels.match.problem import Compiled, Problem
+from kernels.match.quota_reasons import explain_quotas
+from kernels.match.reasons import explain
+from kernels.match.reference import Engine, Sweep
+from kernels.match.smooth import climb, is_smooth_better
+from kernels.match.terms import Terms
+from kernels.match.volume import Ascent, ascend, restrict
+
+
+def _engine(problem: Problem) -> Engine:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return Engine(problem)
+    if problem.pools.rows.shape[2]:
+        from kernels.match._pooled import Pooled as Core
+    else:
+        from kernels.match._core import Engine as Core
+
+    compiled: Engine = Core(problem)
+    return compiled
+
+
+_ANEW = 4  # more ascents at most, where quotas bind
+_PAYS = 1e-3  # of the bound: what one more ascent has to add
+_BY_ROW = (
+    "site",
+    "slot",
+    "cost",
+    "runs",
+    "reason",
+    "reason_site",
+    "reason_resource",
+    "reason_quota",
+    "second",
+    "relax",
+)
+
+
+class _Solved(NamedTuple):
+    """A plan of a problem, its prices, and what they were found with."""
+
+    option: I32
+    engine: Engine
+    tables: PriceTables
+    alone: Sweep  # each job's best options at no prices
+    prices: F64  # [R, T, k]
+
+
+class Found:
+    """What a solve found, by row of the admitted jobs."""
+
+    def __init__(self, compiled: Compiled, terms: Terms) -> None:
+        rows = len(compiled.reason)
+        self.problem, self._terms = compiled.problem, terms
+        self.runs = compiled.slots
+        self.site: I32 = np.full(rows, ANY, np.int32)
+        self.slot: I32 = np.full(rows, ANY, np.int32)
+        self.cost = np.zeros(rows)
+        self.prices: F64 = np.zeros((*self.problem.watt_cost.shape, len(RESOURCES)))
+        self.quota_prices: F64 = np.zeros(terms.quotas.limit.shape)
+        self.reason = compiled.reason
+        self.reason_site: I32 = np.full(rows, ANY, np.int32)
+        self.reason_resource = compiled.too_large
+        self.reason_quota = compiled.quota
+        self.second = np.zeros(rows)
+        self.relax = np.zeros(rows)
+        self.iterations = 0
+
+    def solve(self, jobs: Jobs, policy: Policy, warm: Warm | None) -> None:
+        """Place the jobs, if any has an option."""
+        if len(self.problem.row):
+            solved = self._optimise(jobs, policy, warm)
+            self.place(solved, self.problem.capacity - solved.engine.used(solved.option))
+
+    def by_kind(
+        self, jobs: Jobs, kinds: Kinds, of_kinds: Compiled, policy: Policy, warm: Warm | None
+    ) -> tuple["Found", Placed]:
+        """Place bundles of jobs, and what they leave job by job; a row for each place found."""
+        option = np.full(len(jobs.job_id), ANY, np.int32)
+        problem, free = of_kinds.problem, self.problem.capacity.copy()
+        prices = np.zeros(problem.capacity.shape)
+        if len(self.problem.row):
+            solved = self._optimise(jobs, policy, warm)
+            option[self.problem.row], prices = solved.option, solved.prices
+            free -= solved.engine.used(solved.option)
+        placed = fill(problem, PriceTables(problem), kinds, option, free)
+        found = Found(places(of_kinds, placed.kind), self._terms)
+        found.prices, found.quota_prices = self.prices, self.quota_prices
+        found.iterations = self.iterations
+        if len(found.problem.row):
+            engine, tables = _engine(found.problem), PriceTables(found.problem)
+            at, alone = placed.option[found.problem.row], engine.sweep(tables.costs)
+            found.place(_Solved(at, engine, tables, alone, prices), free)
+        return found, placed
+
+    def take(self, rows: I64) -> "Found":
+        """What was found for these rows."""
+        for name in _BY_ROW:
+            setattr(self, name, getattr(self, name)[rows])
+        return self
+
+    def _optimise(self, jobs: Jobs, policy: Policy, warm: Warm | None) -> "_Solved":
+        """The best plan and prices."""
+        problem = self.problem
+        engine, tables = _engine(problem), PriceTables(problem)
+        plans = Plans(problem, engine, tables)
+        alone = engine.sweep(tables.costs)
+        ascent = self._ascend(engine, tables, plans, alone.least, jobs, policy, warm)
+        plans.polish(ascent.prices, ascent.bound, policy)
+        self.iterations = ascent.iterations
+        priced = np.zeros((*problem.capacity.shape[:2], len(LIMITED)))
+        priced[:, :, problem.active] = ascent.prices
+        sites = len(self.prices)
+        self.prices[:] = priced[:sites, :, : len(RESOURCES)]
+        self.quota_prices[problem.pools.quota] = priced[sites:]
+        return _Solved(plans.option, engine, tables, alone, ascent.prices)
+
+    def _ascend(
+        self,
+        engine: Engine,
+        tables: PriceTables,
+        plans: Plans,
+        least: F64,
+        jobs: Jobs,
+        policy: Policy,
+        warm: Warm | None,
+    ) -> Ascent:
+        """Prices; those of the warm start, where the plan kept is near enough to their bound."""
+        problem = self.problem
+        start = np.zeros(problem.capacity.shape)
+        if warm is not None:
+            if warm.prices is not None:
+                known = self._prices_of(warm)
+                start = np.maximum(restrict(known, problem.active, start.shape), 0.0)
+            last = last_options(jobs.job_id[problem.row], warm, *problem.watt_cost.shape)
+            bound = plans.keep(last, start)
+            plans.mend(start, bound, policy)
+            if plans.is_near(bound, policy):
+                return Ascent(start, bound, 0)
+        if is_smooth_better(problem):
+            return climb(problem, engine, tables, least, start, policy.gap_target)
+
+        def volume(start: F64) -> Ascent:
+            repair, target = plans.repair, policy.gap_target
+            return ascend(problem, engine, tables, start, repair, target, policy.iterations)
+
+        best = volume(start)
+        if problem.pools.rows.shape[2]:
+            best = _anew(volume, best)
+        return best
+
+    def _prices_of(self, warm: Warm) -> F64:
+        """Last tick's prices [R, T, 6]; nothing for quotas where they are others."""
+        problem, shape = self.problem, self.quota_prices.shape
+        assert warm.prices is not None
+        sites = np.concatenate([warm.prices, np.zeros_like(warm.prices[:, :, :1])], axis=2)
+        quotas = np.zeros(shape)
+        given = warm.quota_prices
+        if given is not None and given.shape[1:] == shape[1:] and len(given) <= len(quotas):
+            quotas[: len(given)] = given
+        if sites.shape[1:] != shape[1:]:
+            return sites
+        return np.concatenate([sites, quotas[problem.pools.quota]])
+
+    def place(self, solved: "_Solved", free: I64) -> None:
+        problem, row = self.problem, self.problem.row
+        option, engine, tables, alone, prices = solved
+        placed, horizon = option >= 0, self.problem.capacity.shape[1]
+        self.site[row] = np.where(placed, option // horizon, ANY)
+        self.slot[row] = np.where(placed, option % horizon, ANY)
+        cost = engine.costs(tables.costs, np.ascontiguousarray(option[:, None]))[:, 0]
+        self.cost[row] = np.where(placed, cost, 0.0)
+        why = explain(problem, engine, tables, alone, prices, option, free)
+        if problem.pools.rows.shape[2]:
+            quotas = self._terms.quotas
+            why, by = explain_quotas(problem, quotas, free, prices, alone.option, option, why)
+            self.reason_quota[row] = by
+        self.reason[row], self.reason_site[row] = why.reason, why.site
+        self.reason_resource[row] = why.resource
+        self.second[row], self.relax[row] = why.second, why.relax
+
+
+def _anew(volume: Callable[[F64], Ascent], best: Ascent) -> Ascent:
+    """From the best prices on with fresh steps, while that pays: with quotas steps tire soon."""
+    for _ in range(_ANEW):
+        further = volume(best.prices)
+        worth = further.bound - best.bound > _PAYS * abs(best.bound)
+        spent = best.iterations + further.iterations
+        if further.bound > best.bound:
+            best = further
+        best = best._replace(iterations=spent)
+        if not worth:
+            break
+    return best
+
+
+def last_options(job_id: Texts, warm: Warm | None, count: int, horizon: int) -> I32:
+    """The warm plan's options [n], jobs matched by id; ANY = none."""
+    wanted = np.full(len(job_id), ANY, np.int32)
+    if warm is not None and len(warm.job_id):
+        order = np.argsort(warm.job_id, kind="stable")
+        at = order[np.searchsorted(warm.job_id, job_id, sorter=order).clip(0, len(order) - 1)]
+        site, slot = warm.site[at], warm.slot[at]
+        known = (warm.job_id[at] == job_id) & (site >= 0) & (site < count)
+        known &= (slot >= 0) & (slot < horizon)
+        wanted[known] = (site * horizon + slot)[known]
+    return wanted
