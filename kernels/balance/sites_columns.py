@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kernels.balance.columns import F64, STORAGES_MAX, Status
+from kernels.balance.columns import F64, OF_EACH, STORAGES_MAX, Status
 from schemas.errors import FieldError
 
 FLEXES_MAX = 4
@@ -120,29 +120,10 @@ class Sites:
 # name -> (axes, default), in the order of the fields
 COLUMNS: dict[str, tuple[str, float]] = {
     "load_mw": ("NT", 0.0),
-    "ren_avail_mw": ("NT", 0.0),
-    "import_max_mw": ("NT", 0.0),
-    "export_max_mw": ("NT", 0.0),
-    "import_price": ("NT", 0.0),
-    "export_price": ("NT", 0.0),
-    "grid_ci": ("NT", 0.0),
-    "reserve_up_mw": ("NT", 0.0),
-    "reserve_down_mw": ("NT", 0.0),
-    "flex_max_mw": ("NFT", 0.0),
-    "flex_energy_mwh": ("NF", 0.0),
-    "supply_cap_mw": ("NK", 0.0),
-    "supply_cost": ("NK", 0.0),
-    "supply_ci": ("NK", 0.0),
-    "storage_charge_mw": ("NS", 0.0),
-    "storage_discharge_mw": ("NS", 0.0),
-    "storage_eta_c": ("NS", 1.0),
-    "storage_eta_d": ("NS", 1.0),
-    "storage_retain": ("NS", 1.0),
-    "storage_soc0_mwh": ("NS", 0.0),
-    "storage_soc_min_mwh": ("NS", 0.0),
-    "storage_soc_max_mwh": ("NS", 0.0),
-    "storage_wear": ("NS", 0.0),
-    "storage_terminal_value": ("NS", 0.0),
+    **{
+        name: (("NF" if name.startswith("flex") else "N") + axes, default)
+        for name, (axes, default) in OF_EACH.items()
+    },
     "dt_h": ("N", 1.0),
     "carbon_price": ("N", 0.0),
     "voll": ("N", 20_000.0),
