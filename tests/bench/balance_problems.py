@@ -6,12 +6,14 @@ both ways, 2 % loss.
 """
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
-from kernels.balance import Network
+from kernels.balance import Network, Sites
 
 F64 = np.ndarray
+Problem = TypeVar("Problem", Network, Sites)
 
 
 def network(random: np.random.Generator, regions: int, steps: int) -> Network:
@@ -63,14 +65,14 @@ def network(random: np.random.Generator, regions: int, steps: int) -> Network:
     )
 
 
-def next_tick(random: np.random.Generator, net: Network) -> Network:
+def next_tick(random: np.random.Generator, problem: Problem) -> Problem:
     """The same horizon with loads and prices 2 % off: what a warm start gets."""
-    price = 1 + 0.02 * random.normal(size=net.load_mw.shape)
+    price = 1 + 0.02 * random.normal(size=problem.load_mw.shape)
     return replace(
-        net,
-        load_mw=net.load_mw * (1 + 0.02 * random.normal(size=net.load_mw.shape)),
-        import_price=net.import_price * price,
-        export_price=net.export_price * price,
+        problem,
+        load_mw=problem.load_mw * (1 + 0.02 * random.normal(size=problem.load_mw.shape)),
+        import_price=problem.import_price * price,
+        export_price=problem.export_price * price,
     )
 
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from kernels.balance import SitePlans, Sites, Workspace, balance_sites
 from tests.bench import sites_peers
+from tests.bench.balance_problems import next_tick
 from tests.bench.case import Case, say, suite
 from tests.bench.readings import WrongResultError
 from tests.bench.sites_growth import growth
-from tests.bench.sites_models import model_sites, perturbed
+from tests.bench.sites_models import model_sites
 from tests.bench.sites_year import citylearn_year
 from tests.property.sites_cases import random_sites
 from tests.property.sites_oracle import SiteOracle
@@ -49,7 +50,7 @@ def _solves(steps: int, hours: float, count: int) -> Iterator[Case]:
     """Per solve: one call a site, and one call for all; cold, and warm after a perturbation."""
     random = np.random.default_rng(1)
     sites = model_sites(random, count, steps, hours)
-    later = perturbed(random, sites)
+    later = next_tick(random, sites)
     each, after = ([s.take([row]) for row in range(count)] for s in (sites, later))
     space = Workspace()
     plans, before = balance_sites(sites), [balance_sites(site) for site in each]

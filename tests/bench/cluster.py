@@ -1,15 +1,42 @@
 """The suites' side of Kafka: topics whose results the broker itself dates, input, read-out."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 
 from schemas import TELEMETRY_IN
+from streams.broker import Broker
 from streams.client import admin, consumer, partitions_of, producer
 from streams.settings import Settings
 from streams.topics import wanted
+from tests.bench.case import say
 from tests.bench.readings import Input, Reading
+
+
+class Embedded(NamedTuple):
+    """A suite's own broker and a folder, both gone at its end."""
+
+    brokers: str
+    pid: int
+    folder: Path
+
+
+@contextmanager
+def embedded() -> Iterator[Embedded]:
+    """A broker for one suite; processes started meanwhile log JSON, which ours.Log reads."""
+    os.environ["GRIDLOOM_LOG_FORMAT"], os.environ["GRIDLOOM_LOG_LEVEL"] = "json", "info"
+    broker = Broker(ephemeral=True, on_progress=say)
+    with broker as brokers, TemporaryDirectory(prefix="gridloom-bench-") as folder:
+        pid = broker.status().pid
+        assert pid is not None
+        yield Embedded(brokers, pid, Path(folder))
+
 
 _BROKER_DATED = {"message.timestamp.type": "LogAppendTime"}
 

@@ -11,7 +11,6 @@ Ours does more: dead letters, revisions of the registry, exact decimals, offsets
 
 import asyncio
 import os
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,12 +24,11 @@ from schemas import READINGS, REGISTRY, TELEMETRY_IN
 from schemas.codec import NDJSON
 from schemas.errors import GridloomError
 from schemas.registry import format_entry
-from streams.broker import Broker
 from streams.client import producer, read_all
 from streams.settings import Settings
 from tests.bench import ours
 from tests.bench.case import Case, say, suite
-from tests.bench.cluster import create_pipeline, last_written_ms, write_input
+from tests.bench.cluster import create_pipeline, embedded, last_written_ms, write_input
 from tests.bench.contest import Contestant, Took, cases, race
 from tests.bench.peers import Job
 from tests.bench.peers.arrow_places import ROWS
@@ -53,17 +51,15 @@ def ingest(quick: bool) -> Iterator[Case]:
     """Events/s and CPU seconds per million events, for messages of one and of 100 events."""
     given = Input(_ROWS_QUICK if quick else _ROWS)
     os.environ["GRIDLOOM_BATCH_ROWS"] = str(ROWS)  # as the peers
-    os.environ["GRIDLOOM_LOG_FORMAT"], os.environ["GRIDLOOM_LOG_LEVEL"] = "json", "info"
-    broker = Broker(ephemeral=True, on_progress=say)
-    with broker as bootstrap, tempfile.TemporaryDirectory(prefix="gridloom-bench-") as folder:
-        pid = broker.status().pid
+    with embedded() as kafka:
+        bootstrap, pid, folder = kafka
         warm = Settings(brokers=bootstrap, namespace="warm.")  # the broker's own code, for whoever
         asyncio.run(_prepare(warm, Input(_ROWS_WARM), 1))  # runs first
-        _ours(warm, Input(_ROWS_WARM), Path(folder), pid)
+        _ours(warm, Input(_ROWS_WARM), folder, pid)
         for case, lines in (("single-events", 1), ("lines-of-100", _LINES)):
             settings = Settings(brokers=bootstrap, namespace=f"{case}.")
             messages = asyncio.run(_prepare(settings, given, lines))
-            took: dict[str, Took | None] = {"gridloom": _ours(settings, given, Path(folder), pid)}
+            took: dict[str, Took | None] = {"gridloom": _ours(settings, given, folder, pid)}
             for peer in PEERS:
                 job = Job(
                     brokers=bootstrap,
@@ -72,7 +68,7 @@ def ingest(quick: bool) -> Iterator[Case]:
                     messages=messages,
                     partitions=PARTITIONS,
                     window_ms=0,
-                    folder=str(Path(folder, case + peer.module)),
+                    folder=str(folder / (case + peer.module)),
                     lines=lines > 1,
                 )
                 took[peer.name] = race(peer, settings, job, given.rows, pid)

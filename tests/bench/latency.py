@@ -7,35 +7,31 @@ meter and the consumer that takes the time share the machine.
 """
 
 import asyncio
-import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 import streams
-from streams.broker import Broker
 from streams.settings import Settings
 from tests.bench.balance_growth import draw
 from tests.bench.case import Case, say, suite
+from tests.bench.cluster import embedded
 from tests.bench.flow import flow
 
 _RATES = (1_000, 10_000, 25_000, 50_000, 75_000, 100_000, 125_000, 150_000, 200_000, 250_000)
 _RATES_QUICK = (10_000, 50_000)
 _WARM_S, _LOAD_S, _LOAD_QUICK_S = 3, 20, 5
+Better = Literal["higher", "lower"]
 P99_LIMIT_MS, _GIVE_UP_MS = 250.0, 1000.0
 
 
 @suite("latency", "event on the wire to revised usage on Kafka, p50 and p99 by rate, and the knee")
 def latency(quick: bool) -> Iterator[Case]:
     """Two cases a rate, then the knee; no peer does this job."""
-    os.environ["GRIDLOOM_LOG_FORMAT"], os.environ["GRIDLOOM_LOG_LEVEL"] = "json", "info"
-    with (
-        Broker(ephemeral=True, on_progress=say) as bootstrap,
-        tempfile.TemporaryDirectory(prefix="gridloom-bench-") as folder,
-    ):
-        cases = _measure(Settings(brokers=bootstrap, namespace="latency."), Path(folder), quick)
+    with embedded() as kafka:
+        cases = _measure(Settings(brokers=kafka.brokers, namespace="latency."), kafka.folder, quick)
         with asyncio.Runner() as runner:
             while (case := runner.run(_next(cases))) is not None:
                 yield case
@@ -74,7 +70,9 @@ def _draw(curves: dict[str, dict[int, float]]) -> None:
     draw(picture, {"event to usage, by events/s": curves}, "ms from", fitted=False)
 
 
-def _case(case: str, metric: str, value: float, unit: str, better: str, note: str) -> Case:
+def _case(
+    case: str, metric: str, value: float, unit: str, better: Literal["higher", "lower"], note: str
+) -> Case:
     return Case(
         suite="latency",
         case=case,
@@ -82,6 +80,6 @@ def _case(case: str, metric: str, value: float, unit: str, better: str, note: st
         value=value,
         unit=unit,
         peers={},
-        better="lower" if better == "lower" else "higher",
+        better=better,
         note=note,
     )

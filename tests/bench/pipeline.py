@@ -14,19 +14,16 @@ the second case it meters the same readings to `usage` besides, which no peer do
 
 import asyncio
 import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import orjson
 
 from schemas import TELEMETRY_IN
-from streams.broker import Broker
 from streams.client import read_all
 from streams.settings import Settings
 from tests.bench import ours
 from tests.bench.case import Case, say, suite
-from tests.bench.cluster import create_input, write_input
+from tests.bench.cluster import create_input, embedded, write_input
 from tests.bench.contest import Contestant, Took, cases, race
 from tests.bench.peers import Job
 from tests.bench.readings import (
@@ -60,18 +57,16 @@ def pipeline(quick: bool) -> Iterator[Case]:
     given = Input(_ROWS_QUICK if quick else _ROWS)
     part = Input(_ROWS_FAUST_QUICK if quick else _ROWS_FAUST)
     os.environ["GRIDLOOM_WINDOW_MS"] = str(WINDOW_MS)
-    os.environ["GRIDLOOM_LOG_FORMAT"], os.environ["GRIDLOOM_LOG_LEVEL"] = "json", "info"
-    broker = Broker(ephemeral=True, on_progress=say)
-    with broker as bootstrap, tempfile.TemporaryDirectory(prefix="gridloom-bench-") as folder:
-        pid = broker.status().pid
+    with embedded() as kafka:
+        bootstrap, pid, folder = kafka
         warm = Settings(brokers=bootstrap, namespace="warm.")
         asyncio.run(_prepare(warm, Input(_ROWS_WARM)))
-        ours.run(warm, Input(_ROWS_WARM), Path(folder), pid)
+        ours.run(warm, Input(_ROWS_WARM), folder, pid)
         settings = Settings(brokers=bootstrap, namespace="bench.")
         whole = settings.topic(TELEMETRY_IN.name)
         asyncio.run(_prepare(settings, given))
         asyncio.run(_prepare_faust(settings, f"{whole}.faust", part))
-        took: dict[str, Took | None] = {"gridloom": ours.run(settings, given, Path(folder), pid)}
+        took: dict[str, Took | None] = {"gridloom": ours.run(settings, given, folder, pid)}
         for peer in PEERS:
             rows = part if peer.module == "faust_tables" else given
             job = Job(
@@ -81,7 +76,7 @@ def pipeline(quick: bool) -> Iterator[Case]:
                 messages=rows.messages,
                 partitions=PARTITIONS,
                 window_ms=WINDOW_MS,
-                folder=str(Path(folder, peer.module)),
+                folder=str(folder / peer.module),
             )
             took[peer.name] = race(peer, settings, job, rows.rows, pid)
             if took[peer.name] is not None:
@@ -90,7 +85,7 @@ def pipeline(quick: bool) -> Iterator[Case]:
         yield from cases("pipeline", "json-to-rack-windows", dict(took), note)
         both = Settings(brokers=bootstrap, namespace="usage.")
         asyncio.run(_prepare(both, given))
-        took["gridloom"] = ours.run(both, given, Path(folder), pid, beside=(ours.METER,))
+        took["gridloom"] = ours.run(both, given, folder, pid, beside=(ours.METER,))
         yield from cases("pipeline", "json-to-rack-windows-and-usage", took, note)
 
 

@@ -1,6 +1,4 @@
-"""Ordinary sites for the benchmarks, and their next tick."""
-
-from dataclasses import replace
+"""Ordinary sites for the benchmarks."""
 
 import numpy as np
 
@@ -42,15 +40,4 @@ def model_sites(random: np.random.Generator, count: int, steps: int, hours: floa
         storage_terminal_value=40.0,
         dt_h=hours,
         voll=5000.0,
-    )
-
-
-def perturbed(random: np.random.Generator, sites: Sites) -> Sites:
-    """The next tick: 2 % new load and prices."""
-    factor = 1 + 0.02 * random.normal(size=sites.import_price.shape)
-    return replace(
-        sites,
-        load_mw=sites.load_mw * (1 + 0.02 * random.normal(size=sites.load_mw.shape)),
-        import_price=sites.import_price * factor,
-        export_price=sites.export_price * factor,
     )

@@ -11,8 +11,9 @@ import numpy as np
 from kernels.balance import Sites, Workspace, balance_sites
 from kernels.balance.sites_columns import COLUMNS
 from tests.bench.case import Case, say
+from tests.bench.sites_peers import highs_seconds
 from tests.property.balance_cases import citylearn
-from tests.property.sites_oracle import SiteProgramme, solver
+from tests.property.sites_oracle import solver
 
 _HOURS = 24
 _STEPPED = [name for name, (axes, _) in COLUMNS.items() if axes.endswith("T")]
@@ -62,11 +63,6 @@ def _day(year: Sites, day: int, soc: np.ndarray) -> Sites:
 def _by_highs(sites: Sites) -> tuple[np.ndarray, float]:
     highs, costs, seconds = solver("off", 1e-9), [], 0.0
     for row in range(sites.shape[0]):
-        model = SiteProgramme(sites, row).model()
-        start = process_time()
-        highs.passModel(model)
-        highs.run()
-        highs.getSolution()
-        seconds += process_time() - start
+        seconds += highs_seconds(highs, sites, row)
         costs.append(highs.getObjectiveValue())
     return np.array(costs), seconds

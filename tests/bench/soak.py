@@ -7,7 +7,6 @@ meter together over the last two thirds.
 
 import asyncio
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from streams.broker import Broker
 from streams.settings import Settings
 from tests.bench.case import Case, say, suite
+from tests.bench.cluster import embedded
 from tests.bench.flow import Flow, flow
 
 _SECONDS, _SECONDS_QUICK = 600, 60
@@ -30,13 +29,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def soak(quick: bool) -> Iterator[Case]:
     """Slope of memory, most events behind, and the rate; no peer does this job."""
     rate, seconds = (_RATE_QUICK, _SECONDS_QUICK) if quick else (_RATE, _SECONDS)
-    os.environ["GRIDLOOM_LOG_FORMAT"], os.environ["GRIDLOOM_LOG_LEVEL"] = "json", "info"
-    with (
-        Broker(ephemeral=True, on_progress=say) as bootstrap,
-        tempfile.TemporaryDirectory(prefix="gridloom-bench-") as folder,
-    ):
-        settings = Settings(brokers=bootstrap, namespace="soak.")
-        yield from asyncio.run(_run(settings, Path(folder), rate, seconds))
+    with embedded() as kafka:
+        settings = Settings(brokers=kafka.brokers, namespace="soak.")
+        yield from asyncio.run(_run(settings, kafka.folder, rate, seconds))
 
 
 async def _run(settings: Settings, folder: Path, rate: int, seconds: int) -> list[Case]:

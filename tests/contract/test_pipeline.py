@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -36,37 +36,12 @@ from streams.rows import read_rows
 from streams.settings import Settings
 from streams.topics import create_topics
 from streams.worker import spawn, stop_children
+from tests.fault.feed import MALFORMED, STEP_MS, T0, line
 
 pytestmark = pytest.mark.kafka
 
 METERS = 100
-STEP_MS = 60_000
-T0 = 1_750_000_020_000 // STEP_MS * STEP_MS
 BATCH = 100
-
-# reason -> a line that earns it, from a good one
-BAD: dict[str, Callable[[dict[str, Any]], bytes]] = {
-    "not_json": lambda good: b'{"meter_id": "m1", ',
-    "missing_field": lambda good: line({k: v for k, v in good.items() if k != "quantity"}),
-    "wrong_type": lambda good: line(good | {"start_ms": "noon"}),
-    "unit_unknown": lambda good: line(good | {"unit": "BTU"}),
-    "not_finite": lambda good: line(good | {"quantity": "NaN"}),
-    "negative": lambda good: line(good | {"quantity": -1}),
-    "overflow": lambda good: line(good | {"quantity": "1e30"}),
-    "interval_reversed": lambda good: line(
-        good | {"start_ms": good["end_ms"], "end_ms": good["start_ms"]}
-    ),
-    "too_old": lambda good: line(
-        good | {"start_ms": T0 - 4 * 86_400_000, "end_ms": T0 - 3 * 86_400_000}
-    ),
-    "too_far_ahead": lambda good: line(good | {"end_ms": good["end_ms"] + 86_400_000}),
-    "unknown_meter": lambda good: line(good | {"meter_id": "stranger"}),
-    "unknown_value": lambda good: line(good | {"kind": "guess"}),
-}
-
-
-def line(fields: dict[str, Any]) -> bytes:
-    return orjson.dumps(fields)
 
 
 def reading(number: int) -> dict[str, Any]:
@@ -162,8 +137,8 @@ async def test_bad_input_of_every_kind_is_dead_lettered_and_changes_no_total(bro
     for number, sound in enumerate(good):
         lines.append(sound)
         if number % 400 == 7:
-            reason = list(BAD)[number // 400 % len(BAD)]
-            lines.append(BAD[reason](reading(number)))
+            reason = list(MALFORMED)[number // 400 % len(MALFORMED)]
+            lines.append(MALFORMED[reason](reading(number)))
             injected[reason] += 1
     assert len(injected) == 12
 

@@ -11,7 +11,8 @@ from kernels.balance.columns import Status
 from kernels.balance.sites import Workspace, balance_sites
 from kernels.balance.sites_columns import COLUMNS, DP, HIGHS, PLAN_AXES, SitePlans, Sites
 from schemas.errors import FieldError
-from tests.bench.sites_models import model_sites, perturbed
+from tests.bench.balance_problems import next_tick
+from tests.bench.sites_models import model_sites
 from tests.property.sites_cases import random_sites
 
 OK = Status(0)
@@ -426,7 +427,7 @@ def test_the_plain_twin_leaves_out_the_same_rows(monkeypatch: pytest.MonkeyPatch
 def test_a_warm_start_takes_fewer_passes() -> None:
     random = np.random.default_rng(12)
     sites = model_sites(random, 40, 24, 1.0)
-    before, later = balance_sites(sites), perturbed(random, sites)
+    before, later = balance_sites(sites), next_tick(random, sites)
     cold, warm = Workspace(), Workspace()
     if not hasattr(cold.buffer(0), "passes"):
         pytest.skip("the plain twin does not count its passes")

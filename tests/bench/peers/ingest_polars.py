@@ -4,10 +4,11 @@ import io
 from typing import Any
 
 import polars as pl
-from confluent_kafka import Consumer, Producer  # type: ignore[import-untyped]
+from confluent_kafka import Producer  # type: ignore[import-untyped]
 
 from tests.bench.peers import Job
 from tests.bench.peers.arrow_places import KINDS, MAX_AGE_MS, MAX_AHEAD_MS, MJ, PLACES, ROWS
+from tests.bench.peers.confluent import reader
 
 _SCHEMA = {
     "meter_id": pl.String,
@@ -33,16 +34,7 @@ _MESSAGES = 20_000  # a poll, at most
 
 def main(job: Job) -> None:
     """Read, check, resolve, convert, pack and send until all messages are read."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": job.brokers,
-            "group.id": "bench-polars",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "fetch.queue.backoff.ms": 5,
-            "queued.min.messages": 1_000_000,
-        }
-    )
+    consumer = reader(job)
     producer = Producer(
         {
             "bootstrap.servers": job.brokers,
@@ -53,7 +45,6 @@ def main(job: Job) -> None:
             "queue.buffering.max.kbytes": 1 << 20,
         }
     )
-    consumer.subscribe([job.source])
     open_: dict[int, Any] = {}
     taken = 0
     while taken < job.messages:

@@ -4,9 +4,10 @@ from typing import Any
 
 import orjson
 import polars as pl
-from confluent_kafka import Consumer, Producer  # type: ignore[import-untyped]
+from confluent_kafka import Producer  # type: ignore[import-untyped]
 
 from tests.bench.peers import Job
+from tests.bench.peers.confluent import reader
 
 _SCHEMA = {"meter_id": pl.String, "start_ms": pl.Int64, "quantity": pl.Float64}
 _KEY = ("rack", "start_ms")
@@ -15,18 +16,8 @@ _MESSAGES = 20_000  # a poll, at most
 
 def main(job: Job) -> None:
     """Aggregate each poll, merge it into the open windows, send those that all partitions left."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": job.brokers,
-            "group.id": "bench-polars",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "fetch.queue.backoff.ms": 5,
-            "queued.min.messages": 1_000_000,
-        }
-    )
+    consumer = reader(job)
     producer = Producer({"bootstrap.servers": job.brokers, "linger.ms": 5})
-    consumer.subscribe([job.source])
     newest: dict[int, Any] = {}  # partition -> last message
     windows, taken = None, 0
     while taken < job.messages:
