@@ -37,6 +37,7 @@ from schemas.errors import GridloomError
 
 Int64s = npt.NDArray[np.int64]
 Header = tuple[str, bytes | None]
+Fetched = bytes | memoryview  # of bytes; what is handed over is views of it or copies, never more
 
 _ABORT = b"\0\0"  # in the key of a control record, behind its version
 
@@ -52,7 +53,7 @@ class Records:
     next_offset: where the next fetch goes on. error: what stopped the walk there, if anything.
     """
 
-    buffer: bytes
+    buffer: Fetched
     columns: Int64s
     next_offset: int
     error: CorruptBatchError | None = None
@@ -93,7 +94,8 @@ class Records:
     def headers(self, row: int) -> list[Header]:
         """The headers of one record; a name that is not UTF-8 is left out."""
         at = int(self.columns[Row.HEADERS_AT, row])
-        return read_headers(self.buffer[at : at + int(self.columns[Row.HEADERS_SIZE, row])])
+        size = int(self.columns[Row.HEADERS_SIZE, row])
+        return read_headers(bytes(self.buffer[at : at + size]))
 
     def header_codes(self, names: Sequence[str]) -> tuple[npt.NDArray[np.int32], list[bytes]]:
         """A code a record for its headers of these lower-case names; `read_headers` of a code's
@@ -107,11 +109,11 @@ class Records:
 
     def _bytes(self, row: int, column: Row) -> bytes | None:
         at, size = self.columns[column : column + 2, row].tolist()
-        return self.buffer[at : at + size] if size >= 0 else None
+        return bytes(self.buffer[at : at + size]) if size >= 0 else None
 
 
 def parse(
-    fetched: bytes, first_offset: int, aborted: Iterable[tuple[int, int]] | None = None
+    fetched: Fetched, first_offset: int, aborted: Iterable[tuple[int, int]] | None = None
 ) -> Records:
     """The records of a partition's fetch from first_offset on.
 
@@ -164,7 +166,7 @@ def _walks() -> Any:
     return import_module("kernels.records._core")
 
 
-def _wrong_crc(fetched: bytes, lines: Int64s) -> int:
+def _wrong_crc(fetched: Fetched, lines: Int64s) -> int:
     """The first batch whose checksum is wrong; the number of batches where none is."""
     view = memoryview(fetched)
     places = lines[:, [Batch.FIRST_AT, Batch.END_AT, Batch.CRC]].tolist()
@@ -175,7 +177,7 @@ def _wrong_crc(fetched: bytes, lines: Int64s) -> int:
 
 
 def _delivered(
-    fetched: bytes, lines: Int64s, aborted: Iterable[tuple[int, int]] | None
+    fetched: Fetched, lines: Int64s, aborted: Iterable[tuple[int, int]] | None
 ) -> npt.NDArray[np.bool_]:
     """The batches that hold records for a reader: no markers, nothing that was aborted."""
     delivered: npt.NDArray[np.bool_] = (lines[:, Batch.ATTRIBUTES] & CONTROL) == 0
@@ -194,15 +196,15 @@ def _delivered(
     return delivered
 
 
-def _is_abort(fetched: bytes, control: Int64s) -> bool:
+def _is_abort(fetched: Fetched, control: Int64s) -> bool:
     columns, fault, _ = reference.records(fetched, control, 0)
     if fault or not columns.shape[1]:
         return False
     at, size = columns[Row.KEY_AT : Row.KEY_SIZE + 1, 0].tolist()
-    return fetched[at + 2 : at + max(0, size)][:2] == _ABORT
+    return bytes(fetched[at + 2 : at + max(0, size)][:2]) == _ABORT
 
 
-def _one_buffer(fetched: bytes, lines: Int64s) -> tuple[bytes, Int64s, str]:
+def _one_buffer(fetched: Fetched, lines: Int64s) -> tuple[Fetched, Int64s, str]:
     """The bytes that hold every record, the batches with their places there, and what could not
     be decompressed: of the batch behind the last one returned."""
     codecs = (lines[:, Batch.ATTRIBUTES] & CODEC).tolist()

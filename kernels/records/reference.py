@@ -46,7 +46,9 @@ def batches(fetched: bytes) -> tuple[Int64s, int]:
     return np.array(lines, np.int64).reshape(-1, len(Batch)), fault
 
 
-def records(buffer: bytes, batches: Int64s, first_offset: int) -> tuple[Int64s, int, int]:
+def records(
+    buffer: bytes | memoryview, batches: Int64s, first_offset: int
+) -> tuple[Int64s, int, int]:
     """Columns of `Row` from first_offset on, the fault, and how many batches are without one."""
     buffer = bytes(buffer)
     for number, line in enumerate(batches.tolist()):

@@ -115,6 +115,7 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             waited_s += now_s - before_s
             for tp, fetched in polled.items():
                 for records in fetched:
+                    await asyncio.sleep(0)  # sends and the next fetch go on between two answers
                     async with self._one:
                         if epoch == self._epoch:
                             await self._take(tp, records)

@@ -28,7 +28,7 @@ from streams.counts import Counts
 from streams.ingest.admission import Admitted, Source, admit, admit_line
 from streams.ingest.events import media_type
 from streams.ingest.fields import TEXT_MAX
-from streams.ingest.places import PLACE_COLUMNS, Places
+from streams.ingest.places import PLACE_COLUMNS, Found, Places
 from streams.ingest.readings import READING, ReadingRows, Rows, where
 from streams.ingest.telemetry import DEFAULT_SOURCE
 from streams.registry import RegistryView
@@ -106,13 +106,17 @@ class BulkAdmission:
         """Admit the messages of a partition of telemetry.in."""
         messages = _Messages(records, partition)
         fast = np.flatnonzero(messages.form != _OTHER)
+        all_fast = len(fast) == len(messages.form)
+        places = [messages.value_at, messages.value_size]
         decoded = self._decoder.decode(
-            records.buffer, messages.value_at[fast], messages.value_size[fast]
+            records.buffer, *(places if all_fast else [of_all[fast] for of_all in places])
         )
-        message = fast[decoded.places["message"]]
-        rows, partitions, admitted = self._rows(decoded, messages, message, registry)
+        message = decoded.places["message"].astype(np.int64)
+        message = message if all_fast else fast[message]
+        in_order = messages.are_one_row_each(message)
+        rows, partitions, admitted = self._rows(decoded, messages, message, in_order, registry)
         refused = decoded.refused_rows["place"]
-        if admitted.all() and not len(refused) and messages.are_one_row_each(message):
+        if admitted.all() and not len(refused) and (in_order or messages.are_lines):
             return Bulk(rows, partitions, registry.offset)
         single = np.concatenate([decoded.places[~admitted], refused])
         single["message"] = fast[single["message"]]
@@ -139,51 +143,59 @@ class BulkAdmission:
         )
 
     def _rows(
-        self, decoded: Decoded, messages: "_Messages", message: Int64s, registry: RegistryView
+        self,
+        decoded: Decoded,
+        messages: "_Messages",
+        message: Int64s,
+        in_order: bool,
+        registry: RegistryView,
     ) -> tuple[Rows, Codes, Bools]:
-        """Every decoded row as a reading, its partition, and whether it is admitted."""
+        """Every decoded row as a reading, its partition, and whether it is admitted.
+
+        in_order: message is 0, 1, 2, ... What one text decides is looked up once a text, and what
+        holds of the outermost rows is not asked of each.
+        """
+        symbols = self.readings.symbols
         if self._places is None or self._places.registry.offset != registry.offset:
-            self._places = Places(registry, self.readings.symbols)
-        rows = np.zeros(len(decoded), READING)
+            self._places = Places(registry, symbols)
+        rows = np.empty(len(decoded), READING)  # every column is written below
         texts = {name: decoded.array(name) for name in _TEXTS}
-        for name in ("start_ms", "end_ms"):
-            rows[name] = decoded.columns[name][0]
-        for name in ("revision", "epoch"):
+        for name in ("start_ms", "end_ms", "revision", "epoch"):
             rows[name] = decoded.columns[name][0]  # 0 where absent
+        start_ms, end_ms = decoded.columns["start_ms"][0], decoded.columns["end_ms"][0]
         mantissas, _, exponents = decoded.columns["quantity"]
         assert exponents is not None, "a decimal has exponents"
-        rows["quantity"], settled = to_base_units(mantissas, exponents, texts["unit"])
-        settled &= abs(mantissas) < _FLOAT_EXACT
-        meter = texts["meter_id"]
-        span = self._places.find(
-            meter.dictionary.to_pylist(), numbers(meter.indices), rows["start_ms"]
-        )
-        spans = self._places.spans.take(span)  # of an unregistered one the last: not admitted below
-        received_ms = messages.received_ms[message]
-        age_ms = received_ms - rows["end_ms"]
-        admitted = settled & (span >= 0) & (rows["end_ms"] > rows["start_ms"])
-        admitted &= (age_ms <= spans["max_age_ms"]) & (-age_ms <= spans["max_ahead_ms"])
-        is_energy, base = _unit_tables(texts["unit"].dictionary.to_pylist())
+        rows["quantity"], admitted = to_base_units(mantissas, exponents, texts["unit"])
+        if max(mantissas.max(initial=0), -mantissas.min(initial=0)) >= _FLOAT_EXACT:
+            admitted &= abs(mantissas) < _FLOAT_EXACT
+        admitted &= end_ms > start_ms
+        place, meters = symbols.indexed(texts["meter_id"])
+        found = self._places.find(meters, place, start_ms)
+        if found.known is not None:
+            admitted &= found.known
+        received_ms = messages.received_ms if in_order else messages.received_ms[message]
+        _admit_age(admitted, received_ms - end_ms, found)
         unit = numbers(texts["unit"].indices)
-        gauge = _is(texts["kind"], "gauge")
-        admitted &= gauge | is_energy[unit]
-        symbols = self.readings.symbols
+        is_energy, base = _unit_tables(texts["unit"].dictionary.to_pylist())
+        if not is_energy.all():
+            admitted &= _is(texts["kind"], "gauge") | is_energy[unit]
         base_codes = np.array([symbols.code(name) for name in BASE_UNITS], np.int32)
-        rows["unit"] = base_codes[base[unit]]
+        rows["unit"] = _spread(base_codes[base], unit)
         for name in ("meter_id", "register", "kind"):
-            rows[name] = symbols.encode(texts[name])
-        rows["quality"] = self._or(decoded, "quality", np.full(len(rows), symbols.code("ACTUAL")))
-        rows["source"] = self._or(decoded, "source", messages.sources(symbols)[message])
+            index, codes = symbols.indexed(texts[name])
+            rows[name] = _spread(codes, index)
+        rows["quality"] = self._or(decoded, "quality", symbols.code("ACTUAL"))
+        rows["source"] = self._or(decoded, "source", messages.sources(symbols, message))
         for name in PLACE_COLUMNS:
-            rows[name] = spans[name]
+            rows[name] = _spread(found.spans[name], found.place)
         rows["source_partition"] = messages.partition
-        rows["source_offset"] = messages.offset[message]
+        rows["source_offset"] = messages.offset if in_order else messages.offset[message]
         rows["source_row"] = decoded.places["line"]
         rows["received_ms"] = received_ms
         rows["registry_offset"] = registry.offset
-        return rows, spans["partition"], admitted
+        return rows, found.spans["partition"][found.place], admitted
 
-    def _or(self, decoded: Decoded, name: str, default: Codes) -> Codes:
+    def _or(self, decoded: Decoded, name: str, default: Codes | int) -> Codes | int:
         """Codes of an optional text, the default where it is absent."""
         valid = decoded.columns[name][1]
         if valid is None or not valid.any():
@@ -203,16 +215,18 @@ class _Messages:
         self.value_at, self.value_size = records.value_at, records.value_size
         self._codes, named = records.header_codes(HEADERS)
         self._headers = [header_map(read_headers(entries)) for entries in named]
-        forms = np.array([_form(headers) for headers in self._headers] or [_OTHER])
+        forms = np.array([_form(headers) for headers in self._headers] or [_OTHER], np.int8)
         has_value = self.value_size > 0
-        self.form = np.where(has_value, forms[self._codes], _OTHER)
+        self.form = np.where(has_value, forms[self._codes], np.int8(_OTHER))
         bytes_ = np.frombuffer(records.buffer or b"\0", np.uint8)
         self.form[bytes_[self.value_at * has_value] == _PICKLE] = _OTHER
+        self._read = -1, b""
 
-    def sources(self, symbols: Symbols) -> Codes:
-        """The code of each message's CloudEvents source, or of the default."""
+    def sources(self, symbols: Symbols, message: Int64s) -> Codes | int:
+        """The code of the CloudEvents source of these messages, or of the default."""
         named = [headers.get("ce_source") or DEFAULT_SOURCE for headers in self._headers]
-        return np.array([symbols.code(name) for name in named], np.int32)[self._codes]
+        codes = np.array([symbols.code(name) for name in named], np.int32)
+        return int(codes[0]) if len(codes) == 1 else codes[self._codes[message]]
 
     def source(self, message: int) -> Source:
         return Source(
@@ -222,10 +236,13 @@ class _Messages:
             int(self.received_ms[message]),
         )
 
+    @property
+    def are_lines(self) -> bool:
+        """Whether every message is lines of which each stands for itself."""
+        return bool((self.form == _LINES).all())
+
     def are_one_row_each(self, good: Int64s) -> bool:
-        """Whether all is well without a look at single rows: every message is lines, or one row."""
-        if (self.form == _LINES).all():
-            return True
+        """Whether the good rows are those of message 0, 1, 2, ... to the last."""
         return len(good) == len(self.form) and bool((good == np.arange(len(good))).all())
 
     def read_whole(self, good: Int64s, single: npt.NDArray[Any]) -> Bools:
@@ -252,12 +269,11 @@ class _Messages:
 
     def _line(self, message: int, start: int) -> bytes:
         """The line in which a place of the buffer lies, without its end."""
-        begin = int(self.value_at[message])
-        end = begin + int(self.value_size[message])
-        buffer = self.records.buffer
-        first = buffer.rfind(b"\n", begin, start) + 1 or begin
-        last = buffer.find(b"\n", start, end)
-        return buffer[first : end if last < 0 else last]
+        if self._read[0] != message:  # once a message, however many of its lines are asked for
+            self._read = message, self.records.value(message) or b""
+        text, at = self._read[1], start - int(self.value_at[message])
+        first, last = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+        return text[first : None if last < 0 else last]
 
 
 def _form(headers: Mapping[str, str]) -> int:
@@ -266,6 +282,26 @@ def _form(headers: Mapping[str, str]) -> int:
     if "pickle" in content_type or len(headers.get("ce_source", "")) > TEXT_MAX:
         return _OTHER
     return _FORMS.get(media_type(content_type), _OTHER)
+
+
+def _admit_age(admitted: Bools, age_ms: Int64s, found: Found) -> None:
+    """Take back the rows that are older, or further ahead, than their meters may be."""
+    spans = found.spans
+    if found.known is None and len(age_ms):
+        bounds = -spans["max_ahead_ms"].min(), spans["max_age_ms"].min()
+        if bounds[0] <= age_ms.min() and age_ms.max() <= bounds[1]:
+            return
+    admitted &= age_ms <= spans["max_age_ms"][found.place]
+    admitted &= -age_ms <= spans["max_ahead_ms"][found.place]
+
+
+def _spread(of_each: npt.NDArray[Any], index: npt.NDArray[Any]) -> npt.NDArray[Any] | np.generic:
+    """of_each[index]; the one value where there is no other."""
+    if 0 < len(of_each) <= len(index) and (of_each == of_each[0]).all():
+        one: np.generic = of_each[0]
+        return one
+    taken: npt.NDArray[Any] = of_each.take(index)
+    return taken
 
 
 def _order(message: Any, line: Any) -> Any:

@@ -26,10 +26,13 @@ Private names of aiokafka 0.14 it relies on (tests/contract/test_fetch.py fails 
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult, PartitionRecords
 from aiokafka.protocol.fetch import FetchRequest
 
-from kernels.records import Records, parse
+from kernels.records import Fetched, Records, parse
+from kernels.records.layout import LENGTH_AT, LOG_OVERHEAD
+from streams.ingest.receive import adopt
 
 
 class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
@@ -80,30 +83,40 @@ class _Tap:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._fetched: dict[TopicPartition, bytes] = {}
+        self._fetched: dict[TopicPartition, Fetched] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
     async def send(self, node_id: Any, request: Any, **options: Any) -> Any:
+        if not isinstance(request, FetchRequest):
+            return await self._client.send(node_id, request, **options)
+        if await self._client.ready(node_id):
+            adopt(self._client._conns[node_id, ConnectionGroup.DEFAULT])
         answer = await self._client.send(node_id, request, **options)
-        if isinstance(request, FetchRequest):
-            for topic, partitions in answer.topics:
-                for partition, *_, fetched in partitions:
-                    self._fetched[TopicPartition(topic, partition)] = fetched or b""
+        for topic, partitions in answer.topics:
+            for place, (partition, *fields, fetched) in enumerate(partitions):
+                if fetched:
+                    self._fetched[TopicPartition(topic, partition)] = fetched
+                    partitions[place] = partition, *fields, _first_batch(fetched)
         return answer
 
-    def taken(self) -> dict[TopicPartition, bytes]:
+    def taken(self) -> dict[TopicPartition, Fetched]:
         """What the last answer brought."""
         fetched, self._fetched = self._fetched, {}
         return fetched
 
 
+def _first_batch(fetched: Fetched) -> bytes:
+    """All that the stock fetcher looks at: whether there is a whole batch."""
+    return bytes(fetched[: LOG_OVERHEAD + int.from_bytes(fetched[LENGTH_AT:LOG_OVERHEAD], "big")])
+
+
 class _Answer:
     """What FetchResult iterates over: the one Records of a partition's answer."""
 
-    def __init__(self, fetched: bytes, theirs: Any, committed: bool) -> None:
-        self._fetched: bytes | None = fetched
+    def __init__(self, fetched: Fetched, theirs: Any, committed: bool) -> None:
+        self._fetched: Fetched | None = fetched
         self._aborted = theirs._aborted_transactions if committed else None
         self.next_fetch_offset: int = theirs.next_fetch_offset
 

@@ -4,7 +4,7 @@ A meter and its site are dated; between two dates everything holds that a readin
 Each such span is one line of SPAN, and the spans of a meter follow each other by date.
 """
 
-from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,16 @@ SPAN = np.dtype(
 PLACE_COLUMNS = ("site_id", "rack_id", "hub_id", "account_id")
 
 Int64s = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
 _NOWHERE = -1  # site code of a span in which the meter or its site is not registered
+
+
+class Found(NamedTuple):
+    """The spans of rows: spans[place]; known: where there is one, None: everywhere."""
+
+    spans: npt.NDArray[Any]
+    place: npt.NDArray[Any]
+    known: npt.NDArray[np.bool_] | None
 
 
 class Places:
@@ -37,26 +46,41 @@ class Places:
 
     def __init__(self, registry: RegistryView, symbols: Symbols) -> None:
         self.registry, self.symbols = registry, symbols
-        self.spans = np.zeros(1024, SPAN)
+        self._spans = np.zeros(1024, SPAN)
         self._used = 0
-        self._of: dict[str, tuple[int, int]] = {}  # meter -> first span, number of spans
+        self._of = np.zeros((0, 2), np.int64)  # meter's code -> first span, number of spans
 
-    def find(self, meters: Sequence[str], codes: npt.NDArray[np.int32], at_ms: Int64s) -> Int64s:
-        """The span of each row: of meters[code] at at_ms; -1 where it is not registered then."""
-        found = [self._of.get(meter) or self._look_up(meter) for meter in meters]
-        first, count = np.array(found, np.int64).reshape(-1, 2)[codes].T
-        spans = np.where(count > 0, first, 0)
+    def find(self, meters: Codes, place: Codes, at_ms: Int64s) -> Found:
+        """The span of each row: of the meter with code meters[place] at at_ms."""
+        of_meters = self._of_meters(meters)
+        if len(meters) and len(at_ms) and (of_meters[:, 1] == 1).all():
+            spans = self._spans[of_meters[:, 0]]  # as a rule: no dates, so a line a meter
+            if (spans["site_id"] != _NOWHERE).all() and spans["from_ms"].max() <= at_ms.min():
+                return Found(spans, place, None)
+        first, count = of_meters[place].T
+        found = np.where(count > 0, first, 0)
         for number in range(1, max(count.max(initial=0), 1)):  # few meters have many dates
             later = (count > number) & (
-                at_ms >= self.spans["from_ms"][first + number * (count > number)]
+                at_ms >= self._spans["from_ms"][first + number * (count > number)]
             )
-            spans += later
-        known = (count > 0) & (at_ms >= self.spans["from_ms"][spans])
-        known &= self.spans["site_id"][spans] != _NOWHERE
-        return np.where(known, spans, -1)
+            found += later
+        known = (count > 0) & (at_ms >= self._spans["from_ms"][found])
+        known &= self._spans["site_id"][found] != _NOWHERE
+        return Found(self._spans, found, known)
+
+    def _of_meters(self, meters: Codes) -> Int64s:
+        """First span and number of spans of each; one that is not registered is asked for again."""
+        if (size := len(self.symbols.names)) > len(self._of):
+            grown = np.zeros((2 * size, 2), np.int64)
+            grown[: len(self._of)] = self._of
+            self._of = grown
+        for meter in meters[self._of[meters, 1] == 0].tolist():
+            self._of[meter] = self._look_up(self.symbols.names[meter])
+        of_meters: Int64s = self._of[meters]
+        return of_meters
 
     def _look_up(self, meter_id: str) -> tuple[int, int]:
-        """A meter's spans; one that is not registered at all is not remembered."""
+        """A meter's spans; none where it is not registered at all."""
         meters = self.registry.history(Meter, meter_id)
         sites = {meter.site_id for meter in meters}
         dates = {meter.valid_from_ms for meter in meters}
@@ -64,12 +88,11 @@ class Places:
         lines = [self._span(meter_id, from_ms) for from_ms in sorted(dates)]
         if not meters:
             return 0, 0
-        while self._used + len(lines) > len(self.spans):
-            self.spans = np.concatenate([self.spans, np.zeros_like(self.spans)])
-        self.spans[self._used : self._used + len(lines)] = lines
-        self._of[meter_id] = self._used, len(lines)
+        while self._used + len(lines) > len(self._spans):
+            self._spans = np.concatenate([self._spans, np.zeros_like(self._spans)])
+        self._spans[self._used : self._used + len(lines)] = lines
         self._used += len(lines)
-        return self._of[meter_id]
+        return self._used - len(lines), len(lines)
 
     def _span(self, meter_id: str, from_ms: int) -> tuple[int, ...]:
         meter = self.registry.find(Meter, meter_id, from_ms)
