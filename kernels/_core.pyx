@@ -95,20 +95,25 @@ cdef class Texts:
 
     def first_use(self, codes):
         """(place of each code in `used`, used): the codes that occur, in order of first use."""
-        cdef cnp.ndarray given = np.ascontiguousarray(codes, np.int32)
-        cdef const int32_t* code = <const int32_t*>cnp.PyArray_DATA(given)
-        cdef Py_ssize_t i, size = len(given)
+        cdef cnp.ndarray given = np.asarray(codes, np.int32)  # often a column of wider lines
+        cdef const char* data = <const char*>cnp.PyArray_DATA(given)
+        cdef Py_ssize_t i, size = len(given), step = given.strides[0]
         cdef cnp.ndarray places = np.empty(size, np.int32)
         cdef cnp.ndarray used = np.empty(min(size, self.count), np.int32)
         cdef int32_t* out = <int32_t*>cnp.PyArray_DATA(places)
         cdef int32_t* listed = <int32_t*>cnp.PyArray_DATA(used)
-        cdef int32_t found = 0
+        cdef int32_t found = 0, code, last = -1, place = 0
         for i in range(size):
-            if self.place[code[i]] == 0:
-                listed[found] = code[i]
-                found += 1
-                self.place[code[i]] = found
-            out[i] = self.place[code[i]] - 1
+            code = (<const int32_t*>(data + i * step))[0]
+            if code != last:
+                last = code
+                place = self.place[code] - 1
+                if place < 0:
+                    place = found
+                    listed[found] = code
+                    found += 1
+                    self.place[code] = found
+            out[i] = place
         for i in range(found):
             self.place[listed[i]] = 0
         return places, used[:found]

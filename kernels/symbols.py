@@ -75,6 +75,7 @@ class Symbols:
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._texts = _texts(names)
+        self._few: dict[bytes, pa.StringArray] = {}
 
     @property
     def names(self) -> list[str]:
@@ -108,9 +109,19 @@ class Symbols:
         Equal texts give equal bytes, whatever codes a restart gave them.
         """
         places, used = self._texts.first_use(codes)
-        offsets, data = map(pa.py_buffer, self._texts.texts(used))
-        texts = pa.StringArray.from_buffers(len(used), offsets, data)
-        return pa.DictionaryArray.from_arrays(pa.array(places), texts, safe=False)
+        indices = pa.Array.from_buffers(_INT32, len(places), [None, pa.py_buffer(places)])
+        return pa.DictionaryArray.from_arrays(indices, self._listed(used), safe=False)
+
+    def _listed(self, codes: Codes) -> pa.StringArray:
+        """The texts of these codes; a few, as most columns have, are made once."""
+        few = codes.tobytes() if len(codes) <= _FEW else b""
+        listed = self._few.get(few)
+        if listed is None:
+            offsets, data = map(pa.py_buffer, self._texts.texts(codes))
+            listed = pa.StringArray.from_buffers(len(codes), offsets, data)
+            if few and len(self._few) < _FEW_MAX:
+                self._few[few] = listed
+        return listed
 
     def compact(self, rows: npt.NDArray[Any], columns: Sequence[str]) -> list[str]:
         """The texts that `rows` use in `columns`, in order of first use; recodes `rows` in place.
@@ -173,3 +184,5 @@ def _listed(names: tuple[str, ...]) -> pa.StringArray:
 
 UNLISTED = 255
 _NO_CODES: Codes = np.empty(0, np.int32)
+_INT32 = pa.int32()
+_FEW, _FEW_MAX = 8, 4096  # texts of a list that is kept; lists that are kept

@@ -4,7 +4,7 @@ A meter and its site are dated; between two dates everything holds that a readin
 Each such span is one line of SPAN, and the spans of a meter follow each other by date.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ SPAN = np.dtype(
 )
 PLACE_COLUMNS = ("site_id", "rack_id", "hub_id", "account_id")
 
+E = TypeVar("E", Meter, Site)
 Int64s = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 _NOWHERE = -1  # site code of a span in which the meter or its site is not registered
@@ -48,6 +49,7 @@ class Places:
         self.registry, self.symbols = registry, symbols
         self._spans = np.zeros(1024, SPAN)
         self._used = 0
+        self._sites: dict[str, list[Site]] = {}
         self._of = np.zeros((0, 2), np.int64)  # meter's code -> first span, number of spans
 
     def find(self, meters: Codes, place: Codes, at_ms: Int64s) -> Found:
@@ -82,24 +84,37 @@ class Places:
     def _look_up(self, meter_id: str) -> tuple[int, int]:
         """A meter's spans; none where it is not registered at all."""
         meters = self.registry.history(Meter, meter_id)
-        sites = {meter.site_id for meter in meters}
-        dates = {meter.valid_from_ms for meter in meters}
-        dates |= {s.valid_from_ms for site in sites for s in self.registry.history(Site, site)}
-        lines = [self._span(meter_id, from_ms) for from_ms in sorted(dates)]
         if not meters:
             return 0, 0
+        sites = {meter.site_id: self._site(meter.site_id) for meter in meters}
+        dates = {meter.valid_from_ms for meter in meters}
+        dates |= {site.valid_from_ms for history in sites.values() for site in history}
+        lines = [self._span(meters, sites, from_ms) for from_ms in sorted(dates)]
         while self._used + len(lines) > len(self._spans):
             self._spans = np.concatenate([self._spans, np.zeros_like(self._spans)])
         self._spans[self._used : self._used + len(lines)] = lines
         self._used += len(lines)
         return self._used - len(lines), len(lines)
 
-    def _span(self, meter_id: str, from_ms: int) -> tuple[int, ...]:
-        meter = self.registry.find(Meter, meter_id, from_ms)
-        site = self.registry.find(Site, meter.site_id, from_ms) if meter else None
+    def _site(self, site_id: str) -> list[Site]:
+        """A site's dated entries: asked for once, its meters are many."""
+        if site_id not in self._sites:
+            self._sites[site_id] = self.registry.history(Site, site_id)
+        return self._sites[site_id]
+
+    def _span(
+        self, meters: list[Meter], sites: dict[str, list[Site]], from_ms: int
+    ) -> tuple[int, ...]:
+        meter = _held(meters, from_ms)
+        site = _held(sites[meter.site_id], from_ms) if meter else None
         if meter is None or site is None:
             return from_ms, 0, 0, _NOWHERE, 0, 0, 0, 0
         place = (meter.site_id, meter.rack_id, site.hub_id, meter.account_id)
         codes = (self.symbols.code(name) for name in place)
         partition = partition_of(meter.site_id, READINGS.partitions)
         return (from_ms, meter.max_age_ms, meter.max_ahead_ms, *codes, partition)
+
+
+def _held(dated: list[E], at_ms: int) -> E | None:
+    """Of entries by date the one that holds at at_ms."""
+    return next((entry for entry in reversed(dated) if entry.valid_from_ms <= at_ms), None)

@@ -42,7 +42,11 @@ class ReadingRows:
         arrays = [
             self.symbols.array(rows[name])
             if name in TEXTS
-            else pa.array(np.ascontiguousarray(rows[name]))
+            else pa.Array.from_buffers(
+                READINGS.by_name[name].type,
+                len(rows),
+                [None, pa.py_buffer(np.ascontiguousarray(rows[name]))],
+            )
             for name in READINGS.by_name
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=READINGS.schema)
