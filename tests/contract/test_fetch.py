@@ -1,6 +1,7 @@
 """What streams/ingest/fetch.py relies on in aiokafka: fails when it changes. And: on a real Kafka
 it hands over exactly the records that the stock consumer does."""
 
+import gzip
 import inspect
 import re
 import uuid
@@ -11,7 +12,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.structs import OffsetAndMetadata
+from crc32c import crc32c
 
+from kernels.records import parse
 from streams.client import admin, new_consumer, read_all
 from streams.ingest.fetch import BatchConsumer, BatchFetcher
 from streams.settings import Settings
@@ -110,6 +113,169 @@ async def test_it_goes_on_where_the_group_committed(broker):
         await consumer.commit({tp: OffsetAndMetadata(20, "")})  # inside a batch
         await consumer.stop()
     assert len([r async for r in read_all(settings, topic)]) == 30
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("isolation", ["read_uncommitted", "read_committed"])
+async def test_what_librdkafka_writes_is_read_as_librdkafka_reads_it(broker, isolation):
+    confluent = pytest.importorskip("confluent_kafka", reason="pip install 'gridloom[bench]'")
+    settings = Settings(brokers=broker, namespace=f"f{uuid.uuid4().hex[:8]}.")
+    topic = settings.topic("events")
+    async with admin(settings) as client:
+        await client.create_topics([NewTopic(topic, 2, 1)])
+    written = sum(
+        _write_by_librdkafka(confluent, broker, topic, codec, transactional)
+        for codec in ("none", "gzip", "snappy", "lz4", "zstd")
+        for transactional in (False, True)
+    )
+    expected = _read_by_librdkafka(confluent, broker, topic, isolation)
+    consumer = new_consumer(settings, of=BatchConsumer, isolation_level=isolation)
+    await consumer.start()
+    assert await _read_by_batches(consumer, topic, 2) == expected
+    await consumer.stop()
+    aborted = 5 * _RECORDS
+    assert written == 5 * 3 * _RECORDS
+    read = sum(map(len, expected.values()))
+    assert read == (written if isolation == "read_uncommitted" else written - aborted)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+async def test_holes_that_compaction_leaves_in_what_librdkafka_wrote_are_holes(
+    broker, codec, monkeypatch
+):
+    confluent = pytest.importorskip("confluent_kafka", reason="pip install 'gridloom[bench]'")
+    settings = Settings(brokers=broker, namespace=f"f{uuid.uuid4().hex[:8]}.")
+    topic, tp = settings.topic("events"), TopicPartition(settings.topic("events"), 0)
+    async with admin(settings) as client:
+        await client.create_topics([NewTopic(topic, 1, 1)])
+    _write_by_librdkafka(confluent, broker, topic, codec, False, partitions=1)
+    answers = []
+    monkeypatch.setattr(
+        "streams.ingest.fetch.parse",
+        lambda fetched, *rest: answers.append(bytes(fetched)) or parse(fetched, *rest),
+    )
+    consumer = new_consumer(settings, of=BatchConsumer)
+    await consumer.start()
+    whole = (await _read_by_batches(consumer, topic, 1))[tp]
+    await consumer.stop()
+    thinned = b"".join(_compacted(batch, codec, keep=5) for batch in _batches(b"".join(answers)))
+    records = parse(thinned, 0)
+    assert records.error is None
+    assert [_record(records, row) for row in range(len(records))] == whole[::5]
+    assert records.next_offset == _RECORDS
+
+
+def _batches(fetched):
+    """Whole batches of a log."""
+    at = 0
+    while at < len(fetched):
+        size = 12 + int.from_bytes(fetched[at + 8 : at + 12])
+        yield fetched[at : at + size]
+        at += size
+
+
+def _compacted(batch, codec, keep):
+    """A batch as the cleaner leaves it: some records gone, first and last offset as they were."""
+    body = gzip.decompress(batch[61:]) if codec == "gzip" else batch[61:]
+    records, at = [], 0
+    while at < len(body):
+        start, shift, size = at, 0, 0
+        while True:
+            size |= (body[at] & 127) << shift
+            at, shift = at + 1, shift + 7
+            if body[at - 1] < 128:
+                break
+        at += size >> 1  # zigzag of a positive number
+        records.append(body[start:at])
+    first = int.from_bytes(batch[:8])
+    kept = [r for number, r in enumerate(records, first) if number % keep == 0]
+    body = b"".join(kept)
+    made = bytearray(batch[:61] + (gzip.compress(body) if codec == "gzip" else body))
+    made[8:12] = (len(made) - 12).to_bytes(4)
+    made[57:61] = len(kept).to_bytes(4)
+    made[17:21] = crc32c(bytes(made[21:])).to_bytes(4)
+    return bytes(made)
+
+
+_RECORDS = 40
+
+
+_HEADERS = [("ce_id", b"1"), ("none", None), ("\u00e9", b"\xff")]
+
+
+def _write_by_librdkafka(confluent, broker, topic, codec, transactional, partitions=2):
+    """_RECORDS that count; with `transactional` as many that are aborted; how many in all."""
+    options = {"bootstrap.servers": broker, "compression.type": codec, "linger.ms": 20}
+    if transactional:
+        options["transactional.id"] = uuid.uuid4().hex
+    client = confluent.Producer(options)
+    if transactional:
+        client.init_transactions(30)
+    for kept in (True, False) if transactional else (True,):
+        if transactional:
+            client.begin_transaction()
+        for number in range(_RECORDS):
+            client.produce(
+                topic,
+                None if number % 7 == 3 else b'{"n": %d}' % number * (1 + number % 30),
+                key=b"k%d" % (number % 5),
+                partition=number % partitions,
+                timestamp=1_750_000_000_000 + number,
+                headers=[("ce_id", b"%d" % number), ("none", None), ("\u00e9", b"\xff")][
+                    : number % 4
+                ],
+            )
+        client.flush(30)
+        if transactional:
+            (client.commit_transaction if kept else client.abort_transaction)(30)
+    return _RECORDS * (2 if transactional else 1)
+
+
+def _read_by_librdkafka(confluent, broker, topic, isolation, partitions=2):
+    consumer = confluent.Consumer(
+        {
+            "bootstrap.servers": broker,
+            "group.id": uuid.uuid4().hex,
+            "isolation.level": isolation,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+        }
+    )
+    consumer.assign([confluent.TopicPartition(topic, p, 0) for p in range(partitions)])
+    found = {TopicPartition(topic, p): [] for p in range(partitions)}
+    at_end = set()
+    while len(at_end) < partitions:
+        message = consumer.poll(30)
+        assert message is not None
+        if message.error():
+            assert message.error().code() == confluent.KafkaError._PARTITION_EOF, message.error()
+            at_end.add(message.partition())
+            continue
+        found[TopicPartition(topic, message.partition())].append(
+            (
+                message.offset(),
+                message.timestamp()[1],
+                message.key(),
+                message.value(),
+                list(message.headers() or []),
+            )
+        )
+    consumer.close()
+    return found
+
+
+async def _read_by_batches(consumer, topic, partitions):
+    tps = [TopicPartition(topic, p) for p in range(partitions)]
+    consumer.assign(tps)
+    ends = await consumer.end_offsets(tps)
+    found = {tp: [] for tp in tps}
+    while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+        for tp, polled in (await consumer.getmany(timeout_ms=500)).items():
+            for records in polled:
+                assert records.error is None
+                found[tp] += [_record(records, row) for row in range(len(records))]
+    return found
 
 
 async def _first(consumer):
