@@ -54,11 +54,11 @@ def ingest(quick: bool) -> Iterator[Case]:
     with embedded() as kafka:
         bootstrap, pid, folder = kafka
         warm = Settings(brokers=bootstrap, namespace="warm.")  # the broker's own code, for whoever
-        asyncio.run(_prepare(warm, Input(_ROWS_WARM), 1))  # runs first
+        asyncio.run(prepare(warm, Input(_ROWS_WARM), 1))  # runs first
         _ours(warm, Input(_ROWS_WARM), folder, pid)
         for case, lines in (("single-events", 1), ("lines-of-100", _LINES)):
             settings = Settings(brokers=bootstrap, namespace=f"{case}.")
-            messages = asyncio.run(_prepare(settings, given, lines))
+            messages = asyncio.run(prepare(settings, given, lines))
             took: dict[str, Took | None] = {"gridloom": _ours(settings, given, folder, pid)}
             for peer in PEERS:
                 job = Job(
@@ -77,7 +77,7 @@ def ingest(quick: bool) -> Iterator[Case]:
             yield from cases("ingest", case, took, _NOTE)
 
 
-async def _prepare(settings: Settings, given: Input, lines: int) -> int:
+async def prepare(settings: Settings, given: Input, lines: int) -> int:
     """Topics, registry and input; returns the number of messages."""
     await create_pipeline(settings, [READINGS.name])
     async with producer(settings) as client:

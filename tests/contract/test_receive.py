@@ -6,6 +6,7 @@ import inspect
 import struct
 
 import pytest
+import uvloop
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.fetch import FetchRequest, FetchRequestStruct
@@ -14,6 +15,11 @@ from aiokafka.protocol.metadata import MetadataRequest
 from streams.ingest.receive import adopt
 
 RECORDS = bytes(range(256)) * 40
+
+
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy])
+def event_loop_policy(request):
+    return request.param()
 
 
 def test_a_connection_keeps_its_requests_and_handles_an_answer_as_it_did():
