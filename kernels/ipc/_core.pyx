@@ -284,20 +284,25 @@ cdef class Streams:
         cdef int32_t* place = <int32_t*>reserved(&PLACES, 4 * known)
         cdef int32_t* codes = <int32_t*>CODES.data + size * text
         cdef int32_t* used = <int32_t*>CODES.data + size * self.texts
-        cdef int32_t found = 0, code, i
+        cdef int32_t found = 0, code, i, at_place
         cdef int32_t* offsets
         cdef char* letters
         cdef Body body
         memset(place, 0, 4 * known)
+        if order == NULL:
+            memcpy(codes, given, 4 * size)
+        else:
+            gather(<const char*>given, order, size, 4, <char*>codes)
         for row in range(size):
-            code = given[order[row] if order != NULL else row]
+            code = codes[row]
             if not 0 <= code < known:
                 raise IndexError(f"a row names text {code} of {known}")
-            if place[code] == 0:
+            at_place = place[code]
+            if at_place == 0:
                 used[found] = code
                 found += 1
-                place[code] = found
-            codes[row] = place[code] - 1
+                place[code] = at_place = found
+            codes[row] = at_place - 1
         offsets = <int32_t*>reserved(&TEXTS, 4 * (found + 1) + text_bytes(texts))
         letters = <char*>(offsets + found + 1)
         offsets[0] = 0

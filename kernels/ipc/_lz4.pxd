@@ -18,6 +18,7 @@ cdef enum:
     TAIL = 16  # bytes of a block that no match begins in
     LITERAL_TAIL = 8  # ... and that no match ends in: LZ4's rules ask for 12 and 5
     KEY = 8  # bytes of a match at least
+    WIDE = 32  # bytes that are compared at once
     PATIENCE = 5  # log2 of the misses after which the next word is skipped as well
     LEAST_MATCH = 4  # LZ4's own: counted from
 
@@ -26,6 +27,16 @@ cdef inline uint64_t key_at(const uint8_t* at) noexcept nogil:
     cdef uint64_t key
     memcpy(&key, at, KEY)
     return key
+
+
+cdef inline bint same(const uint8_t* one, const uint8_t* other) noexcept nogil:
+    """Whether WIDE bytes are: most columns are a few long runs, and reading them is the cost."""
+    return (
+        (key_at(one) ^ key_at(other))
+        | (key_at(one + 8) ^ key_at(other + 8))
+        | (key_at(one + 16) ^ key_at(other + 16))
+        | (key_at(one + 24) ^ key_at(other + 24))
+    ) == 0
 
 
 cdef inline uint32_t half_at(const uint8_t* at) noexcept nogil:
@@ -83,6 +94,10 @@ cdef inline Py_ssize_t lz4_block(
             misses += 1
             continue
         match = KEY
+        while at + match <= size - LITERAL_TAIL - WIDE and same(
+            data + at + match, data + seen + match
+        ):
+            match += WIDE
         while at + match <= size - LITERAL_TAIL - KEY and key_at(data + at + match) == key_at(
             data + seen + match
         ):
