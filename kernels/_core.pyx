@@ -252,22 +252,31 @@ cdef inline int64_t value_at(const char* place, char kind) noexcept nogil:
 
 
 cdef void narrow(
-    const char* place, Py_ssize_t step, Py_ssize_t size, char kind, uint64_t low, int width, char* out
+    const char* place, Py_ssize_t step, Py_ssize_t size, char kind, uint64_t low, int width,
+    int shift, char* out,
 ) noexcept nogil:
-    """Write `size` values, `step` bytes apart, less `low`, in `width` bytes each."""
+    """Write `size` values, `step` bytes apart, less `low`, `width` bytes of each from `shift` on."""
     cdef Py_ssize_t i
     if width == 1:
         for i in range(size):
-            (<uint8_t*>out)[i] = <uint8_t>(<uint64_t>value_at(place + i * step, kind) - low)
+            (<uint8_t*>out)[i] = <uint8_t>((<uint64_t>value_at(place + i * step, kind) - low) >> shift)
     elif width == 2:
         for i in range(size):
-            (<uint16_t*>out)[i] = <uint16_t>(<uint64_t>value_at(place + i * step, kind) - low)
+            (<uint16_t*>out)[i] = <uint16_t>(
+                (<uint64_t>value_at(place + i * step, kind) - low) >> shift
+            )
     elif width == 4:
         for i in range(size):
             (<uint32_t*>out)[i] = <uint32_t>(<uint64_t>value_at(place + i * step, kind) - low)
     elif width == 8:
         for i in range(size):
             (<uint64_t*>out)[i] = <uint64_t>value_at(place + i * step, kind) - low
+
+
+cdef inline int plane_of(int width, int at) noexcept nogil:
+    """Bytes of the plane that begins `at` bytes into a value of `width` bytes."""
+    cdef int left = width - at
+    return 8 if left == 8 else 4 if left >= 4 else 2 if left >= 2 else 1
 
 
 cdef dict KINDS = {"<i8": b"q"[0], "<i4": b"i"[0], "<u2": b"H"[0], "|u1": b"B"[0]}
@@ -288,6 +297,7 @@ def narrowed(rows):
     cdef Py_ssize_t[FIELDS] place
     cdef char[FIELDS] kind
     cdef int[FIELDS] width
+    cdef int at, plane
     cdef char* out[FIELDS]
     cdef int64_t smallest, largest, x
     cdef uint64_t span
@@ -312,20 +322,24 @@ def narrowed(rows):
     columns = []
     for f in range(count):
         span = <uint64_t>high[f] - <uint64_t>low[f]
-        width[f] = (
-            0 if span == 0 else 1 if span < 1 << 8 else 2 if span < 1 << 16
-            else 4 if span < <uint64_t>1 << 32 else 8
-        )
+        width[f] = 0
+        while span:
+            width[f] += 1
+            span >>= 8
         column = PyBytes_FromStringAndSize(NULL, size * width[f])
         out[f] = PyBytes_AS_STRING(column)
         columns.append((low[f], width[f], column))
     for first in range(0, size, BLOCK):
         length = min(BLOCK, size - first)
         for f in range(count):
-            narrow(
-                data + first * step + place[f], step, length, kind[f],
-                <uint64_t>low[f], width[f], out[f] + first * width[f],
-            )
+            at = 0
+            while at < width[f]:
+                plane = plane_of(width[f], at)
+                narrow(
+                    data + first * step + place[f], step, length, kind[f], <uint64_t>low[f],
+                    plane, 8 * at, out[f] + at * size + first * plane,
+                )
+                at += plane
     return columns
 
 
@@ -341,13 +355,14 @@ cdef inline void put(char* place, char kind, uint64_t value) noexcept nogil:
 
 
 cdef void spread(
-    char* place, Py_ssize_t step, Py_ssize_t size, char kind, uint64_t low, int width,
-    const char* data,
+    char* place, Py_ssize_t step, Py_ssize_t first, Py_ssize_t size, char kind, uint64_t low,
+    int width, const char* data, Py_ssize_t rows,
 ) noexcept nogil:
-    """Write `size` values of `width` bytes, more by `low`, `step` bytes apart."""
+    """Write the values of `size` rows from `first` on, `step` bytes apart, more by `low`."""
     cdef Py_ssize_t i
-    cdef uint64_t value = 0  # memcpy: a column begins anywhere in the body
-    for i in range(size):
+    cdef int at, plane
+    cdef uint64_t value = 0, part  # memcpy: a column begins anywhere in the body
+    for i in range(first, first + size):
         if width == 1:
             value = (<const uint8_t*>data)[i]
         elif width == 2:
@@ -356,6 +371,15 @@ cdef void spread(
             memcpy(&value, data + 4 * i, 4)
         elif width == 8:
             memcpy(&value, data + 8 * i, 8)
+        elif width:
+            value = 0
+            at = 0
+            while at < width:
+                plane = plane_of(width, at)
+                part = 0
+                memcpy(&part, data + at * rows + plane * i, plane)
+                value |= part << (8 * at)
+                at += plane
         put(place + i * step, kind, low + value)
 
 
@@ -377,12 +401,12 @@ def widen(rows, columns):
         kind[f] = KINDS[fields[f][0].str]
         place[f] = fields[f][1]
         low[f], width[f], column = columns[f]
-        assert width[f] in (0, 1, 2, 4, 8) and column.shape[0] == size * width[f]
+        assert 0 <= width[f] <= 8 and column.shape[0] == size * width[f]
         values[f] = <const char*>&column[0] if column.shape[0] else NULL
     for first in range(0, size, BLOCK):
         length = min(BLOCK, size - first)
         for f in range(count):
             spread(
-                data + first * step + place[f], step, length, kind[f], <uint64_t>low[f], width[f],
-                values[f] + first * width[f],
+                data + place[f], step, first, length, kind[f], <uint64_t>low[f], width[f],
+                values[f], size,
             )

@@ -54,7 +54,7 @@ def event_headers(event_type: str, event_id: str, source: str, content_type: str
 
 
 def encode(topic: Topic, batch: pa.RecordBatch) -> bytes:
-    """A batch of the topic's columns as an Arrow IPC stream."""
+    """A batch of the topic's columns as an Arrow IPC stream; kernels.ipc writes many at once."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, topic.schema, options=_WRITE) as writer:
         writer.write_batch(batch)

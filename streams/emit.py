@@ -1,19 +1,21 @@
 """From a step's Emit to Kafka records: partitions, deterministic ids, dead letters."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 
 import numpy as np
 import pyarrow as pa
 
 from kernels.columns import numbers
+from kernels.ipc import Writer, writable
 from schemas import DEAD_LETTER, Topic, partition_of
 from schemas.codec import ARROW, JSON, REGISTRY_OFFSET, Headers, encode, event_headers
 from schemas.deadletter import cut_original
 from schemas.jsonform import to_json, to_rows
 from schemas.registry import Domain
 from streams.agent import Batch, Delivery, Emit, Refused, Stage
-from streams.fit import fitting
+from streams.fit import fits, fitting
 
 _partition_of = lru_cache(65_536)(partition_of)  # the same few accounts come in every batch
 
@@ -38,12 +40,11 @@ def records_of(stage: Stage, batch: Batch, emit: Emit) -> list[Record]:
     if emit.refused:
         outputs.append((DEAD_LETTER, dead_letters(stage, batch, emit.refused)))
     for topic, rows in outputs:
-        for partition, part in _split(topic, rows, batch):
-            for value in fitting(part, partial(encode, topic)):
-                event_id = f"{place}/{len(records)}"
-                headers = event_headers(topic.event_type, event_id, source, ARROW)
-                headers.append((REGISTRY_OFFSET, str(batch.registry_offset).encode()))
-                records.append(Record(topic.name, partition, None, value, headers))
+        for partition, value in _written(topic, rows, batch):
+            event_id = f"{place}/{len(records)}"
+            headers = event_headers(topic.event_type, event_id, source, ARROW)
+            headers.append((REGISTRY_OFFSET, str(batch.registry_offset).encode()))
+            records.append(Record(topic.name, partition, None, value, headers))
     for delivery in emit.deliveries:
         event_id = f"{place}/{len(records)}"
         records.append(_delivered(delivery, event_id, source))
@@ -55,21 +56,46 @@ def _delivered(delivery: Delivery, event_id: str, source: str) -> Record:
     return Record(delivery.topic, 0, delivery.key, delivery.value, headers)
 
 
-def _split(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> list[tuple[int, pa.RecordBatch]]:
-    """Rows by partition, order kept within each."""
+def _written(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> Iterable[tuple[int, bytes]]:
+    """The rows by partition, each as the values of one record or of several in order."""
     if rows.num_rows == 0:
         return []
+    chosen = _chosen(topic, rows, batch)
+    if (writer := _writer(topic.schema)) is not None:
+        by = topic.partition_by if len(set(chosen)) > 1 else None
+        streams = writer.write(rows, by, chosen, max(chosen) + 1)
+        if streams is not None and all(fits(value) for _, value in streams):
+            return streams if by else [(chosen[0], value) for _, value in streams]
+    return [
+        (partition, value)
+        for partition, part in _split(topic, rows, chosen)
+        for value in fitting(part, partial(encode, topic))
+    ]
+
+
+@cache
+def _writer(schema: pa.Schema) -> Writer | None:
+    return Writer(schema) if writable(schema) else None
+
+
+def _chosen(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> list[int]:
+    """The partition of each text of the partition column, or the one of all rows."""
     if not topic.partition_by:
-        return [(batch.partition % topic.partitions, rows)]
-    column = rows.column(topic.partition_by)
-    if not isinstance(column, pa.DictionaryArray):
-        column = column.dictionary_encode()
+        return [batch.partition % topic.partitions]
+    names = rows.column(topic.partition_by).dictionary.to_pylist()
     if topic.partition_by == "domain":
-        chosen = [_domain_partition(batch, name) for name in column.dictionary.to_pylist()]
-    else:
-        chosen = [_partition_of(v, topic.partitions) for v in column.dictionary.to_pylist()]
+        return [_domain_partition(batch, name) for name in names]
+    return [_partition_of(name, topic.partitions) for name in names]
+
+
+def _split(
+    topic: Topic, rows: pa.RecordBatch, chosen: list[int]
+) -> list[tuple[int, pa.RecordBatch]]:
+    """Rows by partition, order kept within each."""
+    if len(set(chosen)) == 1:
+        return [(chosen[0], rows)]
     # 16 bits: numpy sorts those by counting
-    partitions = np.array(chosen, np.int16)[numbers(column.indices)]
+    partitions = np.array(chosen, np.int16)[numbers(rows.column(topic.partition_by).indices)]
     sizes = np.bincount(partitions).tolist()
     if max(sizes) == rows.num_rows:
         return [(int(partitions[0]), rows)]

@@ -9,13 +9,18 @@ from streams.client import MAX_MESSAGE_BYTES
 RECORD_MAX_BYTES = MAX_MESSAGE_BYTES - (1 << 20)  # headers and Kafka's own bytes come on top
 
 
+def fits(value: bytes) -> bool:
+    """Whether Kafka takes this value as one record."""
+    return len(value) <= RECORD_MAX_BYTES
+
+
 def fitting(rows: pa.RecordBatch, write: Callable[[pa.RecordBatch], bytes]) -> Iterator[bytes]:
     """The rows as one record, or in order as halves of them where it would be too large.
 
     A single row is one record whatever its size.
     """
     value = write(rows)
-    if len(value) <= RECORD_MAX_BYTES or rows.num_rows < 2:
+    if fits(value) or rows.num_rows < 2:
         yield value
         return
     half = rows.num_rows // 2

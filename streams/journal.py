@@ -116,8 +116,11 @@ class Journal:
                 logs[record.partition].pop(record.key, None)
             else:
                 logs[record.partition][record.key] = record.value
+        # In a thread: a large state takes seconds, and the group must hear of us meanwhile.
+        apart = asyncio.get_running_loop().run_in_executor
         return {
-            partition: self._newest(partition, generation, log) for partition, log in logs.items()
+            partition: await apart(None, self._newest, partition, generation, log)
+            for partition, log in logs.items()
         }
 
     def _newest(self, partition: int, generation: int, log: dict[bytes, bytes]) -> Cut:

@@ -5,11 +5,14 @@ counts are in the journals (`gridloom doctor`).
 """
 
 from functools import cache
+from typing import TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from streams.counts import Counts
 from streams.settings import Settings
+
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 ROWS = Counter(
     "gridloom_rows",
@@ -51,12 +54,13 @@ RESTORES = Counter("gridloom_restores", "Falls back to the last cut", ["stage"])
 def count_rows(stage: str, counts: Counts) -> None:
     """Add one batch's counts."""
     for outcome, rows in counts.terms().items():
-        _rows(stage, outcome).inc(rows)
+        of(ROWS, stage, outcome).inc(rows)
 
 
 @cache
-def _rows(stage: str, outcome: str) -> Counter:
-    return ROWS.labels(stage, outcome)
+def of(metric: Metric, *labels: str) -> Metric:
+    """The metric of these labels; looking it up anew is most of the cost of counting."""
+    return metric.labels(*labels)
 
 
 def serve(settings: Settings) -> None:

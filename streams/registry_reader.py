@@ -49,6 +49,8 @@ class RegistryReader:
 
     async def wait_for(self, offset: int) -> None:
         """Return once the registry has been read up to `offset`."""
+        if self.registry.offset >= offset:
+            return
         async with self._grown:
             await self._grown.wait_for(lambda: self.registry.offset >= offset)
 

@@ -172,7 +172,7 @@ class StageRunner:
         """Messages that the topic's retention removed before this stage had read them."""
         lost = first - work.cut.offset - 1
         self._log.error("lost", partition=tp.partition, messages=lost, first_kept=first)
-        metrics.LOST.labels(self.stage.name).inc(lost)
+        metrics.of(metrics.LOST, self.stage.name).inc(lost)
         work.cut.counts.lost_messages += lost
         work.cut.offset = first - 1
 
@@ -234,7 +234,7 @@ class StageRunner:
             return batch, letter
 
     def _step(self, batch: Batch, cut: Cut) -> tuple[Emit, Counts]:
-        with metrics.STEP_SECONDS.labels(self.stage.name).time():
+        with metrics.of(metrics.STEP_SECONDS, self.stage.name).time():
             emit = self.stage.step(cut.state, batch)
         counts = Counts(
             consumed=batch.rows.num_rows,
@@ -265,11 +265,11 @@ class StageRunner:
     def _measure(self, message: Any, counts: Counts, emit: Emit) -> None:
         name = self.stage.name
         metrics.count_rows(name, counts)
-        metrics.MESSAGES.labels(name).inc()
+        metrics.of(metrics.MESSAGES, name).inc()
         for refused in emit.refused:
-            metrics.REFUSED.labels(name, refused.reason).inc()
+            metrics.of(metrics.REFUSED, name, refused.reason).inc()
         behind = (self.app.consumer.highwater(message.tp) or 0) - message.offset - 1
-        metrics.LAG.labels(name, str(message.partition)).set(max(0, behind))
+        metrics.of(metrics.LAG, name, str(message.partition)).set(max(0, behind))
 
     # -- saving and falling back --
 
@@ -308,7 +308,7 @@ class StageRunner:
             return  # whoever owns it now reads it again
         began_s = self._now()
         try:
-            with metrics.SAVE_SECONDS.labels(self.stage.name).time():
+            with metrics.of(metrics.SAVE_SECONDS, self.stage.name).time():
                 await asyncio.gather(*work.sends)
                 size = await self.journal.save(work.cut)
         except KafkaError as error:
@@ -323,15 +323,16 @@ class StageRunner:
                 event.ack()
 
     def _saved(self, tp: TP, work: Work, size: int, took_s: float) -> None:
-        metrics.JOURNAL_BYTES.labels(self.stage.name, str(tp.partition)).set(size)
+        place = self.stage.name, str(tp.partition)
+        metrics.of(metrics.JOURNAL_BYTES, *place).set(size)
         lag_s = self._now() - work.oldest_s if work.events else 0.0
-        metrics.SAVE_LAG.labels(self.stage.name, str(tp.partition)).set(lag_s)
+        metrics.of(metrics.SAVE_LAG, *place).set(lag_s)
         work.saved_offset, work.borrowed = work.cut.offset, False
         work.next_save_s = self._now() + min(_SAVE_SHARE * took_s, _SAVE_WITHIN_S)
 
     async def _restore(self, tp: TP, work: Work) -> None:
         """Never a half-applied state: back to the last cut, and read on from there."""
-        metrics.RESTORES.labels(self.stage.name).inc()
+        metrics.of(metrics.RESTORES, self.stage.name).inc()
         for send in work.sends:
             if isinstance(send, asyncio.Future):
                 send.cancel()

@@ -67,7 +67,9 @@ def build_app(agent: str, settings: Settings) -> faust.App:
         topic_allow_declare=False,
         table_standby_replicas=0,
         web_enabled=False,
-        datadir=str(Path(gettempdir()) / f"gridloom-faust-{os.getpid()}"),
+        # Without tables it stays empty, so one does for all workers, and none is left for each that
+        # was killed.
+        datadir=str(Path(gettempdir()) / f"gridloom-faust-{os.getuid()}"),
     )
     transport = ExactTransport(app.conf.broker_consumer, app)
     app.transport = transport
@@ -101,7 +103,7 @@ class Runners:
         self._stages = stages_of(agent)
         for stage in self._stages:
             self._attach(stage.source.name, stage.name)
-        app.timer(settings.save_ms / 1000)(self._save_due)
+        app.task(self._save_due)
         app.on_before_shutdown.connect(self._stop)
 
     def _attach(self, source: str, name: str) -> None:
@@ -139,8 +141,11 @@ class Runners:
         gc.freeze()  # what is imported by now stays: no collection has to look at it again
 
     async def _save_due(self) -> None:
-        for runner in self._runners.values():
-            await runner.save_due()
+        """Not a timer of Faust's: a save that waits for a broker is no reason for a warning."""
+        while not self.app.should_stop:
+            await self.app.sleep(self.settings.save_ms / 1000)
+            for runner in self._runners.values():
+                await runner.save_due()
 
     async def _stop(self, *_: Any, **__: Any) -> None:
         for runner in self._runners.values():

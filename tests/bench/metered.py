@@ -20,21 +20,22 @@ class Quarters:
     """`meters` meters that send a quarter-hour of each of `registers` registers, again and again.
 
     accounts: how many tenants share them; one is a site of its own, many reach every partition of
-    usage.
+    usage. rows: of a batch.
     """
 
     meters: int
     accounts: int
     registers: tuple[str, ...] = (IT_ENERGY, FACILITY_ENERGY)
+    rows: int = BATCH_ROWS
 
     def batch(self, number: int) -> pa.RecordBatch:
-        """The number-th 2,000 rows; all meters of a quarter-hour come before the next one."""
-        row = np.arange(number * BATCH_ROWS, (number + 1) * BATCH_ROWS)
+        """The number-th batch; all meters of a quarter-hour come before the next one."""
+        row = np.arange(number * self.rows, (number + 1) * self.rows)
         quarter, place = np.divmod(row, self.meters * len(self.registers))
         meter, register = np.divmod(place, len(self.registers))
         start_ms = FIRST_MS + quarter * QUARTER_MS
-        quantity = np.random.default_rng([_SEED, number]).integers(10**9, 10**10, BATCH_ROWS)
-        same = np.zeros(BATCH_ROWS, np.int64)
+        quantity = np.random.default_rng([_SEED, number]).integers(10**9, 10**10, self.rows)
+        same = np.zeros(self.rows, np.int64)
         return READINGS.batch(
             {
                 "meter_id": _texts("meter-{:06d}", meter),

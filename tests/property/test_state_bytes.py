@@ -1,5 +1,7 @@
 """Texts, columns and growth of a kernel's state: the compiled twins say what the plain ones say."""
 
+import struct
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -93,6 +95,35 @@ def test_a_state_comes_back_as_it_was_packed_and_both_twins_pack_the_same(rows):
     assert found.rows.tobytes() == rows.tobytes()
     with pytest.raises(DecodeError, match="version 7, this code reads 8"):
         unpack(8, 2, rows.dtype, dumped)
+
+
+@pytest.mark.parametrize("width", range(9))
+@pytest.mark.parametrize("twin", [_core.narrowed, narrowed], ids=["core", "plain"])
+def test_a_column_takes_the_bytes_that_its_span_needs_and_no_more(width, twin):
+    rows = np.zeros(300, [("amount", "<i8")])
+    low = -(2**63) if width == 8 else -5
+    span = 2 ** (8 * width) - 1
+    rows["amount"] = [low + span * n // 299 for n in range(300)]
+    [(smallest, taken, data)] = twin(rows)
+    assert (smallest, taken, len(data)) == (low, width, 300 * width)
+    for back in (_core.widen, widen):
+        again = np.zeros_like(rows)
+        back(again, [(smallest, taken, data)])
+        assert again.tobytes() == rows.tobytes()
+
+
+def test_a_state_of_the_layout_before_is_loaded():
+    """Amounts of 5 bytes stood in 8 each."""
+    amounts = [7, 7 + 2**33, 7 + 2**34]
+    body = struct.pack("<i1s", 1, b"a")
+    body += struct.pack("<qB3Q", 7, 8, *(amount - 7 for amount in amounts))
+    body += struct.pack("<qB", -3, 0) + struct.pack("<qB3H", 0, 2, 0, 300, 1)
+    packed = pa.Codec("zstd").compress(body, asbytes=True)
+    dumped = struct.pack("<BqIIQ", 2, 99, 3, 1, len(body)) + packed
+    fields = [("amount", "<i8"), ("same", "<i4"), ("code", "<i4")]
+    found = unpack(2, 1, np.dtype(fields), dumped)
+    assert (found.parameters, found.names) == ((99,), ["a"])
+    assert found.rows.tolist() == list(zip(amounts, [-3] * 3, [0, 300, 1], strict=True))
 
 
 def test_what_was_added_is_what_was_noted_since_the_last_seal():

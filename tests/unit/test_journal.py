@@ -1,5 +1,9 @@
 """Journal: one complete cut is in the log at every moment, whoever wrote and wherever it broke."""
 
+import asyncio
+import threading
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -194,3 +198,25 @@ async def test_counts_are_of_the_newest_cut_of_each_partition(monkeypatch):
     monkeypatch.setattr(module, "read_all", log.reader())
 
     assert await saved_counts(Settings(), METER) == Counts(consumed=18, accepted=18)
+
+
+async def test_while_a_state_is_loaded_everything_else_goes_on():
+    class Slow:
+        VERSION = 1
+        others_ran = threading.Event()
+
+        def dump(self):
+            return b""
+
+        @classmethod
+        def load(cls, dumped):
+            assert cls.others_ran.wait(10), "the load held up the loop"
+            return cls()
+
+    stage, log = replace(METER, state=Slow), Log()
+    await journal_of(log, stage).save(await loaded(log, stage=stage))
+    load = asyncio.create_task(loaded(log, stage=stage))
+    while not Slow.others_ran.is_set() and not load.done():
+        await asyncio.sleep(0)
+        Slow.others_ran.set()
+    assert (await load).offset == -1
