@@ -25,10 +25,10 @@ cdef struct Reading:  # layout.READING
     uint8_t spare
 
 
-cdef inline uint64_t hash_of(const Reading* reading) noexcept nogil:
-    """Of the reading's instant: meter, register and end."""
+cdef inline uint32_t tag_of(const Reading* reading) noexcept nogil:
+    """A hash of the reading's instant: meter, register and end."""
     cdef uint64_t h = <uint64_t>reading.end_ms * <uint64_t>0x9E3779B97F4A7C15
     h ^= (<uint64_t><uint32_t>reading.meter << 32) | <uint64_t><uint32_t>reading.register_
     h ^= h >> 32
     h *= <uint64_t>0xD6E8FEB86659FD93
-    return h ^ (h >> 32)
+    return <uint32_t>(h >> 32)

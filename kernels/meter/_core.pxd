@@ -1,0 +1,47 @@
+"""The ledger, for the loops that read batches into it and write usage from it."""
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+
+from kernels.meter._reading cimport Reading
+from kernels.meter._store cimport Slot, Store
+from kernels.meter._table cimport Entry, Table
+
+cdef enum:
+    BATCH_ROWS = 128  # rows that are looked at together: they stay in the first cache
+    NONE = -1
+
+
+@cython.final
+cdef class Ledger:
+    cdef public int64_t retention_ms
+    cdef public int64_t watermark_ms
+    cdef readonly object names
+    cdef Store store
+    cdef Py_ssize_t count, slot_count
+    cdef int64_t earliest_ms  # no reading held ends before it
+    cdef Table table
+    cdef dict tails
+    cdef int32_t* changed  # slots that the batch touched, in that order
+    cdef Py_ssize_t changed_count, changed_room
+    cdef int32_t batch
+    cdef object newest_rows
+
+    cdef int begin(self, Py_ssize_t size) except -1
+    cdef Reading* room(self, Py_ssize_t* size) noexcept nogil
+    cdef int take(
+        self, const Reading* rows, Py_ssize_t size, Py_ssize_t first, uint8_t* outcomes, list refused
+    ) except -1
+    cdef const Reading* shown(self, const Slot* slot, Reading* counted) noexcept nogil
+    cpdef int reserve(self, Py_ssize_t count) except -1
+    cdef _copy(self, const Reading* reading)
+    cdef _usage(self)
+    cdef void _index(self) noexcept nogil
+    cdef int _take(self, const Reading* reading, uint32_t tag, int32_t* kept) except -1
+    cdef void _touch(self, int32_t place) noexcept nogil
+    cdef int _put(self, const Reading* reading, Entry* entry, uint32_t tag) except -1
+    cdef int _open(self, int32_t place, Reading* reading) except -1
+    cdef int _chain(self, const Reading* reading, Slot* slot) except -1
+    cdef int64_t _end_ms(self, int32_t slot) noexcept nogil
+    cdef int _better(self, const Reading* one, const Reading* other) except -1
+    cdef bint _is_live(self, const Reading* reading) noexcept nogil

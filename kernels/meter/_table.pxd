@@ -1,0 +1,95 @@
+"""The table of instants: (meter, register, end) -> newest reading of it.
+
+Open addressing, at most half full. A reading's tag is its hash; its own place is the tag's low
+bits, so that a table is widened from its entries alone, in their order.
+"""
+
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from kernels.meter._reading cimport Reading, tag_of
+from kernels.meter._store cimport Store, gridloom_zeroed, reading_at
+
+cdef extern from *:
+    void __builtin_prefetch(const void* place) noexcept nogil
+
+
+cdef struct Entry:
+    int32_t newest  # place of the reading, + 1; 0: nothing here
+    uint32_t tag
+
+
+cdef struct Table:
+    Entry* entries
+    uint64_t mask
+    Py_ssize_t used
+
+
+cdef inline void look_up(
+    const Table* table, const Reading* readings, Py_ssize_t size, uint32_t* tags
+) noexcept nogil:
+    """Each reading's tag; their places in the table are on their way to the cache."""
+    cdef Py_ssize_t i
+    for i in range(size):
+        tags[i] = tag_of(&readings[i])
+        __builtin_prefetch(&table.entries[tags[i] & table.mask])
+
+
+cdef inline Entry* find(
+    const Table* table, const Store* store, const Reading* reading, uint32_t tag
+) noexcept nogil:
+    """The entry of the reading's instant: where it is, or where it now goes."""
+    cdef uint64_t at = tag & table.mask
+    cdef Entry* entry = &table.entries[at]
+    cdef const Reading* there
+    while entry.newest != 0:
+        if entry.tag == tag:
+            there = reading_at(store, entry.newest - 1)
+            if (there.end_ms == reading.end_ms and there.meter == reading.meter
+                    and there.register_ == reading.register_):
+                return entry
+        at = (at + 1) & table.mask
+        entry = &table.entries[at]
+    return entry
+
+
+cdef inline void head(Table* table, Entry* entry, uint32_t tag, int32_t place) noexcept nogil:
+    """The reading at `place` is the newest of its instant."""
+    table.used += entry.newest == 0
+    entry.newest = place + 1
+    entry.tag = tag
+
+
+cdef inline void clear(Table* table) noexcept nogil:
+    memset(table.entries, 0, (table.mask + 1) * sizeof(Entry))
+    table.used = 0
+
+
+cdef inline int widen(Table* table, Py_ssize_t instants) except -1:
+    """Make it large enough for so many instants."""
+    cdef Entry* entries = table.entries
+    cdef uint64_t size = table.mask + 1 if entries != NULL else 0
+    cdef uint64_t wider = size if size else 2048, first = 0, i, at
+    cdef Entry entry
+    while wider < <uint64_t>(2 * instants):
+        wider *= 2
+    if wider == size:
+        return 0
+    table.entries = <Entry*>gridloom_zeroed(wider * sizeof(Entry))
+    if table.entries == NULL:
+        table.entries = entries
+        raise MemoryError("no memory for the meter's slots; shard the readings topic")
+    table.mask = wider - 1
+    if size:
+        while entries[first].newest != 0:
+            first += 1  # behind a free place no entry is in the place of one before it
+    for i in range(size):
+        entry = entries[(first + i) & (size - 1)]
+        if entry.newest != 0:
+            at = entry.tag & table.mask
+            while table.entries[at].newest != 0:
+                at = (at + 1) & table.mask
+            table.entries[at] = entry
+    free(entries)
+    return 0
