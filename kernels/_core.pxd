@@ -15,6 +15,7 @@ cdef class Texts:
     cdef int32_t* place  # of a text in the list that is being made, + 1; zero between calls
     cdef uint64_t mask
     cdef Py_ssize_t count, room, arena_room
+    cdef int32_t last  # the code that was asked for last
 
     cdef int32_t find(self, const char* text, Py_ssize_t size) except -1
     cdef Py_ssize_t renumber(self, int32_t* codes, Py_ssize_t size, int32_t* used) noexcept nogil

@@ -67,6 +67,7 @@ cdef class Texts:
 
     def __init__(self, names):
         self.names = []
+        self.last = -1
         self._reserve(max(256, len(names)))
         for name in names:
             self.code(name)
@@ -178,16 +179,24 @@ cdef class Texts:
 
     cdef int32_t find(self, const char* text, Py_ssize_t size) except -1:
         """`code` of a text given by its bytes."""
-        cdef uint64_t h = hash_of(text, size)
-        cdef uint64_t at = h & self.mask
-        cdef int32_t code
+        cdef int32_t code = self.last + 1
+        cdef uint64_t h, at
         cdef int64_t start, end
+        if code < self.count:  # texts mostly come in the order in which they came before
+            start = start_of(self.ends, code)
+            if (self.ends[code] - start == size
+                    and memcmp(self.arena + start, text, size) == 0):
+                self.last = code
+                return code
+        h = hash_of(text, size)
+        at = h & self.mask
         while self.table[at] != 0:
             code = self.table[at] - 1
             if self.hashes[code] == h:
                 start = start_of(self.ends, code)
                 if (self.ends[code] - start == size
                         and memcmp(self.arena + start, text, size) == 0):
+                    self.last = code
                     return code
             at = (at + 1) & self.mask
         name = PyUnicode_DecodeUTF8(text, size, NULL)
@@ -207,6 +216,7 @@ cdef class Texts:
         self.table[at] = code + 1
         self.names.append(name)
         self.count += 1
+        self.last = code
         return code
 
     cdef int _reserve(self, Py_ssize_t room) except -1:

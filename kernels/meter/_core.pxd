@@ -1,11 +1,11 @@
 """The ledger, for the loops that read batches into it and write usage from it."""
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from kernels.meter._reading cimport Reading
-from kernels.meter._store cimport Slot, Store
-from kernels.meter._table cimport Entry, Table
+from kernels.meter._store cimport Store
+from kernels.meter._table cimport Table
 
 cdef enum:
     BATCH_ROWS = 128  # rows that are looked at together: they stay in the first cache
@@ -32,16 +32,7 @@ cdef class Ledger:
     cdef int take(
         self, const Reading* rows, Py_ssize_t size, Py_ssize_t first, uint8_t* outcomes, list refused
     ) except -1
-    cdef const Reading* shown(self, const Slot* slot, Reading* counted) noexcept nogil
     cpdef int reserve(self, Py_ssize_t count) except -1
     cdef _copy(self, const Reading* reading)
     cdef _usage(self)
     cdef void _index(self) noexcept nogil
-    cdef int _take(self, const Reading* reading, uint32_t tag, int32_t* kept) except -1
-    cdef void _touch(self, int32_t place) noexcept nogil
-    cdef int _put(self, const Reading* reading, Entry* entry, uint32_t tag) except -1
-    cdef int _open(self, int32_t place, Reading* reading) except -1
-    cdef int _chain(self, const Reading* reading, Slot* slot) except -1
-    cdef int64_t _end_ms(self, int32_t slot) noexcept nogil
-    cdef int _better(self, const Reading* one, const Reading* other) except -1
-    cdef bint _is_live(self, const Reading* reading) noexcept nogil

@@ -23,7 +23,7 @@ cimport numpy as cnp
 from kernels.meter import layout
 
 from kernels.meter._compact cimport move_kept, unlink
-from kernels.meter._counting cimport MJ, QUESTIONABLE, RESET, count_up
+from kernels.meter._counting cimport MJ, QUESTIONABLE, REGISTER, RESET, usage_of
 from kernels.meter._reading cimport Reading
 from kernels.meter._store cimport (
     BLOCK_ROWS,
@@ -34,7 +34,7 @@ from kernels.meter._store cimport (
     reading_at,
     slot_at,
 )
-from kernels.meter._table cimport Entry, clear, find, head, look_up, widen
+from kernels.meter._table cimport Entry, clear, find, free_table, head, look_up, widen
 
 cnp.import_array()
 
@@ -51,10 +51,10 @@ cdef enum:  # layout.Outcome
 cdef uint8_t KINDS = len(layout.KINDS)
 cdef uint8_t UNITS = len(layout.UNITS)
 cdef uint8_t QUALITIES = len(layout.USAGE_QUALITIES)
-cdef uint8_t REGISTER = layout.REGISTER
 
 assert sizeof(Reading) == layout.READING.itemsize, "Reading is not layout.READING"
-assert (MJ, RESET, QUESTIONABLE) == (layout.MJ, layout.RESET, layout.QUESTIONABLE)
+assert (REGISTER, MJ) == (layout.REGISTER, layout.MJ)
+assert (RESET, QUESTIONABLE) == (layout.RESET, layout.QUESTIONABLE)
 
 
 cdef class Ledger:
@@ -67,7 +67,7 @@ cdef class Ledger:
 
     def __dealloc__(self):
         free_store(&self.store)
-        free(self.table.entries)
+        free_table(&self.table)
         free(self.changed)
 
     def __init__(self, rows, names, retention_ms, watermark_ms=layout.NEVER_MS):
@@ -86,16 +86,15 @@ cdef class Ledger:
         cdef const Reading* given = <const Reading*>cnp.PyArray_DATA(array)
         cdef uint32_t[BATCH_ROWS] tags
         cdef Entry* entry
+        cdef int32_t slot
         self.reserve(self.count + size)
         while first < size:
             length = min(BATCH_ROWS, size - first)
             look_up(&self.table, &given[first], length, tags)
             for i in range(first, first + length):
                 entry = find(&self.table, &self.store, &given[i], tags[i - first])
-                self._put(&given[i], entry, tags[i - first])
-                slot_at(&self.store, reading_at(&self.store, self.count - 1).slot).revision = (
-                    given[i].slot
-                )
+                put(self, &given[i], entry, tags[i - first], &slot)
+                slot_at(&self.store, slot).revision = given[i].slot
             first += length
 
     def __len__(self):
@@ -147,7 +146,7 @@ cdef class Ledger:
         while first < self.count and size < limit:
             reading = reading_at(&self.store, first)
             first += 1
-            if self._is_live(reading):
+            if is_live(self, reading):
                 out[size] = reading[0]
                 out[size].slot = slot_at(&self.store, reading.slot).revision
                 size += 1
@@ -159,7 +158,7 @@ cdef class Ledger:
         if self.earliest_ms > self.watermark_ms - self.retention_ms:
             return self.count
         for i in range(self.count):
-            size += self._is_live(reading_at(&self.store, i))
+            size += is_live(self, reading_at(&self.store, i))
         return size
 
     def compact(self):
@@ -175,7 +174,7 @@ cdef class Ledger:
         for i in range(self.count):
             unlink(&self.store, place, i)
             place[i] = NONE
-            if self._is_live(reading_at(&self.store, i)):
+            if is_live(self, reading_at(&self.store, i)):
                 place[i] = size
                 size += 1
         self.slot_count = move_kept(&self.store, place, self.count, moved, self.slot_count)
@@ -241,125 +240,13 @@ cdef class Ledger:
         cdef uint32_t[BATCH_ROWS] tags
         look_up(&self.table, rows, size, tags)
         for i in range(size):
-            outcomes[i] = self._take(&rows[i], tags[i], &known)
+            outcomes[i] = take_one(self, &rows[i], tags[i], &known)
             if outcomes[i] >= CONFLICT:
                 kept = None
                 if outcomes[i] == CONFLICT:
                     kept = self._copy(reading_at(&self.store, known))
                 refused.append((first + i, outcomes[i], self._copy(&rows[i]), kept))
         return 0
-
-    cdef inline int _take(self, const Reading* reading, uint32_t tag, int32_t* kept) except -1:
-        cdef int32_t at, slot, after
-        cdef Entry* entry
-        cdef const Reading* known
-        cdef bint decides
-        if reading.received_ms > self.watermark_ms:
-            self.watermark_ms = reading.received_ms
-        if reading.kind >= KINDS or reading.unit >= UNITS or reading.quality >= QUALITIES:
-            return UNLISTED
-        if reading.end_ms <= reading.start_ms:
-            return REVERSED
-        if reading.quantity < 0:
-            return NEGATIVE
-        if reading.end_ms <= self.watermark_ms - self.retention_ms:
-            return LATE
-        entry = find(&self.table, &self.store, reading, tag)
-        at = entry.newest - 1
-        while at != NONE:
-            known = reading_at(&self.store, at)
-            if (known.source == reading.source and known.revision == reading.revision
-                    and known.start_ms == reading.start_ms):
-                if (known.quantity == reading.quantity and known.unit == reading.unit
-                        and known.kind == reading.kind and known.quality == reading.quality
-                        and known.epoch == reading.epoch):
-                    return DUPLICATE
-                kept[0] = at
-                return CONFLICT
-            at = link_at(&self.store, at)[0]
-        decides = self._put(reading, entry, tag)
-        slot = reading_at(&self.store, self.count - 1).slot
-        self._touch(slot)
-        if not decides:
-            return SUPERSEDED
-        after = slot_at(&self.store, slot).after
-        if after != NONE:
-            self._touch(after)
-        return ACCEPTED
-
-    cdef inline void _touch(self, int32_t place) noexcept nogil:
-        cdef Slot* slot = slot_at(&self.store, place)
-        slot.revision += 1
-        if slot.touched_by != self.batch:
-            slot.touched_by = self.batch
-            self.changed[self.changed_count] = place
-            self.changed_count += 1
-
-    cdef inline int _put(self, const Reading* reading, Entry* entry, uint32_t tag) except -1:
-        """Add the reading to its slot, `entry` being its instant's; does it decide?"""
-        cdef int32_t place = <int32_t>self.count
-        cdef int32_t at = entry.newest - 1
-        cdef Reading* own = reading_at(&self.store, place)
-        cdef Slot* slot
-        if own != reading:
-            own[0] = reading[0]
-        link_at(&self.store, place)[0] = at
-        head(&self.table, entry, tag, place)
-        self.count += 1
-        self.earliest_ms = min(self.earliest_ms, own.end_ms)
-        while at != NONE and reading_at(&self.store, at).kind != own.kind:
-            at = link_at(&self.store, at)[0]
-        if at == NONE:
-            self._open(place, own)
-            return True
-        own.slot = reading_at(&self.store, at).slot
-        slot = slot_at(&self.store, own.slot)
-        if self._better(own, reading_at(&self.store, slot.winner)):
-            slot.winner = place
-            return True
-        return False
-
-    cdef inline int _open(self, int32_t place, Reading* reading) except -1:
-        """A new slot for the reading."""
-        cdef int32_t new = <int32_t>self.slot_count
-        cdef Slot* slot = slot_at(&self.store, new)
-        self.slot_count += 1
-        reading.slot = new
-        slot.winner = place
-        slot.revision = 0
-        slot.before = slot.after = NONE
-        slot.touched_by = 0
-        if reading.kind == REGISTER:
-            self._chain(reading, slot)
-        return 0
-
-    cdef int _chain(self, const Reading* reading, Slot* slot) except -1:
-        """A counter's new slot goes to its place by end."""
-        cdef int32_t before, after = NONE
-        counter = (<int64_t>reading.meter << 32) | reading.register_
-        before = self.tails.get(counter, NONE)
-        while before != NONE and self._end_ms(before) > reading.end_ms:
-            after = before
-            before = slot_at(&self.store, before).before
-        if after == NONE:
-            self.tails[counter] = reading.slot
-        else:
-            slot_at(&self.store, after).before = reading.slot
-        if before != NONE:
-            slot_at(&self.store, before).after = reading.slot
-        slot.before = before
-        slot.after = after
-        return 0
-
-    cdef inline int64_t _end_ms(self, int32_t slot) noexcept nogil:
-        return reading_at(&self.store, slot_at(&self.store, slot).winner).end_ms
-
-    cdef int _better(self, const Reading* one, const Reading* other) except -1:
-        if one.revision != other.revision:
-            return one.revision > other.revision
-        if one.source != other.source:
-            return self.names[one.source] < self.names[other.source]
-        return one.start_ms < other.start_ms
 
     cdef _usage(self):
         """The changed slots' usage, in the order in which the batch touched them."""
@@ -370,7 +257,7 @@ cdef class Ledger:
         cdef const Reading* shown
         for i in range(self.changed_count):
             slot = slot_at(&self.store, self.changed[i])
-            shown = self.shown(slot, &out[size])
+            shown = usage_of(&self.store, slot, &out[size])
             if shown == NULL:
                 continue
             if shown != &out[size]:
@@ -379,24 +266,128 @@ cdef class Ledger:
             size += 1
         return usage[:size]
 
-    cdef const Reading* shown(self, const Slot* slot, Reading* counted) noexcept nogil:
-        """The reading that is the slot's usage; a counter's is made in `counted`.
 
-        NULL for a counter's first reading: there counting starts.
-        """
-        cdef const Reading* winner = reading_at(&self.store, slot.winner)
-        if winner.kind != REGISTER:
-            return winner
-        if slot.before == NONE:
-            return NULL
-        counted[0] = winner[0]
-        count_up(reading_at(&self.store, slot_at(&self.store, slot.before).winner), counted)
-        return counted
+cdef inline int take_one(Ledger self, const Reading* reading, uint32_t tag, int32_t* kept) except -1:
+    """What becomes of the reading; of a conflict, `kept` is the reading that came first."""
+    cdef int32_t at, slot, after
+    cdef Entry* entry
+    cdef const Reading* known
+    cdef bint decides
+    if reading.received_ms > self.watermark_ms:
+        self.watermark_ms = reading.received_ms
+    if reading.kind >= KINDS or reading.unit >= UNITS or reading.quality >= QUALITIES:
+        return UNLISTED
+    if reading.end_ms <= reading.start_ms:
+        return REVERSED
+    if reading.quantity < 0:
+        return NEGATIVE
+    if reading.end_ms <= self.watermark_ms - self.retention_ms:
+        return LATE
+    entry = find(&self.table, &self.store, reading, tag)
+    at = entry.newest - 1
+    while at != NONE:
+        known = reading_at(&self.store, at)
+        if (known.source == reading.source and known.revision == reading.revision
+                and known.start_ms == reading.start_ms):
+            if (known.quantity == reading.quantity and known.unit == reading.unit
+                    and known.kind == reading.kind and known.quality == reading.quality
+                    and known.epoch == reading.epoch):
+                return DUPLICATE
+            kept[0] = at
+            return CONFLICT
+        at = link_at(&self.store, at)[0]
+    decides = put(self, reading, entry, tag, &slot)
+    touch(self, slot)
+    if not decides:
+        return SUPERSEDED
+    after = slot_at(&self.store, slot).after
+    if after != NONE:
+        touch(self, after)
+    return ACCEPTED
 
-    cdef inline bint _is_live(self, const Reading* reading) noexcept nogil:
-        cdef int64_t horizon_ms = self.watermark_ms - self.retention_ms
-        cdef int32_t after
-        if reading.end_ms > horizon_ms:
-            return True
-        after = slot_at(&self.store, reading.slot).after
-        return reading.kind == REGISTER and (after == NONE or self._end_ms(after) > horizon_ms)
+
+cdef inline void touch(Ledger self, int32_t place) noexcept nogil:
+    cdef Slot* slot = slot_at(&self.store, place)
+    slot.revision += 1
+    if slot.touched_by != self.batch:
+        slot.touched_by = self.batch
+        self.changed[self.changed_count] = place
+        self.changed_count += 1
+
+
+cdef inline int put(
+    Ledger self, const Reading* reading, Entry* entry, uint32_t tag, int32_t* slot
+) except -1:
+    """Add the reading to its slot, `entry` being its instant's; does it decide there?"""
+    cdef int32_t place = <int32_t>self.count
+    cdef int32_t at = entry.newest - 1
+    cdef Reading* own = reading_at(&self.store, place)
+    if own != reading:
+        own[0] = reading[0]
+    link_at(&self.store, place)[0] = at
+    head(&self.table, entry, tag, place)
+    self.count += 1
+    self.earliest_ms = min(self.earliest_ms, own.end_ms)
+    while at != NONE and reading_at(&self.store, at).kind != own.kind:
+        at = link_at(&self.store, at)[0]
+    if at == NONE:
+        slot[0] = own.slot = <int32_t>self.slot_count
+        open_slot(self, own, place)
+        return True
+    slot[0] = own.slot = reading_at(&self.store, at).slot
+    if better(self, own, reading_at(&self.store, slot_at(&self.store, own.slot).winner)):
+        slot_at(&self.store, own.slot).winner = place
+        return True
+    return False
+
+
+cdef inline int open_slot(Ledger self, const Reading* reading, int32_t place) except -1:
+    """The next slot, which the reading decides."""
+    cdef Slot* slot = slot_at(&self.store, reading.slot)
+    self.slot_count += 1
+    slot.winner = place
+    slot.revision = slot.touched_by = 0
+    slot.before = slot.after = NONE
+    if reading.kind == REGISTER:
+        chain(self, reading, slot)
+    return 0
+
+
+cdef int chain(Ledger self, const Reading* reading, Slot* slot) except -1:
+    """A counter's new slot goes to its place by end."""
+    cdef int32_t before, after = NONE
+    counter = (<int64_t>reading.meter << 32) | reading.register_
+    before = self.tails.get(counter, NONE)
+    while before != NONE and end_ms(self, before) > reading.end_ms:
+        after = before
+        before = slot_at(&self.store, before).before
+    if after == NONE:
+        self.tails[counter] = reading.slot
+    else:
+        slot_at(&self.store, after).before = reading.slot
+    if before != NONE:
+        slot_at(&self.store, before).after = reading.slot
+    slot.before = before
+    slot.after = after
+    return 0
+
+
+cdef inline int64_t end_ms(Ledger self, int32_t slot) noexcept nogil:
+    return reading_at(&self.store, slot_at(&self.store, slot).winner).end_ms
+
+
+cdef int better(Ledger self, const Reading* one, const Reading* other) except -1:
+    if one.revision != other.revision:
+        return one.revision > other.revision
+    if one.source != other.source:
+        return self.names[one.source] < self.names[other.source]
+    return one.start_ms < other.start_ms
+
+
+cdef inline bint is_live(Ledger self, const Reading* reading) noexcept nogil:
+    cdef int64_t horizon_ms = self.watermark_ms - self.retention_ms
+    cdef int32_t after
+    if reading.end_ms > horizon_ms:
+        return True
+    after = slot_at(&self.store, reading.slot).after
+    return reading.kind == REGISTER and (after == NONE or end_ms(self, after) > horizon_ms)

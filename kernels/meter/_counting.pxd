@@ -1,8 +1,9 @@
-"""A counter's difference between two neighbouring readings: the compiled reference.difference."""
+"""A slot's usage, and a counter's difference between two readings: as the reference has them."""
 
 from libc.stdint cimport int64_t
 
 from kernels.meter._reading cimport Reading
+from kernels.meter._store cimport Slot, Store, reading_at, slot_at
 
 cdef extern from *:
     """
@@ -10,7 +11,8 @@ cdef extern from *:
     """
     ctypedef long long gridloom_wide
 
-cdef enum:  # places in layout.UNITS and layout.USAGE_QUALITIES
+cdef enum:  # places in layout.KINDS, layout.UNITS and layout.USAGE_QUALITIES
+    REGISTER = 1
     MJ = 0
     QUESTIONABLE = 2
     RESET = 3
@@ -38,3 +40,20 @@ cdef inline void count_up(const Reading* previous, Reading* row) noexcept nogil:
             return
     row.quantity = 0
     row.quality = QUESTIONABLE
+
+
+cdef inline const Reading* usage_of(
+    const Store* store, const Slot* slot, Reading* counted
+) noexcept nogil:
+    """The reading that is the slot's usage; a counter's is made in `counted`.
+
+    NULL for a counter's first reading: there counting starts.
+    """
+    cdef const Reading* winner = reading_at(store, slot.winner)
+    if winner.kind != REGISTER:
+        return winner
+    if slot.before == -1:
+        return NULL
+    counted[0] = winner[0]
+    count_up(reading_at(store, slot_at(store, slot.before).winner), counted)
+    return counted

@@ -24,7 +24,7 @@ from kernels._arrow cimport ArrowArray, has_null
 from kernels._core cimport Texts
 from kernels.meter._core cimport BATCH_ROWS, Ledger
 from kernels.meter._reading cimport Reading
-from kernels.meter._usage cimport usage_of
+from kernels.meter._usage cimport changed_usage
 
 cnp.import_array()
 
@@ -110,7 +110,7 @@ cdef class Intake:
             for i in range(length):
                 counts[outcomes[i]] += 1
             at += length
-        return Taken(counts[0], counts[1], counts[2], refused, usage_of(self.ledger, self.texts))
+        return Taken(counts[0], counts[1], counts[2], refused, changed_usage(self.ledger, self.texts))
 
     cdef int _find(self, const ArrowArray* batch, Columns* columns) except -1:
         """Where the batch's numbers are, and the codes of its texts."""

@@ -25,10 +25,18 @@ cdef struct Reading:  # layout.READING
     uint8_t spare
 
 
+cdef enum:
+    NEIGHBOURS = 8  # meters whose tags are side by side: their entries are one line of the cache
+
+
 cdef inline uint32_t tag_of(const Reading* reading) noexcept nogil:
-    """A hash of the reading's instant: meter, register and end."""
+    """A hash of the reading's instant: meter, register and end.
+
+    Its low bits are the meter's own, for a batch mostly brings meters in the order of their codes.
+    """
     cdef uint64_t h = <uint64_t>reading.end_ms * <uint64_t>0x9E3779B97F4A7C15
-    h ^= (<uint64_t><uint32_t>reading.meter << 32) | <uint64_t><uint32_t>reading.register_
+    cdef uint32_t meter = <uint32_t>reading.meter
+    h ^= (<uint64_t>(meter // NEIGHBOURS) << 32) | <uint64_t><uint32_t>reading.register_
     h ^= h >> 32
     h *= <uint64_t>0xD6E8FEB86659FD93
-    return <uint32_t>(h >> 32)
+    return (<uint32_t>(h >> 32) & ~<uint32_t>(NEIGHBOURS - 1)) | (meter & (NEIGHBOURS - 1))

@@ -13,6 +13,7 @@ from kernels.meter._reading cimport Reading
 cdef extern from *:
     """
     #include <stdlib.h>
+    #include <string.h>
     #include <sys/mman.h>
     #define GRIDLOOM_PAGE ((size_t)2 << 20)
 
@@ -54,14 +55,27 @@ cdef extern from *:
     }
 
     static inline void* gridloom_zeroed(size_t size) {
-        void* block = calloc(size, 1);
-        if (block) gridloom_huge(block, size);
+        void* block = NULL;
+        if (size >= GRIDLOOM_PAGE) {
+            block = gridloom_map(size);
+            if (block) gridloom_huge(block, size);
+        } else if (posix_memalign(&block, 64, size) == 0) {
+            memset(block, 0, size);
+        } else {
+            return NULL;
+        }
         return block;
+    }
+
+    static inline void gridloom_free_zeroed(void* block, size_t size) {
+        if (size >= GRIDLOOM_PAGE) munmap(block, size);
+        else free(block);
     }
     """
     void* gridloom_block(bint huge) noexcept nogil
     void gridloom_free_block(void* block) noexcept nogil
-    void* gridloom_zeroed(size_t size) noexcept nogil
+    void* gridloom_zeroed(size_t size) noexcept nogil  # at a line of the cache
+    void gridloom_free_zeroed(void* block, size_t size) noexcept nogil
 
 cdef enum:
     SHIFT = 14

@@ -5,11 +5,10 @@ bits, so that a table is widened from its entries alone, in their order.
 """
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memset
 
 from kernels.meter._reading cimport Reading, tag_of
-from kernels.meter._store cimport Store, gridloom_zeroed, reading_at
+from kernels.meter._store cimport Store, gridloom_free_zeroed, gridloom_zeroed, reading_at
 
 cdef extern from *:
     void __builtin_prefetch(const void* place) noexcept nogil
@@ -91,5 +90,10 @@ cdef inline int widen(Table* table, Py_ssize_t instants) except -1:
             while table.entries[at].newest != 0:
                 at = (at + 1) & table.mask
             table.entries[at] = entry
-    free(entries)
+    gridloom_free_zeroed(entries, size * sizeof(Entry))
     return 0
+
+
+cdef inline void free_table(Table* table) noexcept nogil:
+    if table.entries != NULL:
+        gridloom_free_zeroed(table.entries, (table.mask + 1) * sizeof(Entry))

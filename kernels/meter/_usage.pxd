@@ -3,4 +3,4 @@
 from kernels._core cimport Texts
 from kernels.meter._core cimport Ledger
 
-cdef usage_of(Ledger ledger, Texts texts)
+cdef changed_usage(Ledger ledger, Texts texts)

@@ -24,6 +24,7 @@ from schemas.usage import USAGE
 from kernels._arrow cimport ArrowArray
 from kernels._core cimport SLACK, Texts
 from kernels.meter._core cimport BATCH_ROWS, Ledger
+from kernels.meter._counting cimport usage_of
 from kernels.meter._reading cimport Reading
 from kernels.meter._store cimport Slot, slot_at
 
@@ -157,7 +158,7 @@ cdef int64_t write_rows(Ledger ledger, Usage* usage) noexcept nogil:
         while count < BATCH_ROWS and at < ledger.changed_count:
             slot = slot_at(&ledger.store, ledger.changed[at])
             at += 1
-            shown[count] = ledger.shown(slot, &counted[count])
+            shown[count] = usage_of(&ledger.store, slot, &counted[count])
             if shown[count] != NULL:
                 revision[size + count] = slot.revision
                 count += 1
@@ -235,7 +236,7 @@ cdef int list_names(Usage* usage, int column, list_) except -1:
     return 0
 
 
-cdef usage_of(Ledger ledger, Texts texts):
+cdef changed_usage(Ledger ledger, Texts texts):
     """The usage of the slots that the ledger's last batch changed."""
     cdef Usage* usage = usage_for(ledger.changed_count)
     cdef ArrowArray* batch = <ArrowArray*>malloc(sizeof(ArrowArray))
