@@ -86,15 +86,16 @@ cdef class Ledger:
         cdef const Reading* given = <const Reading*>cnp.PyArray_DATA(array)
         cdef uint32_t[BATCH_ROWS] tags
         cdef Entry* entry
-        cdef int32_t slot
+        cdef Slot* slot
+        cdef bint decides
         self.reserve(self.count + size)
         while first < size:
             length = min(BATCH_ROWS, size - first)
             look_up(&self.table, &given[first], length, tags)
             for i in range(first, first + length):
                 entry = find(&self.table, &self.store, &given[i], tags[i - first])
-                put(self, &given[i], entry, tags[i - first], &slot)
-                slot_at(&self.store, slot).revision = given[i].slot
+                put(self, &given[i], entry, tags[i - first], &slot, &decides)
+                slot.revision = given[i].slot
             first += length
 
     def __len__(self):
@@ -269,9 +270,10 @@ cdef class Ledger:
 
 cdef inline int take_one(Ledger self, const Reading* reading, uint32_t tag, int32_t* kept) except -1:
     """What becomes of the reading; of a conflict, `kept` is the reading that came first."""
-    cdef int32_t at, slot, after
+    cdef int32_t at, place
     cdef Entry* entry
     cdef const Reading* known
+    cdef Slot* slot
     cdef bint decides
     if reading.received_ms > self.watermark_ms:
         self.watermark_ms = reading.received_ms
@@ -296,18 +298,16 @@ cdef inline int take_one(Ledger self, const Reading* reading, uint32_t tag, int3
             kept[0] = at
             return CONFLICT
         at = link_at(&self.store, at)[0]
-    decides = put(self, reading, entry, tag, &slot)
-    touch(self, slot)
+    place = put(self, reading, entry, tag, &slot, &decides)
+    touch(self, slot, place)
     if not decides:
         return SUPERSEDED
-    after = slot_at(&self.store, slot).after
-    if after != NONE:
-        touch(self, after)
+    if slot.after != NONE:
+        touch(self, slot_at(&self.store, slot.after), slot.after)
     return ACCEPTED
 
 
-cdef inline void touch(Ledger self, int32_t place) noexcept nogil:
-    cdef Slot* slot = slot_at(&self.store, place)
+cdef inline void touch(Ledger self, Slot* slot, int32_t place) noexcept nogil:
     slot.revision += 1
     if slot.touched_by != self.batch:
         slot.touched_by = self.batch
@@ -315,10 +315,10 @@ cdef inline void touch(Ledger self, int32_t place) noexcept nogil:
         self.changed_count += 1
 
 
-cdef inline int put(
-    Ledger self, const Reading* reading, Entry* entry, uint32_t tag, int32_t* slot
+cdef inline int32_t put(
+    Ledger self, const Reading* reading, Entry* entry, uint32_t tag, Slot** slot, bint* decides
 ) except -1:
-    """Add the reading to its slot, `entry` being its instant's; does it decide there?"""
+    """Add the reading to its slot, whose place it gives; `entry` is that of the reading's instant."""
     cdef int32_t place = <int32_t>self.count
     cdef int32_t at = entry.newest - 1
     cdef Reading* own = reading_at(&self.store, place)
@@ -330,20 +330,22 @@ cdef inline int put(
     self.earliest_ms = min(self.earliest_ms, own.end_ms)
     while at != NONE and reading_at(&self.store, at).kind != own.kind:
         at = link_at(&self.store, at)[0]
+    own.slot = <int32_t>self.slot_count if at == NONE else reading_at(&self.store, at).slot
+    slot[0] = slot_at(&self.store, own.slot)
     if at == NONE:
-        slot[0] = own.slot = <int32_t>self.slot_count
-        open_slot(self, own, place)
-        return True
-    slot[0] = own.slot = reading_at(&self.store, at).slot
-    if better(self, own, reading_at(&self.store, slot_at(&self.store, own.slot).winner)):
-        slot_at(&self.store, own.slot).winner = place
-        return True
-    return False
+        open_slot(self, own, slot[0], place)
+        decides[0] = True
+    else:
+        decides[0] = better(self, own, reading_at(&self.store, slot[0].winner))
+        if decides[0]:
+            slot[0].winner = place
+    return own.slot
 
 
-cdef inline int open_slot(Ledger self, const Reading* reading, int32_t place) except -1:
+cdef inline int open_slot(
+    Ledger self, const Reading* reading, Slot* slot, int32_t place
+) except -1:
     """The next slot, which the reading decides."""
-    cdef Slot* slot = slot_at(&self.store, reading.slot)
     self.slot_count += 1
     slot.winner = place
     slot.revision = slot.touched_by = 0

@@ -1,8 +1,10 @@
-"""Readings and slots in blocks of one huge page each, so that nothing held is moved to make room.
+"""Readings and slots in blocks of 2 MiB, so that nothing held is moved to make room.
 
-Fresh memory costs more than what is written to it: 4 KiB at a time, the kernel's work on it is half
-of a new row's time; 2 MiB at a time it is a tenth. The first block is an ordinary one, so that a
-small state stays small.
+Fresh memory costs more than what is written to it: a fault for each page, 4 KiB. A block's pages
+are asked for at once, which is cheaper by a third. Huge pages would be cheaper by far, but where a
+machine takes back what is free, as virtual ones do, they are the pages that it has taken back, and
+getting those again costs five times as much. The first block is left to itself, so that a small
+state stays small.
 """
 
 from libc.stdint cimport int32_t
@@ -15,67 +17,64 @@ cdef extern from *:
     #include <stdlib.h>
     #include <string.h>
     #include <sys/mman.h>
-    #define GRIDLOOM_PAGE ((size_t)2 << 20)
+    #define GRIDLOOM_BLOCK ((size_t)2 << 20)
 
-    /* Where there are no huge pages it stays as it is. */
-    static inline void gridloom_huge(void* place, size_t size) {
-    #ifdef MADV_HUGEPAGE
-        size_t first = ((size_t)place + 4095) & ~(size_t)4095;
-        size_t end = ((size_t)place + size) & ~(size_t)4095;
-        if (size >= GRIDLOOM_PAGE) madvise((void*)first, end - first, MADV_HUGEPAGE);
+    static inline void gridloom_touch(void* place, size_t size) {
+    #ifdef MADV_POPULATE_WRITE
+        madvise(place, size, MADV_POPULATE_WRITE);
     #else
         (void)place; (void)size;
     #endif
     }
 
-    static inline char* gridloom_map(size_t size) {
+    static inline void* gridloom_map(size_t size) {
         void* place = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        return place == MAP_FAILED ? NULL : (char*)place;
+        return place == MAP_FAILED ? NULL : place;
     }
 
-    /* Not by malloc: its header would part each block from the next. */
-    static inline void* gridloom_block(int huge) {
-        char* place = gridloom_map(GRIDLOOM_PAGE);
-        size_t before = -(size_t)place & (GRIDLOOM_PAGE - 1);
-        if (place && before) {  /* an older kernel does not align it by itself */
-            munmap(place, GRIDLOOM_PAGE);
-            place = gridloom_map(2 * GRIDLOOM_PAGE);
-            if (!place) return NULL;
-            before = -(size_t)place & (GRIDLOOM_PAGE - 1);
-            if (before) munmap(place, before);
-            place += before;
-            munmap(place + GRIDLOOM_PAGE, GRIDLOOM_PAGE - before);
-        }
-        if (place && huge) gridloom_huge(place, GRIDLOOM_PAGE);
-        return place;
-    }
-
-    static inline void gridloom_free_block(void* block) {
-        munmap(block, GRIDLOOM_PAGE);
-    }
-
-    static inline void* gridloom_zeroed(size_t size) {
-        void* block = NULL;
-        if (size >= GRIDLOOM_PAGE) {
-            block = gridloom_map(size);
-            if (block) gridloom_huge(block, size);
-        } else if (posix_memalign(&block, 64, size) == 0) {
-            memset(block, 0, size);
-        } else {
-            return NULL;
-        }
+    static inline void* gridloom_block(int whole) {
+        void* block = gridloom_map(GRIDLOOM_BLOCK);
+        if (block && whole) gridloom_touch(block, GRIDLOOM_BLOCK);
         return block;
     }
 
-    static inline void gridloom_free_zeroed(void* block, size_t size) {
-        if (size >= GRIDLOOM_PAGE) munmap(block, size);
+    static inline void gridloom_free_block(void* block) {
+        munmap(block, GRIDLOOM_BLOCK);
+    }
+
+    static inline void gridloom_free_widened(void* block, size_t size) {
+        if (size >= GRIDLOOM_BLOCK) munmap(block, size);
         else free(block);
     }
+
+    /* `block` of `size` bytes (NULL and 0 at first) with zeros behind them; of 2^n bytes, n > 5. */
+    static inline void* gridloom_widened(void* block, size_t size, size_t wider) {
+        void* larger = NULL;
+    #ifdef MREMAP_MAYMOVE
+        if (size >= GRIDLOOM_BLOCK) {
+            larger = mremap(block, size, wider, MREMAP_MAYMOVE);
+            if (larger == MAP_FAILED) return NULL;
+            gridloom_touch((char*)larger + size, wider - size);
+            return larger;
+        }
+    #endif
+        if (wider >= GRIDLOOM_BLOCK) {
+            larger = gridloom_map(wider);
+            if (larger) gridloom_touch(larger, wider);
+        } else if (posix_memalign(&larger, 64, wider) == 0) {
+            memset(larger, 0, wider);
+        }
+        if (larger && size) {
+            memcpy(larger, block, size);
+            gridloom_free_widened(block, size);
+        }
+        return larger;
+    }
     """
-    void* gridloom_block(bint huge) noexcept nogil
+    void* gridloom_block(bint whole) noexcept nogil
     void gridloom_free_block(void* block) noexcept nogil
-    void* gridloom_zeroed(size_t size) noexcept nogil  # at a line of the cache
-    void gridloom_free_zeroed(void* block, size_t size) noexcept nogil
+    void* gridloom_widened(void* block, size_t size, size_t wider) noexcept nogil
+    void gridloom_free_widened(void* block, size_t size) noexcept nogil
 
 cdef enum:
     SHIFT = 14

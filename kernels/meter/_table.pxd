@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from kernels.meter._reading cimport Reading, tag_of
-from kernels.meter._store cimport Store, gridloom_free_zeroed, gridloom_zeroed, reading_at
+from kernels.meter._store cimport Store, gridloom_free_widened, gridloom_widened, reading_at
 
 cdef extern from *:
     void __builtin_prefetch(const void* place) noexcept nogil
@@ -67,33 +67,46 @@ cdef inline void clear(Table* table) noexcept nogil:
 
 cdef inline int widen(Table* table, Py_ssize_t instants) except -1:
     """Make it large enough for so many instants."""
-    cdef Entry* entries = table.entries
-    cdef uint64_t size = table.mask + 1 if entries != NULL else 0
-    cdef uint64_t wider = size if size else 2048, first = 0, i, at
-    cdef Entry entry
+    cdef uint64_t size = table.mask + 1 if table.entries != NULL else 0
+    cdef uint64_t wider = size if size else 2048
+    cdef void* entries
     while wider < <uint64_t>(2 * instants):
         wider *= 2
     if wider == size:
         return 0
-    table.entries = <Entry*>gridloom_zeroed(wider * sizeof(Entry))
-    if table.entries == NULL:
-        table.entries = entries
+    entries = gridloom_widened(table.entries, size * sizeof(Entry), wider * sizeof(Entry))
+    if entries == NULL:
         raise MemoryError("no memory for the meter's slots; shard the readings topic")
+    table.entries = <Entry*>entries
     table.mask = wider - 1
     if size:
-        while entries[first].newest != 0:
-            first += 1  # behind a free place no entry is in the place of one before it
-    for i in range(size):
-        entry = entries[(first + i) & (size - 1)]
-        if entry.newest != 0:
-            at = entry.tag & table.mask
-            while table.entries[at].newest != 0:
-                at = (at + 1) & table.mask
-            table.entries[at] = entry
-    gridloom_free_zeroed(entries, size * sizeof(Entry))
+        spread(table, size)
     return 0
+
+
+cdef inline void spread(Table* table, uint64_t size) noexcept nogil:
+    """Put the entries of the first `size` places where the widened table has them, in place.
+
+    From behind a free place on, in order: an entry's new place is never one that another still
+    waits in, for those between its own place and where it was are done.
+    """
+    cdef uint64_t first = 0, i, at
+    cdef Entry* entry
+    cdef Entry moved
+    while table.entries[first].newest != 0:
+        first += 1
+    for i in range(size):
+        entry = &table.entries[(first + i) & (size - 1)]
+        if entry.newest == 0:
+            continue
+        moved = entry[0]
+        entry.newest = 0
+        at = moved.tag & table.mask
+        while table.entries[at].newest != 0:
+            at = (at + 1) & table.mask
+        table.entries[at] = moved
 
 
 cdef inline void free_table(Table* table) noexcept nogil:
     if table.entries != NULL:
-        gridloom_free_zeroed(table.entries, (table.mask + 1) * sizeof(Entry))
+        gridloom_free_widened(table.entries, (table.mask + 1) * sizeof(Entry))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.meter import Slots, _core, reference
-from kernels.meter.layout import INTEGERS
+from kernels.meter.layout import INTEGERS, READING, Outcome
 from schemas import READINGS, USAGE
 from schemas.codec import encode
 
@@ -141,6 +141,22 @@ def test_a_ledger_of_many_blocks_loses_and_moves_nothing():
     again = slots.apply(new_slots(75_000, 6_000, ["a", "b", "c"], received_ms=81_000))
     assert again.duplicate + again.accepted == 6_000
     assert again.duplicate == sum(75_000 <= row < 81_000 for row in open_)
+
+
+def test_a_table_widened_in_place_many_times_finds_every_reading_again():
+    """Meters side by side and far apart, so that runs of entries are long and wrap around."""
+    random = np.random.default_rng(3)
+    ids = random.choice(2**21, 300_000, replace=False)
+    rows = np.zeros(len(ids), READING)
+    rows["meter_id"] = np.where(ids % 3 == 0, ids // 64 * 8, ids // 64)
+    rows["end_ms"] = 1 + ids % 64 + 64 * (ids % 3 == 0)
+    ledger = _core.Ledger(rows[:0], [], RETENTION_MS)
+    for first in range(0, len(rows), 7_000):
+        assert not ledger.apply(rows[first : first + 7_000])[0].any()
+        again = ledger.apply(rows[: first + 7_000 : 50])[0]
+        assert (again == Outcome.DUPLICATE).all()
+    assert (ledger.apply(rows)[0] == Outcome.DUPLICATE).all()
+    assert len(ledger) == len(rows)
 
 
 @TWINS
