@@ -2,8 +2,17 @@
 
 from libc.stdint cimport int32_t
 
-from kernels.meter._reading cimport Reading
-from kernels.meter._store cimport Slot, Store, link_at, reading_at, slot_at
+from kernels.meter._reading cimport REGISTER, Reading
+from kernels.meter._store cimport (
+    Beside,
+    Slot,
+    Store,
+    beside_at,
+    link_at,
+    rates_at,
+    reading_at,
+    slot_at,
+)
 
 cdef enum:
     DROPPED = -1  # as a place; as a link and as a neighbour -1 is none
@@ -28,6 +37,7 @@ cdef inline Py_ssize_t move_kept(
     cdef int32_t slots = 0, older
     cdef Reading* reading
     cdef Slot slot
+    cdef Beside beside
     for i in range(count):
         if place[i] == DROPPED:
             continue
@@ -35,6 +45,8 @@ cdef inline Py_ssize_t move_kept(
         link_at(store, place[i])[0] = place[older] if older != DROPPED else DROPPED
         reading = reading_at(store, place[i])
         reading[0] = reading_at(store, i)[0]
+        if reading.kind == REGISTER:
+            rates_at(store, place[i])[0] = rates_at(store, i)[0]
         if moved[reading.slot] == DROPPED:
             moved[reading.slot] = slots
             slots += 1
@@ -44,7 +56,10 @@ cdef inline Py_ssize_t move_kept(
             continue
         slot = slot_at(store, i)[0]
         slot.winner = place[slot.winner]
-        slot.before = moved[slot.before] if slot.before != DROPPED else DROPPED
-        slot.after = moved[slot.after] if slot.after != DROPPED else DROPPED
         slot_at(store, moved[i])[0] = slot
+        if reading_at(store, slot.winner).kind == REGISTER:
+            beside = beside_at(store, i)[0]
+            beside.before = moved[beside.before] if beside.before != DROPPED else DROPPED
+            beside.after = moved[beside.after] if beside.after != DROPPED else DROPPED
+            beside_at(store, moved[i])[0] = beside
     return slots

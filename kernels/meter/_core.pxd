@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from kernels.meter._reading cimport Reading
+from kernels.meter._reading cimport Rates, Reading, Row
 from kernels.meter._store cimport Store
 from kernels.meter._table cimport Table
 
@@ -30,9 +30,10 @@ cdef class Ledger:
     cdef int begin(self, Py_ssize_t size) except -1
     cdef Reading* room(self, Py_ssize_t* size) noexcept nogil
     cdef int take(
-        self, const Reading* rows, Py_ssize_t size, Py_ssize_t first, uint8_t* outcomes, list refused
+        self, const Reading* rows, const Rates* rates, Py_ssize_t size, Py_ssize_t first,
+        uint8_t* outcomes, list refused,
     ) except -1
     cpdef int reserve(self, Py_ssize_t count) except -1
-    cdef _copy(self, const Reading* reading)
+    cdef void _row(self, Py_ssize_t place, int32_t revision, Row* row) noexcept nogil
     cdef _usage(self)
     cdef void _index(self) noexcept nogil

@@ -5,7 +5,7 @@
     link      next reading of the same instant (meter, register, end); -1 ends the chain
     table     open addressing: hash(meter, register, end) -> newest reading of the instant, + 1,
               beside the hash, so that only the instant's own reading is looked at
-    slots     winner, revision; a counter's slots are a list by end (before, after)
+    slots     winner, revision; a counter's slots are a list by end (beside: before, after)
     tails     {meter << 32 | register: last slot of the counter}
 
 A batch's rows are written where they will stay, behind the last reading, and taken from there: a
@@ -23,48 +23,31 @@ cimport numpy as cnp
 from kernels.meter import layout
 
 from kernels.meter._compact cimport move_kept, unlink
-from kernels.meter._counting cimport MJ, QUESTIONABLE, REGISTER, RESET, usage_of
-from kernels.meter._reading cimport Reading
+from kernels.meter._counting cimport MJ, QUESTIONABLE, RESET, usage_of
+from kernels.meter._reading cimport REGISTER, Rates, Reading, Row, of_row, to_row
 from kernels.meter._store cimport (
-    BLOCK_ROWS,
-    Slot,
-    free_store,
-    link_at,
-    make_room,
-    reading_at,
-    slot_at,
+    BLOCK_ROWS, TOUCHED, Beside, Block, Slot, beside_at, free_store, link_at, make_room, rates_at,
+    rates_of, reading_at, slot_at,
 )
 from kernels.meter._table cimport Entry, clear, find, free_table, head, look_up, widen
 
 cnp.import_array()
 
 cdef enum:  # layout.Outcome
-    ACCEPTED
-    DUPLICATE
-    SUPERSEDED
-    CONFLICT
-    LATE
-    UNLISTED
-    REVERSED
-    NEGATIVE
+    ACCEPTED, DUPLICATE, SUPERSEDED, CONFLICT, LATE, UNLISTED, REVERSED, NEGATIVE
 
 cdef uint8_t KINDS = len(layout.KINDS)
 cdef uint8_t UNITS = len(layout.UNITS)
 cdef uint8_t QUALITIES = len(layout.USAGE_QUALITIES)
 
-assert sizeof(Reading) == layout.READING.itemsize, "Reading is not layout.READING"
+assert sizeof(Row) == layout.READING.itemsize, "Row is not layout.READING"
+assert sizeof(Row) == sizeof(Reading) + sizeof(Rates), "Reading and Rates are not a Row"
+assert sizeof(Block) - BLOCK_ROWS * (sizeof(Rates) + sizeof(Beside)) == TOUCHED
 assert (REGISTER, MJ) == (layout.REGISTER, layout.MJ)
 assert (RESET, QUESTIONABLE) == (layout.RESET, layout.QUESTIONABLE)
 
 
 cdef class Ledger:
-    def __cinit__(self):
-        self.store.blocks = NULL
-        self.store.count = self.store.room = 0
-        self.table.entries = NULL
-        self.table.used = 0
-        self.changed = NULL
-
     def __dealloc__(self):
         free_store(&self.store)
         free_table(&self.table)
@@ -83,19 +66,25 @@ cdef class Ledger:
         """Take in readings that rows() or piece() gave, in their order."""
         cdef Py_ssize_t i, first = 0, length, size = len(rows)
         cdef cnp.ndarray array = np.ascontiguousarray(rows)
-        cdef const Reading* given = <const Reading*>cnp.PyArray_DATA(array)
+        cdef const Row* given = row_in(array)
         cdef uint32_t[BATCH_ROWS] tags
+        cdef Reading* room
         cdef Entry* entry
         cdef Slot* slot
+        cdef int32_t revision
         cdef bint decides
         self.reserve(self.count + size)
         while first < size:
-            length = min(BATCH_ROWS, size - first)
-            look_up(&self.table, &given[first], length, tags)
-            for i in range(first, first + length):
-                entry = find(&self.table, &self.store, &given[i], tags[i - first])
-                put(self, &given[i], entry, tags[i - first], &slot, &decides)
-                slot.revision = given[i].slot
+            length = size - first
+            room = self.room(&length)
+            for i in range(length):
+                of_row(&given[first + i], &room[i])
+            look_up(&self.table, room, length, tags)
+            for i in range(length):
+                entry = find(&self.table, &self.store, &room[i], tags[i])
+                revision = room[i].slot
+                put(self, &room[i], given[first + i].rates, entry, tags[i], &slot, &decides)
+                slot.revision = revision
             first += length
 
     def __len__(self):
@@ -103,35 +92,37 @@ cdef class Ledger:
 
     def apply(self, rows):
         cdef cnp.ndarray array = np.ascontiguousarray(rows)
-        cdef const Reading* given = <const Reading*>cnp.PyArray_DATA(array)
-        cdef Py_ssize_t i = 0, length, size = len(array)
+        cdef const Row* given = row_in(array)
+        cdef Py_ssize_t first = 0, i, length, size = len(array)
         cdef cnp.ndarray outcomes = np.zeros(size, np.uint8)
         cdef uint8_t* outcome = <uint8_t*>cnp.PyArray_DATA(outcomes)
         cdef Reading* room
+        cdef Rates[BATCH_ROWS] rates
         refused = []
         self.begin(size)
-        while i < size:
-            length = size - i
+        while first < size:
+            length = size - first
             room = self.room(&length)
-            memcpy(room, &given[i], length * sizeof(Reading))
-            self.take(room, length, i, &outcome[i], refused)
-            i += length
+            for i in range(length):
+                of_row(&given[first + i], &room[i])
+                rates[i] = given[first + i].rates
+            self.take(room, rates, length, first, &outcome[first], refused)
+            first += length
         conflicts = [(row, kept) for row, _, _, kept in refused if kept is not None]
         return outcomes, self._usage(), conflicts
 
     def newest(self, Py_ssize_t count):
         """The last `count` readings accepted, of slot revision 0; a copy, until the next call."""
         cdef cnp.ndarray rows
-        cdef Reading* out
+        cdef Row* out
         cdef Py_ssize_t i
         assert count <= self.count, "so many readings were not accepted"
         if len(self.newest_rows) < count:  # kept: fresh memory costs more than the copy
             self.newest_rows = np.empty(2 * count, layout.READING)
         rows = self.newest_rows
-        out = <Reading*>cnp.PyArray_DATA(rows)
+        out = row_in(rows)
         for i in range(count):
-            out[i] = reading_at(&self.store, self.count - count + i)[0]
-            out[i].slot = 0
+            self._row(self.count - count + i, 0, &out[i])
         return rows[:count]
 
     def rows(self):
@@ -141,16 +132,15 @@ cdef class Ledger:
     def piece(self, Py_ssize_t first, Py_ssize_t limit):
         """(at most `limit` of rows(), from the first-th reading on; where the next piece begins)."""
         cdef cnp.ndarray live = np.empty(min(limit, self.count - first), layout.READING)
-        cdef Reading* out = <Reading*>cnp.PyArray_DATA(live)
+        cdef Row* out = row_in(live)
         cdef Py_ssize_t size = 0
         cdef const Reading* reading
         while first < self.count and size < limit:
             reading = reading_at(&self.store, first)
-            first += 1
             if is_live(self, reading):
-                out[size] = reading[0]
-                out[size].slot = slot_at(&self.store, reading.slot).revision
+                self._row(first, slot_at(&self.store, reading.slot).revision, &out[size])
                 size += 1
+            first += 1
         return live[:size], first
 
     def live(self):
@@ -183,10 +173,11 @@ cdef class Ledger:
         self.tails = {counter: moved[<int32_t>tail] for counter, tail in self.tails.items()}
         self._index()
 
-    cdef _copy(self, const Reading* reading):
-        cdef cnp.ndarray one = np.empty(1, layout.READING)
-        memcpy(cnp.PyArray_DATA(one), reading, sizeof(Reading))
-        return one
+    cdef void _row(self, Py_ssize_t place, int32_t revision, Row* row) noexcept nogil:
+        """The reading at `place` as a row, its slot being of this revision."""
+        cdef Reading reading = reading_at(&self.store, place)[0]
+        reading.slot = revision
+        to_row(&reading, rates_of(&self.store, place), row)
 
     cpdef int reserve(self, Py_ssize_t count) except -1:
         """Room for `count` readings, each of an instant of its own."""
@@ -230,47 +221,62 @@ cdef class Ledger:
         return reading_at(&self.store, self.count)
 
     cdef int take(
-        self, const Reading* rows, Py_ssize_t size, Py_ssize_t first, uint8_t* outcomes, list refused
+        self, const Reading* rows, const Rates* rates, Py_ssize_t size, Py_ssize_t first,
+        uint8_t* outcomes, list refused,
     ) except -1:
         """Take the rows that were written into the room, and say what became of each.
 
-        refused gets (row of the batch, outcome, the reading, of a conflict the one that is kept).
+        rates: of each row; NULL: all 0. refused gets (row of the batch, outcome, the reading, of a
+        conflict the one that is kept).
         """
         cdef Py_ssize_t i
         cdef int32_t known = NONE
         cdef uint32_t[BATCH_ROWS] tags
+        cdef Rates own
+        own.rating_w = own.register_modulus = 0
         look_up(&self.table, rows, size, tags)
         for i in range(size):
-            outcomes[i] = take_one(self, &rows[i], tags[i], &known)
+            if rates != NULL:
+                own = rates[i]
+            outcomes[i] = take_one(self, &rows[i], own, tags[i], &known)
             if outcomes[i] >= CONFLICT:
-                kept = None
+                row, kept = np.empty(1, layout.READING), None
+                to_row(&rows[i], own, row_in(row))
                 if outcomes[i] == CONFLICT:
-                    kept = self._copy(reading_at(&self.store, known))
-                refused.append((first + i, outcomes[i], self._copy(&rows[i]), kept))
+                    kept = np.empty(1, layout.READING)
+                    self._row(known, 0, row_in(kept))
+                refused.append((first + i, outcomes[i], row, kept))
         return 0
 
     cdef _usage(self):
         """The changed slots' usage, in the order in which the batch touched them."""
         cdef cnp.ndarray usage = np.empty(self.changed_count, layout.READING)
-        cdef Reading* out = <Reading*>cnp.PyArray_DATA(usage)
+        cdef Row* out = row_in(usage)
         cdef Py_ssize_t i, size = 0
         cdef const Slot* slot
         cdef const Reading* shown
+        cdef Reading counted
         for i in range(self.changed_count):
             slot = slot_at(&self.store, self.changed[i])
-            shown = usage_of(&self.store, slot, &out[size])
+            shown = usage_of(&self.store, slot, &counted)
             if shown == NULL:
                 continue
-            if shown != &out[size]:
-                out[size] = shown[0]
-            out[size].slot = slot.revision
+            counted = shown[0]
+            counted.slot = slot.revision
+            to_row(&counted, rates_of(&self.store, slot.winner), &out[size])
             size += 1
         return usage[:size]
 
 
-cdef inline int take_one(Ledger self, const Reading* reading, uint32_t tag, int32_t* kept) except -1:
+cdef inline Row* row_in(cnp.ndarray rows) noexcept:
+    return <Row*>cnp.PyArray_DATA(rows)
+
+
+cdef inline int take_one(
+    Ledger self, const Reading* reading, Rates rates, uint32_t tag, int32_t* kept
+) except -1:
     """What becomes of the reading; of a conflict, `kept` is the reading that came first."""
-    cdef int32_t at, place
+    cdef int32_t at, place, after
     cdef Entry* entry
     cdef const Reading* known
     cdef Slot* slot
@@ -298,12 +304,14 @@ cdef inline int take_one(Ledger self, const Reading* reading, uint32_t tag, int3
             kept[0] = at
             return CONFLICT
         at = link_at(&self.store, at)[0]
-    place = put(self, reading, entry, tag, &slot, &decides)
+    place = put(self, reading, rates, entry, tag, &slot, &decides)
     touch(self, slot, place)
     if not decides:
         return SUPERSEDED
-    if slot.after != NONE:
-        touch(self, slot_at(&self.store, slot.after), slot.after)
+    if reading.kind == REGISTER:
+        after = beside_at(&self.store, place).after
+        if after != NONE:
+            touch(self, slot_at(&self.store, after), after)
     return ACCEPTED
 
 
@@ -316,7 +324,8 @@ cdef inline void touch(Ledger self, Slot* slot, int32_t place) noexcept nogil:
 
 
 cdef inline int32_t put(
-    Ledger self, const Reading* reading, Entry* entry, uint32_t tag, Slot** slot, bint* decides
+    Ledger self, const Reading* reading, Rates rates, Entry* entry, uint32_t tag,
+    Slot** slot, bint* decides,
 ) except -1:
     """Add the reading to its slot, whose place it gives; `entry` is that of the reading's instant."""
     cdef int32_t place = <int32_t>self.count
@@ -324,6 +333,8 @@ cdef inline int32_t put(
     cdef Reading* own = reading_at(&self.store, place)
     if own != reading:
         own[0] = reading[0]
+    if own.kind == REGISTER:
+        rates_at(&self.store, place)[0] = rates
     link_at(&self.store, place)[0] = at
     head(&self.table, entry, tag, place)
     self.count += 1
@@ -333,8 +344,12 @@ cdef inline int32_t put(
     own.slot = <int32_t>self.slot_count if at == NONE else reading_at(&self.store, at).slot
     slot[0] = slot_at(&self.store, own.slot)
     if at == NONE:
-        open_slot(self, own, slot[0], place)
+        self.slot_count += 1
+        slot[0].winner = place
+        slot[0].revision = slot[0].touched_by = 0
         decides[0] = True
+        if own.kind == REGISTER:
+            chain(self, own)
     else:
         decides[0] = better(self, own, reading_at(&self.store, slot[0].winner))
         if decides[0]:
@@ -342,35 +357,23 @@ cdef inline int32_t put(
     return own.slot
 
 
-cdef inline int open_slot(
-    Ledger self, const Reading* reading, Slot* slot, int32_t place
-) except -1:
-    """The next slot, which the reading decides."""
-    self.slot_count += 1
-    slot.winner = place
-    slot.revision = slot.touched_by = 0
-    slot.before = slot.after = NONE
-    if reading.kind == REGISTER:
-        chain(self, reading, slot)
-    return 0
-
-
-cdef int chain(Ledger self, const Reading* reading, Slot* slot) except -1:
+cdef int chain(Ledger self, const Reading* reading) except -1:
     """A counter's new slot goes to its place by end."""
     cdef int32_t before, after = NONE
+    cdef Beside* beside = beside_at(&self.store, reading.slot)
     counter = (<int64_t>reading.meter << 32) | reading.register_
     before = self.tails.get(counter, NONE)
     while before != NONE and end_ms(self, before) > reading.end_ms:
         after = before
-        before = slot_at(&self.store, before).before
+        before = beside_at(&self.store, before).before
     if after == NONE:
         self.tails[counter] = reading.slot
     else:
-        slot_at(&self.store, after).before = reading.slot
+        beside_at(&self.store, after).before = reading.slot
     if before != NONE:
-        slot_at(&self.store, before).after = reading.slot
-    slot.before = before
-    slot.after = after
+        beside_at(&self.store, before).after = reading.slot
+    beside.before = before
+    beside.after = after
     return 0
 
 
@@ -391,5 +394,7 @@ cdef inline bint is_live(Ledger self, const Reading* reading) noexcept nogil:
     cdef int32_t after
     if reading.end_ms > horizon_ms:
         return True
-    after = slot_at(&self.store, reading.slot).after
-    return reading.kind == REGISTER and (after == NONE or end_ms(self, after) > horizon_ms)
+    if reading.kind != REGISTER:
+        return False
+    after = beside_at(&self.store, reading.slot).after
+    return after == NONE or end_ms(self, after) > horizon_ms

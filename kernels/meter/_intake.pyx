@@ -23,7 +23,7 @@ from schemas.telemetry import READINGS
 from kernels._arrow cimport ArrowArray, has_null
 from kernels._core cimport Texts
 from kernels.meter._core cimport BATCH_ROWS, Ledger
-from kernels.meter._reading cimport Reading
+from kernels.meter._reading cimport Rates, Reading
 from kernels.meter._usage cimport changed_usage
 
 cnp.import_array()
@@ -57,8 +57,6 @@ cdef struct Columns:
     const int64_t* integers[INTEGERS]
     const int32_t* indices[INDEXED]
     const int32_t* codes[INDEXED]
-    const int64_t* ratings  # NULL: nobody asked for them
-    const int64_t* moduli
 
 
 cdef int resize(void** block, size_t size) except -1:
@@ -95,18 +93,23 @@ cdef class Intake:
         cdef int64_t[OUTCOMES] counts = [0, 0, 0, 0, 0, 0, 0, 0]
         cdef uint8_t[BATCH_ROWS] outcomes
         cdef Columns columns
+        cdef const int64_t* ratings = NULL
+        cdef const int64_t* moduli = NULL
+        cdef Rates[BATCH_ROWS] known
         cdef Reading* rows
         refused = []
         self._find(batch, &columns)
-        columns.ratings = columns.moduli = NULL
         if rates is not None:
-            columns.ratings, columns.moduli = integers_in(rates[0], size), integers_in(rates[1], size)
+            ratings, moduli = integers_in(rates[0], size), integers_in(rates[1], size)
         self.ledger.begin(size)
         while at < size:
             length = size - at
             rows = self.ledger.room(&length)
             fill(rows, &columns, at, length)
-            self.ledger.take(rows, length, at, outcomes, refused)
+            if ratings != NULL:
+                for i in range(length):
+                    known[i].rating_w, known[i].register_modulus = ratings[at + i], moduli[at + i]
+            self.ledger.take(rows, known if ratings != NULL else NULL, length, at, outcomes, refused)
             for i in range(length):
                 counts[outcomes[i]] += 1
             at += length
@@ -202,8 +205,6 @@ cdef void fill(
         rows[i].epoch = epoch[i]
         rows[i].received_ms = received_ms[i]
     for i in range(size):
-        rows[i].rating_w = columns.ratings[first + i] if columns.ratings != NULL else 0
-        rows[i].register_modulus = columns.moduli[first + i] if columns.moduli != NULL else 0
         rows[i].meter = columns.codes[0][columns.indices[0][first + i]]
         rows[i].register_ = columns.codes[1][columns.indices[1][first + i]]
         rows[i].source = columns.codes[2][columns.indices[2][first + i]]

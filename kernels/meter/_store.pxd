@@ -10,7 +10,7 @@ state stays small.
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free, realloc
 
-from kernels.meter._reading cimport Reading
+from kernels.meter._reading cimport REGISTER, Rates, Reading
 
 cdef extern from *:
     """
@@ -32,9 +32,10 @@ cdef extern from *:
         return place == MAP_FAILED ? NULL : place;
     }
 
-    static inline void* gridloom_block(int whole) {
+    /* `touched`: bytes that will be written to. */
+    static inline void* gridloom_block(size_t touched) {
         void* block = gridloom_map(GRIDLOOM_BLOCK);
-        if (block && whole) gridloom_touch(block, GRIDLOOM_BLOCK);
+        if (block && touched) gridloom_touch(block, touched);
         return block;
     }
 
@@ -71,7 +72,7 @@ cdef extern from *:
         return larger;
     }
     """
-    void* gridloom_block(bint whole) noexcept nogil
+    void* gridloom_block(size_t touched) noexcept nogil
     void gridloom_free_block(void* block) noexcept nogil
     void* gridloom_widened(void* block, size_t size, size_t wider) noexcept nogil
     void gridloom_free_widened(void* block, size_t size) noexcept nogil
@@ -79,20 +80,27 @@ cdef extern from *:
 cdef enum:
     SHIFT = 14
     BLOCK_ROWS = 1 << SHIFT
+    TOUCHED = BLOCK_ROWS * (80 + 12 + 4)  # of a block without counters
 
 
 cdef struct Slot:
     int32_t winner
     int32_t revision
+    int32_t touched_by  # the last batch that touched it
+
+
+cdef struct Beside:  # the slots of a counter's readings before and after; -1: none
     int32_t before
     int32_t after
-    int32_t touched_by  # the last batch that touched it
 
 
 cdef struct Block:  # 2 MiB less 128 KiB
     Reading[BLOCK_ROWS] readings
     Slot[BLOCK_ROWS] slots
     int32_t[BLOCK_ROWS] link  # next reading of the same instant (meter, register, end)
+    # only of counters; without them no page is ever touched from here on
+    Rates[BLOCK_ROWS] rates
+    Beside[BLOCK_ROWS] beside
 
 
 cdef struct Store:
@@ -112,6 +120,22 @@ cdef inline int32_t* link_at(const Store* store, Py_ssize_t place) noexcept nogi
     return &store.blocks[place >> SHIFT].link[place & (BLOCK_ROWS - 1)]
 
 
+cdef inline Rates* rates_at(const Store* store, Py_ssize_t place) noexcept nogil:
+    return &store.blocks[place >> SHIFT].rates[place & (BLOCK_ROWS - 1)]
+
+
+cdef inline Beside* beside_at(const Store* store, Py_ssize_t place) noexcept nogil:
+    return &store.blocks[place >> SHIFT].beside[place & (BLOCK_ROWS - 1)]
+
+
+cdef inline Rates rates_of(const Store* store, Py_ssize_t place) noexcept nogil:
+    cdef Rates none
+    if reading_at(store, place).kind == REGISTER:
+        return rates_at(store, place)[0]
+    none.rating_w = none.register_modulus = 0
+    return none
+
+
 cdef inline int make_room(Store* store, Py_ssize_t rows) except -1:
     """Blocks for so many rows."""
     cdef Py_ssize_t blocks = (rows + BLOCK_ROWS - 1) >> SHIFT
@@ -123,7 +147,7 @@ cdef inline int make_room(Store* store, Py_ssize_t rows) except -1:
         store.blocks = <Block**>bigger
         store.room = 2 * blocks
     while store.count < blocks:
-        store.blocks[store.count] = <Block*>gridloom_block(store.count > 0)
+        store.blocks[store.count] = <Block*>gridloom_block(TOUCHED if store.count else 0)
         if store.blocks[store.count] == NULL:
             raise MemoryError("no memory for the meter's slots; shard the readings topic")
         store.count += 1
