@@ -7,7 +7,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy
 
@@ -44,17 +44,12 @@ cdef inline void* grown(void* block, size_t size) except NULL:
     return bigger
 
 
+cdef inline int64_t start_of(const int64_t* ends, int32_t code) noexcept nogil:
+    return ends[code - 1] if code else 0
+
+
 cdef class Texts:
     """Texts by code, looked up by their bytes."""
-
-    cdef readonly list names
-    cdef char* arena
-    cdef int64_t* ends
-    cdef uint64_t* hashes
-    cdef int32_t* table
-    cdef int32_t* place  # of a text in the list that first_use is making, + 1; zero between calls
-    cdef uint64_t mask
-    cdef Py_ssize_t count, room, arena_room
 
     def __cinit__(self):
         self.arena = NULL
@@ -72,6 +67,7 @@ cdef class Texts:
 
     def __init__(self, names):
         self.names = []
+        self.last = -1
         self._reserve(max(256, len(names)))
         for name in names:
             self.code(name)
@@ -79,7 +75,7 @@ cdef class Texts:
     def code(self, str name):
         cdef Py_ssize_t size
         cdef const char* text = PyUnicode_AsUTF8AndSize(name, &size)
-        return self._code(text, size)
+        return self.find(text, size)
 
     def codes(self, const int32_t[::1] offsets, const uint8_t[::1] data):
         """Codes of the texts data[offsets[i]:offsets[i + 1]]."""
@@ -90,33 +86,36 @@ cdef class Texts:
         if data.shape[0]:
             text = <const char*>&data[0]
         for i in range(size):
-            out[i] = self._code(text + offsets[i], offsets[i + 1] - offsets[i])
+            out[i] = self.find(text + offsets[i], offsets[i + 1] - offsets[i])
         return codes
 
     def first_use(self, codes):
         """(place of each code in `used`, used): the codes that occur, in order of first use."""
-        cdef cnp.ndarray given = np.asarray(codes, np.int32)  # often a column of wider lines
-        cdef const char* data = <const char*>cnp.PyArray_DATA(given)
-        cdef Py_ssize_t i, size = len(given), step = given.strides[0]
-        cdef cnp.ndarray places = np.empty(size, np.int32)
-        cdef cnp.ndarray used = np.empty(min(size, self.count), np.int32)
-        cdef int32_t* out = <int32_t*>cnp.PyArray_DATA(places)
-        cdef int32_t* listed = <int32_t*>cnp.PyArray_DATA(used)
-        cdef int32_t found = 0, code, last = -1, place = 0
-        for i in range(size):
-            code = (<const int32_t*>(data + i * step))[0]
-            if code != last:
-                last = code
-                place = self.place[code] - 1
-                if place < 0:
-                    place = found
-                    listed[found] = code
-                    found += 1
-                    self.place[code] = found
-            out[i] = place
-        for i in range(found):
-            self.place[listed[i]] = 0
+        cdef cnp.ndarray places = np.array(codes, np.int32)
+        cdef cnp.ndarray used = np.empty(min(len(places), self.count), np.int32)
+        cdef Py_ssize_t found = self.renumber(
+            <int32_t*>cnp.PyArray_DATA(places), len(places), <int32_t*>cnp.PyArray_DATA(used)
+        )
         return places, used[:found]
+
+    cdef Py_ssize_t renumber(self, int32_t* codes, Py_ssize_t size, int32_t* used) noexcept nogil:
+        """first_use in place: `codes` become places in `used`, which has room for the codes that
+        occur; how many there are."""
+        cdef int32_t* place = self.place
+        cdef Py_ssize_t i
+        cdef int32_t found = 0, at = 0, last = -1
+        for i in range(size):
+            if codes[i] != last:  # the same text often comes many times
+                last = codes[i]
+                at = place[last]
+                if at == 0:
+                    used[found] = last
+                    found += 1
+                    at = place[last] = found
+            codes[i] = at - 1
+        for i in range(found):
+            place[used[i]] = 0
+        return found
 
     def compact(self, rows, columns):
         """The codes of these columns in order of first use; recodes the rows in place."""
@@ -144,48 +143,74 @@ cdef class Texts:
         """(offsets, data) of these codes' texts, as Arrow lays them out."""
         cdef cnp.ndarray given = np.ascontiguousarray(codes, np.int32)
         cdef const int32_t* code = <const int32_t*>cnp.PyArray_DATA(given)
-        cdef Py_ssize_t i, size = len(given)
+        cdef Py_ssize_t size = len(given)
+        cdef int64_t total = self.length(code, size)
+        if total > INT32_MAX:
+            raise OverflowError("more than 2 GB of texts in one batch")
         cdef cnp.ndarray offsets = np.empty(size + 1, np.int32)
-        cdef int32_t* offset = <int32_t*>cnp.PyArray_DATA(offsets)
+        cdef cnp.ndarray data = np.empty(total + SLACK, np.uint8)
+        self.write(
+            code, size, <int32_t*>cnp.PyArray_DATA(offsets), <char*>cnp.PyArray_DATA(data)
+        )
+        return offsets, data[:total]
+
+    cdef int64_t length(self, const int32_t* codes, Py_ssize_t size) noexcept nogil:
+        """Bytes of these codes' texts."""
+        cdef Py_ssize_t i
         cdef int64_t total = 0
-        offset[0] = 0
         for i in range(size):
-            total += self.ends[code[i]] - self._start(code[i])
-            if total > 0x7FFFFFFF:
-                raise OverflowError("more than 2 GB of texts in one batch")
-            offset[i + 1] = <int32_t>total
-        cdef cnp.ndarray data = np.empty(total, np.uint8)
-        cdef char* out = <char*>cnp.PyArray_DATA(data)
+            total += self.ends[codes[i]] - start_of(self.ends, codes[i])
+        return total
+
+    cdef void write(
+        self, const int32_t* codes, Py_ssize_t size, int32_t* offsets, char* data
+    ) noexcept nogil:
+        """`texts` into room for them; `data` has SLACK bytes more than `length` says."""
+        cdef Py_ssize_t i
+        cdef int64_t start, length, at = 0
+        offsets[0] = 0
         for i in range(size):
-            memcpy(out + offset[i], self.arena + self._start(code[i]), offset[i + 1] - offset[i])
-        return offsets, data
+            start = start_of(self.ends, codes[i])
+            length = self.ends[codes[i]] - start
+            if length <= SLACK:
+                memcpy(data + at, self.arena + start, SLACK)  # of fixed size: no call
+            else:
+                memcpy(data + at, self.arena + start, length)
+            at += length
+            offsets[i + 1] = <int32_t>at
 
-    cdef inline int64_t _start(self, int32_t code) noexcept nogil:
-        return self.ends[code - 1] if code else 0
-
-    cdef int32_t _code(self, const char* text, Py_ssize_t size) except -1:
-        cdef uint64_t h = hash_of(text, size)
-        cdef uint64_t at = h & self.mask
-        cdef int32_t code
+    cdef int32_t find(self, const char* text, Py_ssize_t size) except -1:
+        """`code` of a text given by its bytes."""
+        cdef int32_t code = self.last + 1
+        cdef uint64_t h, at
         cdef int64_t start, end
+        if code < self.count:  # texts mostly come in the order in which they came before
+            start = start_of(self.ends, code)
+            if (self.ends[code] - start == size
+                    and memcmp(self.arena + start, text, size) == 0):
+                self.last = code
+                return code
+        h = hash_of(text, size)
+        at = h & self.mask
         while self.table[at] != 0:
             code = self.table[at] - 1
             if self.hashes[code] == h:
-                start = self._start(code)
+                start = start_of(self.ends, code)
                 if (self.ends[code] - start == size
                         and memcmp(self.arena + start, text, size) == 0):
+                    self.last = code
                     return code
             at = (at + 1) & self.mask
         name = PyUnicode_DecodeUTF8(text, size, NULL)
         if self.count == self.room:
             self._reserve(2 * self.room)
-            return self._code(text, size)  # the table is another one
+            return self.find(text, size)  # the table is another one
         code = <int32_t>self.count
-        start = self._start(code)
+        start = start_of(self.ends, code)
         end = start + size
-        if end > self.arena_room:
-            self.arena = <char*>grown(self.arena, 2 * end)
-            self.arena_room = 2 * end
+        if end + SLACK > self.arena_room:
+            self.arena = <char*>grown(self.arena, 2 * end + SLACK)
+            self.arena_room = 2 * end + SLACK
         memcpy(self.arena + start, text, size)
         self.ends[code] = end
         self.hashes[code] = h
@@ -193,6 +218,7 @@ cdef class Texts:
         self.table[at] = code + 1
         self.names.append(name)
         self.count += 1
+        self.last = code
         return code
 
     cdef int _reserve(self, Py_ssize_t room) except -1:

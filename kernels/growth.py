@@ -2,7 +2,8 @@
 
 A ledger's state follows from the rows it accepted, in their order. `Growth` notes these rows once
 somebody has taken a base, so that what is new since can be saved without reading the state again;
-nothing is noted for a state that is always saved whole.
+nothing is noted for a state that is always saved whole. A ledger that can give its newest rows by
+itself only counts them here, in `rows`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -78,6 +78,11 @@ class Symbols:
         self._few: dict[bytes, pa.StringArray] = {}
 
     @property
+    def texts(self) -> Texts:
+        """The table itself, for loops that look up texts."""
+        return self._texts
+
+    @property
     def names(self) -> list[str]:
         """Every text by code; the list grows with the table."""
         return self._texts.names

@@ -23,24 +23,22 @@ import pyarrow as pa
 
 from kernels.growth import Growth
 from kernels.meter import columns, reference
-from kernels.meter.columns import USAGE_CODES, USAGE_INTEGERS, Indexed
+from kernels.meter.columns import Rates, Taken
 from kernels.meter.layout import (
     CONTENT,
-    INTEGERS,
     NEVER_MS,
     READING,
-    REGISTER,
     TEXTS,
     UNITS,
     USAGE_QUALITIES,
     Outcome,
 )
+from kernels.meter.rates import Facts, rates_of
 from kernels.refusal import Refusal
 from kernels.snapshot import Packed, Snapshot, pack, pack_block, rows_in, unpack, unpack_block
-from kernels.symbols import Symbols, fixed_array, fixed_indexed
-from schemas.telemetry import KINDS, QUALITIES
+from kernels.symbols import Symbols
+from schemas.telemetry import KINDS, QUALITIES, READINGS
 from schemas.units import MS_PER_HOUR
-from schemas.usage import USAGE
 
 # Ingest accepts a row that ended up to 48 h before its receipt; an hour more for rows of other
 # inputs that overtook it on the way into the partition.
@@ -49,11 +47,6 @@ RETENTION_MS = 49 * MS_PER_HOUR
 # Rows between two clean-outs at least: below this the dead rows are not worth the copy.
 _CLEAN_ROWS = 65_536
 
-_LISTS = (("kind", KINDS), ("unit", UNITS), ("quality", QUALITIES))
-_USAGE_LISTS = {"kind": KINDS, "unit": UNITS, "quality": USAGE_QUALITIES}
-
-# meter, ends in ms -> (rating in W, register modulus) that hold at each end; 0 = unbounded, none
-Facts = Callable[[str, Sequence[int]], Sequence[tuple[int, int]]]
 Rows = npt.NDArray[Any]
 
 
@@ -67,6 +60,7 @@ class _Ledger(Protocol):
     def reserve(self, count: int) -> None: ...
     def fill(self, rows: Rows) -> None: ...
     def rows(self) -> Rows: ...
+    def newest(self, count: int) -> Rows: ...
     def piece(self, first: int, limit: int) -> tuple[Rows, int]: ...
     def live(self) -> int: ...
     def compact(self) -> None: ...
@@ -84,19 +78,16 @@ def _ledger() -> NewLedger:
     return compiled
 
 
-class _Columns(Protocol):
-    """What both twins do: the module columns is the specification."""
+class _Intake(Protocol):
+    """What both twins do: columns.Intake is the specification."""
 
-    def read(
-        self, integers: Sequence[Rows], texts: Sequence[Indexed], listed: Sequence[Indexed], /
-    ) -> Rows: ...
-    def written(self, rows: Rows, /) -> tuple[Rows, Rows]: ...
+    def take(self, readings: pa.RecordBatch, rates: Rates | None, /) -> Taken: ...
 
 
-def _loops() -> _Columns:
-    if os.environ.get("GRIDLOOM_PURE") == "1":
-        return columns
-    compiled: _Columns = import_module("kernels.meter._columns")
+def _intake_of(ledger: _Ledger, symbols: Symbols) -> _Intake:
+    if isinstance(ledger, reference.Ledger) or os.environ.get("GRIDLOOM_PURE") == "1":
+        return columns.Intake(ledger, symbols)
+    compiled: _Intake = import_module("kernels.meter._intake").Intake(ledger, symbols.texts)
     return compiled
 
 
@@ -122,7 +113,6 @@ class Slots:
     def __init__(self, retention_ms: int = RETENTION_MS, ledger: NewLedger | None = None) -> None:
         self.retention_ms = retention_ms
         self._new = ledger or _ledger()
-        self._columns = _loops()
         self.growth = Growth(READING)
         self._fill(Snapshot((retention_ms, NEVER_MS), [], np.empty(0, READING)))
 
@@ -133,20 +123,18 @@ class Slots:
         are asked for. Without it counters are unbounded and never roll over.
         Refused with reason: conflict, late_revision, unknown_value, interval_reversed, negative.
         """
-        rows = self._rows(readings, facts)
-        outcomes, changed, conflicts = self._ledger.apply(rows)
+        assert readings.schema.equals(READINGS.schema), "a batch of READINGS has its columns"
+        rates = None if facts is None else rates_of(readings, facts)
+        taken = self._intake.take(readings, rates)
         if self.growth.has_base:
-            taken = (outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED)
-            self.growth.note(rows if taken.all() else rows[taken])
-        kept = dict(conflicts)
+            self.growth.rows += taken.accepted + taken.superseded
         refused = [
-            self._refusal(int(index), Outcome(outcomes[index]), rows[index], kept.get(int(index)))
-            for index in np.nonzero(outcomes >= Outcome.CONFLICT)[0]
+            self._refusal(index, Outcome(outcome), row[0], kept)
+            for index, outcome, row, kept in taken.refused
         ]
-        counts = np.bincount(outcomes, minlength=len(Outcome)).tolist()
-        applied = Applied(self._usage(changed), refused, *counts[: Outcome.CONFLICT])
-        taken = applied.accepted + applied.duplicate + applied.superseded
-        assert readings.num_rows == taken + len(refused), "a row vanished"
+        applied = Applied(taken.changed, refused, taken.accepted, taken.duplicate, taken.superseded)
+        counted = applied.accepted + applied.duplicate + applied.superseded + len(refused)
+        assert readings.num_rows == counted, "a row vanished"
         if len(self._ledger) > self._clean_at:
             self._clean()
         return applied
@@ -183,7 +171,7 @@ class Slots:
 
     def added(self) -> bytes:
         """What was taken in since the base or the last seal."""
-        return self._packed(self.growth.added())
+        return self._packed(self._ledger.newest(self.growth.rows))
 
     def _packed(self, rows: Rows) -> bytes:
         texts = self._symbols.compact_block(rows, TEXTS)
@@ -207,7 +195,7 @@ class Slots:
         slots._clean_at = max(_CLEAN_ROWS, 2 * len(slots._ledger))
         slots._texts_at = max(_CLEAN_ROWS, 2 * len(slots._symbols.names))
         slots.growth.restart(True)
-        slots.growth.note(rows)  # the last piece may go on to grow
+        slots.growth.rows = len(rows)  # the last piece may go on to grow
         return slots
 
     def _unpacked(self, dumped: bytes) -> Rows:
@@ -229,6 +217,7 @@ class Slots:
         self._ledger = self._new(
             snapshot.rows, self._symbols.names, self.retention_ms, watermark_ms
         )
+        self._intake = _intake_of(self._ledger, self._symbols)
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
         self._texts_at = max(_CLEAN_ROWS, 2 * len(self._symbols.names))
         self.growth.restart(False)
@@ -242,38 +231,6 @@ class Slots:
             self._ledger.compact()
             self.growth.restart(False)
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
-
-    def _rows(self, readings: pa.RecordBatch, facts: Facts | None) -> Rows:
-        rows = self._columns.read(
-            [readings.column(name).to_numpy(zero_copy_only=False) for name in INTEGERS],
-            [self._symbols.indexed(readings.column(name)) for name in TEXTS],
-            [fixed_indexed(readings.column(name), listed) for name, listed in _LISTS],
-        )
-        if facts is not None and (counters := rows["kind"] == REGISTER).any():
-            self._rate(rows, np.nonzero(counters)[0], facts)
-        return rows
-
-    def _rate(self, rows: Rows, counters: npt.NDArray[np.intp], facts: Facts) -> None:
-        """Fill in what the registry says of each counter at each reading's end."""
-        by_meter = counters[np.argsort(rows["meter_id"][counters], kind="stable")]
-        meters, firsts = np.unique(rows["meter_id"][by_meter], return_index=True)
-        ends_ms = rows["end_ms"][by_meter].tolist()
-        bounds = [*firsts.tolist(), len(by_meter)]
-        known: list[tuple[int, int]] = []
-        for place, meter in enumerate(meters.tolist()):
-            known += facts(self._symbols.names[meter], ends_ms[bounds[place] : bounds[place + 1]])
-        rows["rating_w"][by_meter] = [rating for rating, _ in known]
-        rows["register_modulus"][by_meter] = [modulus for _, modulus in known]
-
-    def _usage(self, changed: Rows) -> pa.RecordBatch:
-        integers, codes = self._columns.written(changed)
-        made: dict[str, object] = dict(zip(USAGE_INTEGERS, integers, strict=True))
-        made["revision"] = made.pop("slot_revision")
-        for name, column in zip(USAGE_CODES, codes, strict=True):
-            listed = _USAGE_LISTS.get(name)
-            array = fixed_array(column, listed) if listed else self._symbols.array(column)
-            made[name] = array
-        return USAGE.batch(made)
 
     def _refusal(self, index: int, outcome: Outcome, row: Rows, kept: Rows | None) -> Refusal:
         names = self._symbols.names

@@ -4,14 +4,17 @@
     readings  [Reading 0][Reading 1]...      in order of acceptance; `slot` is a place in slots
     link      next reading of the same instant (meter, register, end); -1 ends the chain
     table     open addressing: hash(meter, register, end) -> newest reading of the instant, + 1,
-              beside a part of the hash, so that only the instant's own reading is looked at
-    slots     winner, revision; a counter's slots are a list by end (before, after)
+              beside the hash, so that only the instant's own reading is looked at
+    slots     winner, revision; a counter's slots are a list by end (beside: before, after)
     tails     {meter << 32 | register: last slot of the counter}
+
+A batch's rows are written where they will stay, behind the last reading, and taken from there: a
+row that is accepted is not copied, unless one before it was not.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
 
 import numpy as np
 
@@ -19,127 +22,108 @@ cimport numpy as cnp
 
 from kernels.meter import layout
 
-from kernels.meter._counting cimport MJ, QUESTIONABLE, RESET, count_up
-from kernels.meter._reading cimport Reading, hash_of
+from kernels.meter._compact cimport move_kept, unlink
+from kernels.meter._counting cimport MJ, QUESTIONABLE, RESET, usage_of
+from kernels.meter._reading cimport REGISTER, Rates, Reading, Row, of_row, to_row
+from kernels.meter._store cimport (
+    BLOCK_ROWS, TOUCHED, Beside, Block, Slot, beside_at, free_store, link_at, make_room, rates_at,
+    rates_of, reading_at, slot_at,
+)
+from kernels.meter._table cimport Entry, clear, find, free_table, head, look_up, widen
 
 cnp.import_array()
 
-cdef extern from *:
-    void __builtin_prefetch(const void* place) noexcept nogil
-
-cdef struct Slot:
-    int32_t winner
-    int32_t revision
-    int32_t before
-    int32_t after
-    int32_t touched_by  # the last batch that touched it
-
-cdef struct Entry:
-    int32_t newest
-    uint32_t tag
-
-cdef enum:
-    ACCEPTED = 0
-    DUPLICATE = 1
-    SUPERSEDED = 2
-    CONFLICT = 3
-    LATE = 4
-    UNLISTED = 5
-    REVERSED = 6
-    NEGATIVE = 7
-    NONE = -1
-
-cdef enum:
-    AHEAD = 12  # rows whose place in the table is fetched while earlier ones are taken
+cdef enum:  # layout.Outcome
+    ACCEPTED, DUPLICATE, SUPERSEDED, CONFLICT, LATE, UNLISTED, REVERSED, NEGATIVE
 
 cdef uint8_t KINDS = len(layout.KINDS)
 cdef uint8_t UNITS = len(layout.UNITS)
 cdef uint8_t QUALITIES = len(layout.USAGE_QUALITIES)
-cdef uint8_t REGISTER = layout.REGISTER
 
-assert sizeof(Reading) == layout.READING.itemsize, "Reading is not layout.READING"
-assert (MJ, RESET, QUESTIONABLE) == (layout.MJ, layout.RESET, layout.QUESTIONABLE)
-
-
-cdef inline void* grown(void* block, size_t count, size_t size) except NULL:
-    cdef void* bigger = realloc(block, count * size)
-    if bigger == NULL:
-        raise MemoryError("no memory for the meter's slots; shard the readings topic")
-    return bigger
+assert sizeof(Row) == layout.READING.itemsize, "Row is not layout.READING"
+assert sizeof(Row) == sizeof(Reading) + sizeof(Rates), "Reading and Rates are not a Row"
+assert sizeof(Block) - BLOCK_ROWS * (sizeof(Rates) + sizeof(Beside)) == TOUCHED
+assert (REGISTER, MJ) == (layout.REGISTER, layout.MJ)
+assert (RESET, QUESTIONABLE) == (layout.RESET, layout.QUESTIONABLE)
 
 
 cdef class Ledger:
-    cdef public int64_t retention_ms
-    cdef public int64_t watermark_ms
-    cdef readonly object names
-    cdef Reading* readings
-    cdef int32_t* link
-    cdef Slot* slots
-    cdef Entry* table
-    cdef uint64_t mask
-    cdef Py_ssize_t count, room, slot_count, slot_room
-    cdef dict tails
-    cdef int32_t* changed  # slots that the batch touched, in that order
-    cdef Py_ssize_t changed_count, changed_room
-    cdef int32_t batch
-
-    def __cinit__(self):
-        self.readings = NULL
-        self.link = NULL
-        self.slots = NULL
-        self.table = NULL
-        self.changed = NULL
-
     def __dealloc__(self):
-        free(self.readings)
-        free(self.link)
-        free(self.slots)
-        free(self.table)
+        free_store(&self.store)
+        free_table(&self.table)
         free(self.changed)
 
     def __init__(self, rows, names, retention_ms, watermark_ms=layout.NEVER_MS):
         self.names = names
         self.retention_ms = retention_ms
         self.watermark_ms = watermark_ms
+        self.earliest_ms = INT64_MAX
         self.tails = {}
+        self.newest_rows = np.empty(0, layout.READING)
         self.fill(rows)
 
     def fill(self, rows):
         """Take in readings that rows() or piece() gave, in their order."""
-        cdef Py_ssize_t i, size = len(rows)
+        cdef Py_ssize_t i, first = 0, length, size = len(rows)
         cdef cnp.ndarray array = np.ascontiguousarray(rows)
-        cdef Reading* given = <Reading*>cnp.PyArray_DATA(array)
+        cdef const Row* given = row_in(array)
+        cdef uint32_t[BATCH_ROWS] tags
+        cdef Reading* room
+        cdef Entry* entry
+        cdef Slot* slot
+        cdef int32_t revision
+        cdef bint decides
         self.reserve(self.count + size)
-        for i in range(size):
-            if i + AHEAD < size:
-                self._prefetch(&given[i + AHEAD])
-            self._put(&given[i], self._find(&given[i]))
-            self.slots[self.readings[self.count - 1].slot].revision = given[i].slot
+        while first < size:
+            length = size - first
+            room = self.room(&length)
+            for i in range(length):
+                of_row(&given[first + i], &room[i])
+            look_up(&self.table, room, length, tags)
+            for i in range(length):
+                entry = find(&self.table, &self.store, &room[i], tags[i])
+                revision = room[i].slot
+                put(self, &room[i], given[first + i].rates, entry, tags[i], &slot, &decides)
+                slot.revision = revision
+            first += length
 
     def __len__(self):
         return self.count
 
     def apply(self, rows):
         cdef cnp.ndarray array = np.ascontiguousarray(rows)
-        cdef Reading* given = <Reading*>cnp.PyArray_DATA(array)
-        cdef Py_ssize_t i, size = len(array)
+        cdef const Row* given = row_in(array)
+        cdef Py_ssize_t first = 0, i, length, size = len(array)
         cdef cnp.ndarray outcomes = np.zeros(size, np.uint8)
         cdef uint8_t* outcome = <uint8_t*>cnp.PyArray_DATA(outcomes)
-        cdef int32_t kept = NONE
-        conflicts = []
-        self.batch += 1
-        self.changed_count = 0
-        if self.changed_room < 2 * size:  # a row touches its slot and the next one of its counter
-            self.changed_room = 2 * size
-            self.changed = <int32_t*>grown(self.changed, self.changed_room, sizeof(int32_t))
-        self.reserve(self.count + size)
-        for i in range(size):
-            if i + AHEAD < size:
-                self._prefetch(&given[i + AHEAD])
-            outcome[i] = self._take(&given[i], &kept)
-            if outcome[i] == CONFLICT:
-                conflicts.append((i, self._copy(kept)))
+        cdef Reading* room
+        cdef Rates[BATCH_ROWS] rates
+        refused = []
+        self.begin(size)
+        while first < size:
+            length = size - first
+            room = self.room(&length)
+            for i in range(length):
+                of_row(&given[first + i], &room[i])
+                rates[i] = given[first + i].rates
+            self.take(room, rates, length, first, &outcome[first], refused)
+            first += length
+        conflicts = [(row, kept) for row, _, _, kept in refused if kept is not None]
         return outcomes, self._usage(), conflicts
+
+    def newest(self, Py_ssize_t count):
+        """The last `count` readings accepted, of slot revision 0; a copy, until the next call."""
+        cdef cnp.ndarray rows
+        cdef Row* out
+        cdef Py_ssize_t i
+        assert count <= self.count, "so many readings were not accepted"
+        if len(self.newest_rows) < count:  # kept: fresh memory costs more than the copy
+            self.newest_rows = np.empty(2 * count, layout.READING)
+        rows = self.newest_rows
+        out = row_in(rows)
+        for i in range(count):
+            self._row(self.count - count + i, 0, &out[i])
+        return rows[:count]
 
     def rows(self):
         """The readings of open slots, and of each counter the last closed one it counts from."""
@@ -148,23 +132,24 @@ cdef class Ledger:
     def piece(self, Py_ssize_t first, Py_ssize_t limit):
         """(at most `limit` of rows(), from the first-th reading on; where the next piece begins)."""
         cdef cnp.ndarray live = np.empty(min(limit, self.count - first), layout.READING)
-        cdef Reading* out = <Reading*>cnp.PyArray_DATA(live)
+        cdef Row* out = row_in(live)
         cdef Py_ssize_t size = 0
-        cdef Reading* reading
+        cdef const Reading* reading
         while first < self.count and size < limit:
-            reading = &self.readings[first]
-            first += 1
-            if self._is_live(reading):
-                out[size] = reading[0]
-                out[size].slot = self.slots[reading.slot].revision
+            reading = reading_at(&self.store, first)
+            if is_live(self, reading):
+                self._row(first, slot_at(&self.store, reading.slot).revision, &out[size])
                 size += 1
+            first += 1
         return live[:size], first
 
     def live(self):
         """How many readings rows() would give."""
         cdef Py_ssize_t i, size = 0
+        if self.earliest_ms > self.watermark_ms - self.retention_ms:
+            return self.count
         for i in range(self.count):
-            size += self._is_live(&self.readings[i])
+            size += is_live(self, reading_at(&self.store, i))
         return size
 
     def compact(self):
@@ -173,227 +158,243 @@ cdef class Ledger:
         cdef cnp.ndarray slots = np.full(self.slot_count, NONE, np.int32)
         cdef int32_t* place = <int32_t*>cnp.PyArray_DATA(places)  # of each reading; NONE: dropped
         cdef int32_t* moved = <int32_t*>cnp.PyArray_DATA(slots)  # of each slot
-        cdef int32_t size = 0, slot_count = 0, at, older
+        cdef int32_t size = 0
         cdef Py_ssize_t i
-        cdef Slot slot
         if self.count == 0:
             return
         for i in range(self.count):
-            older = self.link[i]
-            if older != NONE and place[older] == NONE:
-                self.link[i] = self.link[older]  # which is a kept one already, or none
+            unlink(&self.store, place, i)
             place[i] = NONE
-            if self._is_live(&self.readings[i]):
+            if is_live(self, reading_at(&self.store, i)):
                 place[i] = size
                 size += 1
-        for i in range(self.count):
-            if place[i] == NONE:
-                continue
-            at = place[i]
-            older = self.link[i]
-            self.link[at] = place[older] if older != NONE else NONE
-            self.readings[at] = self.readings[i]
-            if moved[self.readings[i].slot] == NONE:  # slots are in the order of first readings
-                moved[self.readings[i].slot] = slot_count
-                slot_count += 1
-            self.readings[at].slot = moved[self.readings[at].slot]
-        for i in range(self.slot_count):
-            if moved[i] == NONE:
-                continue
-            slot = self.slots[i]
-            slot.winner = place[slot.winner]
-            slot.before = moved[slot.before] if slot.before != NONE else NONE
-            slot.after = moved[slot.after] if slot.after != NONE else NONE
-            self.slots[moved[i]] = slot
+        self.slot_count = move_kept(&self.store, place, self.count, moved, self.slot_count)
+        self.count = size
         self.tails = {counter: moved[<int32_t>tail] for counter, tail in self.tails.items()}
-        self.count, self.slot_count = size, slot_count
-        memset(self.table, 0, (self.mask + 1) * sizeof(Entry))
         self._index()
 
-    cdef _copy(self, int32_t place):
-        cdef cnp.ndarray one = np.empty(1, layout.READING)
-        memcpy(cnp.PyArray_DATA(one), &self.readings[place], sizeof(Reading))
-        return one
+    cdef void _row(self, Py_ssize_t place, int32_t revision, Row* row) noexcept nogil:
+        """The reading at `place` as a row, its slot being of this revision."""
+        cdef Reading reading = reading_at(&self.store, place)[0]
+        reading.slot = revision
+        to_row(&reading, rates_of(&self.store, place), row)
 
     cpdef int reserve(self, Py_ssize_t count) except -1:
-        """Room for `count` readings: as many slots, and a table at most half full."""
-        cdef Py_ssize_t size
-        if count <= self.room:
-            return 0
-        self.room = max(1024, count + count // 2)
-        self.readings = <Reading*>grown(self.readings, self.room, sizeof(Reading))
-        self.link = <int32_t*>grown(self.link, self.room, sizeof(int32_t))
-        self.slots = <Slot*>grown(self.slots, self.room, sizeof(Slot))
-        size = 2048
-        while size < 2 * self.room:
-            size *= 2
-        if self.table != NULL and size == self.mask + 1:
-            return 0
-        free(self.table)
-        self.table = <Entry*>calloc(size, sizeof(Entry))
-        if self.table == NULL:
-            raise MemoryError("no memory for the meter's slots; shard the readings topic")
-        self.mask = size - 1
-        self._index()
+        """Room for `count` readings, each of an instant of its own."""
+        make_room(&self.store, count)
+        widen(&self.table, self.table.used + count - self.count)
         return 0
 
     cdef void _index(self) noexcept nogil:
-        """Fill the table; ascending, so that the newest of an instant ends up as its head."""
+        """Fill the table anew; ascending, so that the newest of an instant ends up as its head."""
+        cdef Py_ssize_t i, first = 0, length
+        cdef uint32_t[BATCH_ROWS] tags
+        cdef const Reading* readings
+        cdef Entry* entry
+        clear(&self.table)
+        self.earliest_ms = INT64_MAX
+        while first < self.count:
+            length = min(BATCH_ROWS, self.count - first)  # a block's rows are a multiple of it
+            readings = reading_at(&self.store, first)
+            look_up(&self.table, readings, length, tags)
+            for i in range(length):
+                entry = find(&self.table, &self.store, &readings[i], tags[i])
+                head(&self.table, entry, tags[i], <int32_t>(first + i))
+                self.earliest_ms = min(self.earliest_ms, readings[i].end_ms)
+            first += length
+
+    cdef int begin(self, Py_ssize_t size) except -1:
+        """A batch of so many rows begins."""
+        cdef void* bigger
+        if self.changed_room < 2 * size:  # a row touches its slot and the next one of its counter
+            bigger = realloc(self.changed, 2 * size * sizeof(int32_t))
+            if bigger == NULL:
+                raise MemoryError("no memory for a batch's slots; send smaller batches")
+            self.changed, self.changed_room = <int32_t*>bigger, 2 * size
+        self.batch += 1
+        self.changed_count = 0
+        return self.reserve(self.count + size)
+
+    cdef Reading* room(self, Py_ssize_t* size) noexcept nogil:
+        """Where the batch's next rows are written, and for how many of the `size` left it is."""
+        size[0] = min(size[0], BATCH_ROWS, BLOCK_ROWS - self.count % BLOCK_ROWS)
+        return reading_at(&self.store, self.count)
+
+    cdef int take(
+        self, const Reading* rows, const Rates* rates, Py_ssize_t size, Py_ssize_t first,
+        uint8_t* outcomes, list refused,
+    ) except -1:
+        """Take the rows that were written into the room, and say what became of each.
+
+        rates: of each row; NULL: all 0. refused gets (row of the batch, outcome, the reading, of a
+        conflict the one that is kept).
+        """
         cdef Py_ssize_t i
-        for i in range(self.count):
-            if i + AHEAD < self.count:
-                self._prefetch(&self.readings[i + AHEAD])
-            self.table[self._find(&self.readings[i])].newest = <int32_t>(i + 1)
-
-    cdef inline void _prefetch(self, const Reading* reading) noexcept nogil:
-        cdef uint64_t at = hash_of(reading) & self.mask
-        __builtin_prefetch(&self.table[at])
-
-    cdef inline uint64_t _find(self, const Reading* reading) noexcept nogil:
-        """The table's place of the reading's instant: where it is, or where it now goes."""
-        cdef uint64_t hashed = hash_of(reading)
-        cdef uint64_t at = hashed & self.mask
-        cdef uint32_t tag = <uint32_t>(hashed >> 32)
-        cdef const Reading* there
-        while self.table[at].newest != 0:
-            if self.table[at].tag == tag:
-                there = &self.readings[self.table[at].newest - 1]
-                if (there.end_ms == reading.end_ms and there.meter == reading.meter
-                        and there.register_ == reading.register_):
-                    return at
-            at = (at + 1) & self.mask
-        self.table[at].tag = tag
-        return at
-
-    cdef int _take(self, const Reading* reading, int32_t* kept) except -1:
-        cdef int32_t at, slot, after
-        cdef uint64_t instant
-        cdef const Reading* known
-        cdef bint decides
-        if reading.received_ms > self.watermark_ms:
-            self.watermark_ms = reading.received_ms
-        if reading.kind >= KINDS or reading.unit >= UNITS or reading.quality >= QUALITIES:
-            return UNLISTED
-        if reading.end_ms <= reading.start_ms:
-            return REVERSED
-        if reading.quantity < 0:
-            return NEGATIVE
-        if reading.end_ms <= self.watermark_ms - self.retention_ms:
-            return LATE
-        instant = self._find(reading)
-        at = self.table[instant].newest - 1
-        while at != NONE:
-            known = &self.readings[at]
-            if (known.source == reading.source and known.revision == reading.revision
-                    and known.start_ms == reading.start_ms):
-                if (known.quantity == reading.quantity and known.unit == reading.unit
-                        and known.kind == reading.kind and known.quality == reading.quality
-                        and known.epoch == reading.epoch):
-                    return DUPLICATE
-                kept[0] = at
-                return CONFLICT
-            at = self.link[at]
-        decides = self._put(reading, instant)
-        slot = self.readings[self.count - 1].slot
-        self._touch(slot)
-        if decides:
-            after = self.slots[slot].after
-            if after != NONE:
-                self._touch(after)
-            return ACCEPTED
-        return SUPERSEDED
-
-    cdef int _touch(self, int32_t slot) except -1:
-        self.slots[slot].revision += 1
-        if self.slots[slot].touched_by != self.batch:
-            self.slots[slot].touched_by = self.batch
-            self.changed[self.changed_count] = slot
-            self.changed_count += 1
+        cdef int32_t known = NONE
+        cdef uint32_t[BATCH_ROWS] tags
+        cdef Rates own
+        own.rating_w = own.register_modulus = 0
+        look_up(&self.table, rows, size, tags)
+        for i in range(size):
+            if rates != NULL:
+                own = rates[i]
+            outcomes[i] = take_one(self, &rows[i], own, tags[i], &known)
+            if outcomes[i] >= CONFLICT:
+                row, kept = np.empty(1, layout.READING), None
+                to_row(&rows[i], own, row_in(row))
+                if outcomes[i] == CONFLICT:
+                    kept = np.empty(1, layout.READING)
+                    self._row(known, 0, row_in(kept))
+                refused.append((first + i, outcomes[i], row, kept))
         return 0
-
-    cdef int _put(self, const Reading* reading, uint64_t instant) except -1:
-        """Add the reading to its slot, `instant` being its place in the table; does it decide?"""
-        cdef int32_t place = <int32_t>self.count
-        cdef int32_t at = self.table[instant].newest - 1
-        cdef Slot* slot
-        self.readings[place] = reading[0]
-        self.link[place] = at
-        self.table[instant].newest = place + 1
-        self.count += 1
-        while at != NONE and self.readings[at].kind != reading.kind:
-            at = self.link[at]
-        if at == NONE:
-            self._open(place)
-            return True
-        self.readings[place].slot = self.readings[at].slot
-        slot = &self.slots[self.readings[at].slot]
-        if self._better(reading, &self.readings[slot.winner]):
-            slot.winner = place
-            return True
-        return False
-
-    cdef int _open(self, int32_t place) except -1:
-        """A new slot for the reading; a counter's goes to its place by end."""
-        cdef Reading* reading = &self.readings[place]
-        cdef int32_t new = <int32_t>self.slot_count
-        cdef int32_t before = NONE, after = NONE
-        cdef Slot* slot = &self.slots[new]
-        reading.slot = new
-        self.slot_count += 1
-        if reading.kind == REGISTER:
-            counter = (<int64_t>reading.meter << 32) | reading.register_
-            before = self.tails.get(counter, NONE)
-            while before != NONE and self._end_ms(before) > reading.end_ms:
-                after = before
-                before = self.slots[before].before
-            if after == NONE:
-                self.tails[counter] = new
-            else:
-                self.slots[after].before = new
-            if before != NONE:
-                self.slots[before].after = new
-        slot.winner = place
-        slot.revision = 0
-        slot.before = before
-        slot.after = after
-        slot.touched_by = 0
-        return 0
-
-    cdef inline int64_t _end_ms(self, int32_t slot) noexcept nogil:
-        return self.readings[self.slots[slot].winner].end_ms
-
-    cdef int _better(self, const Reading* one, const Reading* other) except -1:
-        if one.revision != other.revision:
-            return one.revision > other.revision
-        if one.source != other.source:
-            return self.names[one.source] < self.names[other.source]
-        return one.start_ms < other.start_ms
 
     cdef _usage(self):
         """The changed slots' usage, in the order in which the batch touched them."""
         cdef cnp.ndarray usage = np.empty(self.changed_count, layout.READING)
-        cdef Reading* out = <Reading*>cnp.PyArray_DATA(usage)
+        cdef Row* out = row_in(usage)
         cdef Py_ssize_t i, size = 0
-        cdef int32_t place
-        cdef Slot* slot
-        cdef const Reading* previous
+        cdef const Slot* slot
+        cdef const Reading* shown
+        cdef Reading counted
         for i in range(self.changed_count):
-            place = self.changed[i]
-            slot = &self.slots[place]
-            out[size] = self.readings[slot.winner]
-            out[size].slot = slot.revision
-            if out[size].kind == REGISTER:
-                if slot.before == NONE:
-                    continue  # a counter's first reading is where counting starts
-                previous = &self.readings[self.slots[slot.before].winner]
-                count_up(previous, &out[size])
+            slot = slot_at(&self.store, self.changed[i])
+            shown = usage_of(&self.store, slot, &counted)
+            if shown == NULL:
+                continue
+            counted = shown[0]
+            counted.slot = slot.revision
+            to_row(&counted, rates_of(&self.store, slot.winner), &out[size])
             size += 1
         return usage[:size]
 
-    cdef inline bint _is_live(self, const Reading* reading) noexcept nogil:
-        cdef int64_t horizon_ms = self.watermark_ms - self.retention_ms
-        cdef int32_t after
-        if reading.end_ms > horizon_ms:
-            return True
-        after = self.slots[reading.slot].after
-        return reading.kind == REGISTER and (after == NONE or self._end_ms(after) > horizon_ms)
+
+cdef inline Row* row_in(cnp.ndarray rows) noexcept:
+    return <Row*>cnp.PyArray_DATA(rows)
+
+
+cdef inline int take_one(
+    Ledger self, const Reading* reading, Rates rates, uint32_t tag, int32_t* kept
+) except -1:
+    """What becomes of the reading; of a conflict, `kept` is the reading that came first."""
+    cdef int32_t at, place, after
+    cdef Entry* entry
+    cdef const Reading* known
+    cdef Slot* slot
+    cdef bint decides
+    if reading.received_ms > self.watermark_ms:
+        self.watermark_ms = reading.received_ms
+    if reading.kind >= KINDS or reading.unit >= UNITS or reading.quality >= QUALITIES:
+        return UNLISTED
+    if reading.end_ms <= reading.start_ms:
+        return REVERSED
+    if reading.quantity < 0:
+        return NEGATIVE
+    if reading.end_ms <= self.watermark_ms - self.retention_ms:
+        return LATE
+    entry = find(&self.table, &self.store, reading, tag)
+    at = entry.newest - 1
+    while at != NONE:
+        known = reading_at(&self.store, at)
+        if (known.source == reading.source and known.revision == reading.revision
+                and known.start_ms == reading.start_ms):
+            if (known.quantity == reading.quantity and known.unit == reading.unit
+                    and known.kind == reading.kind and known.quality == reading.quality
+                    and known.epoch == reading.epoch):
+                return DUPLICATE
+            kept[0] = at
+            return CONFLICT
+        at = link_at(&self.store, at)[0]
+    place = put(self, reading, rates, entry, tag, &slot, &decides)
+    touch(self, slot, place)
+    if not decides:
+        return SUPERSEDED
+    if reading.kind == REGISTER:
+        after = beside_at(&self.store, place).after
+        if after != NONE:
+            touch(self, slot_at(&self.store, after), after)
+    return ACCEPTED
+
+
+cdef inline void touch(Ledger self, Slot* slot, int32_t place) noexcept nogil:
+    slot.revision += 1
+    if slot.touched_by != self.batch:
+        slot.touched_by = self.batch
+        self.changed[self.changed_count] = place
+        self.changed_count += 1
+
+
+cdef inline int32_t put(
+    Ledger self, const Reading* reading, Rates rates, Entry* entry, uint32_t tag,
+    Slot** slot, bint* decides,
+) except -1:
+    """Add the reading to its slot, whose place it gives; `entry` is that of the reading's instant."""
+    cdef int32_t place = <int32_t>self.count
+    cdef int32_t at = entry.newest - 1
+    cdef Reading* own = reading_at(&self.store, place)
+    if own != reading:
+        own[0] = reading[0]
+    if own.kind == REGISTER:
+        rates_at(&self.store, place)[0] = rates
+    link_at(&self.store, place)[0] = at
+    head(&self.table, entry, tag, place)
+    self.count += 1
+    self.earliest_ms = min(self.earliest_ms, own.end_ms)
+    while at != NONE and reading_at(&self.store, at).kind != own.kind:
+        at = link_at(&self.store, at)[0]
+    own.slot = <int32_t>self.slot_count if at == NONE else reading_at(&self.store, at).slot
+    slot[0] = slot_at(&self.store, own.slot)
+    if at == NONE:
+        self.slot_count += 1
+        slot[0].winner = place
+        slot[0].revision = slot[0].touched_by = 0
+        decides[0] = True
+        if own.kind == REGISTER:
+            chain(self, own)
+    else:
+        decides[0] = better(self, own, reading_at(&self.store, slot[0].winner))
+        if decides[0]:
+            slot[0].winner = place
+    return own.slot
+
+
+cdef int chain(Ledger self, const Reading* reading) except -1:
+    """A counter's new slot goes to its place by end."""
+    cdef int32_t before, after = NONE
+    cdef Beside* beside = beside_at(&self.store, reading.slot)
+    counter = (<int64_t>reading.meter << 32) | reading.register_
+    before = self.tails.get(counter, NONE)
+    while before != NONE and end_ms(self, before) > reading.end_ms:
+        after = before
+        before = beside_at(&self.store, before).before
+    if after == NONE:
+        self.tails[counter] = reading.slot
+    else:
+        beside_at(&self.store, after).before = reading.slot
+    if before != NONE:
+        beside_at(&self.store, before).after = reading.slot
+    beside.before = before
+    beside.after = after
+    return 0
+
+
+cdef inline int64_t end_ms(Ledger self, int32_t slot) noexcept nogil:
+    return reading_at(&self.store, slot_at(&self.store, slot).winner).end_ms
+
+
+cdef int better(Ledger self, const Reading* one, const Reading* other) except -1:
+    if one.revision != other.revision:
+        return one.revision > other.revision
+    if one.source != other.source:
+        return self.names[one.source] < self.names[other.source]
+    return one.start_ms < other.start_ms
+
+
+cdef inline bint is_live(Ledger self, const Reading* reading) noexcept nogil:
+    cdef int64_t horizon_ms = self.watermark_ms - self.retention_ms
+    cdef int32_t after
+    if reading.end_ms > horizon_ms:
+        return True
+    if reading.kind != REGISTER:
+        return False
+    after = beside_at(&self.store, reading.slot).after
+    return after == NONE or end_ms(self, after) > horizon_ms

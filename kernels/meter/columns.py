@@ -1,40 +1,107 @@
 """Columns of a batch as readings, and changed slots as columns of usage: the plain twin.
 
 A text column comes as (indices, codes of its dictionary); so a dictionary is mapped once, not a row
-at a time. Both functions are in _columns.pyx as well; GRIDLOOM_PURE=1 chooses the plain ones.
+at a time. _intake.pyx and _usage.pyx do the same in one pass; GRIDLOOM_PURE=1 chooses this one.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from kernels.meter.layout import INTEGERS, LISTED, READING, TEXTS
+from kernels.columns import numbers
+from kernels.meter.layout import (
+    INTEGERS,
+    LISTED,
+    READING,
+    TEXTS,
+    UNITS,
+    USAGE_QUALITIES,
+    Outcome,
+)
+from kernels.symbols import Symbols, fixed_array, fixed_indexed
+from schemas.telemetry import KINDS, QUALITIES
+from schemas.usage import USAGE
 
 Rows = npt.NDArray[Any]
-Indexed = tuple[npt.NDArray[np.int32], Rows]  # indices of the rows, code of each text
+Rates = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # rating in W, modulus of each row
 
-# What of a slot is a column of usage, in the order of `written`.
-USAGE_INTEGERS = ("start_ms", "end_ms", "quantity", "epoch", "received_ms", "slot_revision")
-USAGE_CODES = ("meter_id", "register", "site_id", "hub_id", "account_id", *LISTED)
+LISTS = (KINDS, UNITS, QUALITIES)  # of LISTED, as a reading may have them
+
+_USAGE_LISTS = {"kind": KINDS, "unit": UNITS, "quality": USAGE_QUALITIES}
 
 
-def read(integers: Sequence[Rows], texts: Sequence[Indexed], listed: Sequence[Indexed]) -> Rows:
-    """Rows of layout.READING from columns in the order of INTEGERS, TEXTS and LISTED.
+class Taken(NamedTuple):
+    """What became of a batch: counts, the rows refused, and USAGE of the slots that changed.
 
-    What the registry says of a reading is left 0. IndexError for an index beyond its dictionary.
+    refused: (row of the batch, its outcome, the reading, of a conflict the reading that is kept),
+    a reading being one row of layout.READING.
     """
-    rows = np.zeros(len(integers[0]), READING)
-    for name, column in zip(INTEGERS, integers, strict=True):
-        rows[name] = column
-    for name, (indices, codes) in zip((*TEXTS, *LISTED), (*texts, *listed), strict=True):
+
+    accepted: int
+    duplicate: int
+    superseded: int
+    refused: list[tuple[int, int, Rows, Rows | None]]
+    changed: pa.RecordBatch
+
+
+class _Ledger(Protocol):
+    def apply(self, rows: Rows) -> tuple[npt.NDArray[np.uint8], Rows, list[tuple[int, Rows]]]: ...
+
+
+class Intake:
+    """Batches of READINGS into a ledger."""
+
+    def __init__(self, ledger: _Ledger, symbols: Symbols) -> None:
+        self._ledger, self._symbols = ledger, symbols
+
+    def take(self, readings: pa.RecordBatch, rates: Rates | None) -> Taken:
+        """Apply one batch, texts coded by the symbols.
+
+        ValueError for a null, IndexError for an index beyond its dictionary; then nothing changed.
+        """
+        rows = read(readings, self._symbols)
+        if rates is not None:
+            rows["rating_w"], rows["register_modulus"] = rates
+        outcomes, changed, conflicts = self._ledger.apply(rows)
+        kept = dict(conflicts)
+        refused = [
+            (index, int(outcomes[index]), rows[index : index + 1], kept.get(index))
+            for index in np.flatnonzero(outcomes >= Outcome.CONFLICT).tolist()
+        ]
+        accepted, duplicate, superseded = (
+            int(np.count_nonzero(outcomes == outcome))
+            for outcome in (Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.SUPERSEDED)
+        )
+        return Taken(accepted, duplicate, superseded, refused, usage(changed, self._symbols))
+
+
+def read(readings: pa.RecordBatch, symbols: Symbols) -> Rows:
+    """The batch as rows of layout.READING. What the registry says of a reading is left 0."""
+    rows = np.zeros(readings.num_rows, READING)
+    for name in INTEGERS:
+        rows[name] = numbers(readings.column(name))
+    indexed: list[tuple[Rows, Rows]] = [symbols.indexed(readings.column(name)) for name in TEXTS]
+    indexed += [
+        fixed_indexed(readings.column(name), listed)
+        for name, listed in zip(LISTED, LISTS, strict=True)
+    ]
+    for name, (indices, codes) in zip((*TEXTS, *LISTED), indexed, strict=True):
         if len(indices):
-            rows[name] = codes[indices]
+            rows[name] = codes[indices.view(np.uint32)]  # no index counts from the end
     return rows
 
 
-def written(rows: Rows) -> tuple[Rows, Rows]:
-    """(int64 of USAGE_INTEGERS, int32 of USAGE_CODES): a column of the rows in each line."""
-    integers = np.array([rows[name] for name in USAGE_INTEGERS], np.int64)
-    return integers, np.array([rows[name] for name in USAGE_CODES], np.int32)
+def usage(changed: Rows, symbols: Symbols) -> pa.RecordBatch:
+    """Rows of layout.READING as a batch of USAGE."""
+    made: dict[str, object] = {}
+    for name in USAGE.by_name:
+        column = changed["slot_revision" if name == "revision" else name]
+        if name in TEXTS:
+            made[name] = symbols.array(np.ascontiguousarray(column))
+        elif name in _USAGE_LISTS:
+            made[name] = fixed_array(column, _USAGE_LISTS[name])
+        else:
+            made[name] = column.astype(np.int64)
+    return USAGE.batch(made)

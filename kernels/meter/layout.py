@@ -7,7 +7,7 @@ import numpy as np
 from schemas.telemetry import KINDS, QUALITIES
 from schemas.units import BASE_UNITS
 
-# Order is the struct's in _core.pyx: 96 bytes, no padding. Texts are codes of kernels.symbols;
+# Order is the struct's in _reading.pxd: 96 bytes, no padding. Texts are codes of kernels.symbols;
 # kind, unit and quality are places in the lists below. `slot_revision` is of the reading's slot.
 READING = np.dtype(
     [

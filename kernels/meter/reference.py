@@ -166,6 +166,11 @@ class Ledger:
                 live.append(reading._replace(slot_revision=self._slots[reading.slot].revision))
         return np.array(live, READING), first
 
+    def newest(self, count: int) -> Rows:
+        """The last `count` readings accepted, of slot revision 0."""
+        newest = islice(self._readings.values(), len(self) - count, None)
+        return np.array([reading._replace(slot_revision=0) for reading in newest], READING)
+
     def live(self) -> int:
         """How many readings rows() would give."""
         return len(self.rows())

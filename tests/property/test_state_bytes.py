@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from kernels import _core
 from kernels.growth import Growth
-from kernels.meter import _columns, columns
-from kernels.meter.layout import INTEGERS, LISTED, READING, TEXTS
+from kernels.meter.layout import READING, TEXTS
 from kernels.rollup.layout import SAMPLE, WINDOW
 from kernels.snapshot import Block, Snapshot, narrowed, pack, rows_in, unpack, widen
 from kernels.symbols import Symbols, Texts, recode
@@ -181,35 +180,3 @@ def test_a_code_beyond_the_texts_is_an_error_and_not_another_text(twin):
     rows["source"] = 3
     with pytest.raises(IndexError):
         twin(rows, TEXTS, np.arange(3, dtype=np.int32))
-
-
-@given(st.integers(0, 50), st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
-def test_columns_become_readings_and_usage_alike_in_both_twins(size, seed):
-    random = np.random.default_rng(seed)
-    integers = [random.integers(-(2**63), 2**63, size) for _ in INTEGERS]
-    texts = [
-        (random.integers(0, 4, size).astype(np.int32), random.integers(0, 99, 4).astype(np.int32))
-        for _ in TEXTS
-    ]
-    listed = [
-        (random.integers(0, 4, size).astype(np.int32), random.integers(0, 256, 4).astype(np.uint8))
-        for _ in LISTED
-    ]
-    rows = columns.read(integers, texts, listed)
-    assert _columns.read(integers, texts, listed).tobytes() == rows.tobytes()
-    for name, (index, codes) in zip((*TEXTS, *LISTED), (*texts, *listed), strict=True):
-        assert rows[name].tolist() == [codes[i] for i in index]
-    for one, other in zip(_columns.written(rows), columns.written(rows), strict=True):
-        assert one.shape == other.shape
-        assert (one == other).all()
-
-
-@pytest.mark.parametrize("twin", [_columns, columns], ids=["core", "plain"])
-def test_an_index_beyond_its_dictionary_is_an_error(twin):
-    index, codes = np.array([2], np.int32), np.array([0, 0], np.int32)
-    good = (np.zeros(1, np.int32), codes)
-    integers = [np.zeros(1, np.int64)] * 6
-    listed = [(good[0], np.zeros(1, np.uint8))] * 3
-    with pytest.raises(IndexError):
-        twin.read(integers, [good, good, (index, codes), good, good, good], listed)
