@@ -12,6 +12,7 @@ cdef class Engine:
     cdef const unsigned char[:, :, ::1] open
     cdef const int[:, ::1] span
     cdef const int[:, ::1] first, last  # [n, M] open starts lie in [first, last)
+    cdef const unsigned char[:, ::1] holes  # [n, M] 1 = not all of these are open
     cdef const long long[::1] lengths
     cdef const double[::1] reject
     cdef const int[::1] site_of, slot_of  # [M x T] of an option

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kernels.match.alike import by_kind
 from kernels.match.columns import ANY, F64, I32, I64, LIMITED, RESOURCES, Jobs, Policy, Texts, Warm
 from kernels.match.kinds import Kinds, Placed, fill, places
 from kernels.match.prices import PriceTables
@@ -155,9 +156,12 @@ class Found:
         if is_smooth_better(problem):
             return climb(problem, engine, tables, least, start, policy.gap_target)
 
+        kinds = by_kind(problem)
+        priced = engine if kinds is problem else _engine(kinds)
+
         def volume(start: F64) -> Ascent:
             repair, target = plans.repair, policy.gap_target
-            return ascend(problem, engine, tables, start, repair, target, policy.iterations)
+            return ascend(problem, priced, tables, start, repair, target, policy.iterations)
 
         best = volume(start)
         if problem.pools.rows.shape[2]:

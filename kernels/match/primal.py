@@ -8,6 +8,7 @@ from kernels.match.columns import F64, I32, I64, Policy
 from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem
 from kernels.match.reference import Engine
+from kernels.match.volume import Costs
 
 _IMPROVED_MAX = 5  # plans that local search starts from,
 _IMPROVED_JOBS = 10_000  # fewer of them, down to one, above so many jobs in all
@@ -18,6 +19,7 @@ _CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: pr
 _ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them;
 _SCAN_LOSERS = 2_000  # jobs of a site looked at for one of them
 _SEED = 1
+_SHADES = (0.98, 1.0)  # of the prices, for plans over several slots, by turns
 _WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
 
 
@@ -42,16 +44,25 @@ class Plans:
     def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
         self._p, self._engine, self._tables = problem, engine, tables
         self._share = _largest_share(problem)
+        self._repairs = 0
+        self._first: I64 | None = None  # order by slack, once it is asked for
         self.cost = self.scale = float("inf")  # sum of costs, and of |costs|
         self.option: I32 = np.full(len(problem.row), -1, np.int32)
 
-    def repair(self, prices: F64) -> float:
-        """One greedy plan at these prices, by regret for its size; the cheapest cost so far."""
-        table = self._tables.at(prices)
-        answers = self._engine.sweep(table)
-        order = _descending((answers.second - answers.least) / self._share)
-        self._take(self._greedy(table, order))
-        return self.cost
+    def repair(self, prices: F64) -> Costs:
+        """One greedy plan at these prices, by regret for its size, or by slack over several slots.
+
+        What the cheapest so far costs.
+        """
+        if self._p.capacity.shape[1] > 1:
+            self._take(self._by_slack(_SHADES[self._repairs % len(_SHADES)] * prices))
+            self._repairs += 1
+        else:
+            table = self._tables.at(prices)
+            answers = self._engine.sweep(table)
+            order = _descending((answers.second - answers.least) / self._share)
+            self._take(self._greedy(table, order))
+        return Costs(self.cost, self.scale)
 
     def keep(self, wanted: I32, prices: F64) -> float:
         """The plan given, as far as it still holds; others by regret at the prices. The bound."""
@@ -83,6 +94,10 @@ class Plans:
         """
         if self.is_near(bound, policy):
             return
+        for shade in _SHADES if self._p.capacity.shape[1] > 1 else ():
+            self._take(self._by_slack(shade * prices))
+            if self.is_near(bound, policy):
+                return
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
         regret = answers.second - answers.least
@@ -192,6 +207,19 @@ class Plans:
         option, free = self._nothing()
         self._engine.place(table, order, option, free)
         return self._fill(option, free)
+
+    def _by_slack(self, prices: F64) -> I32:
+        """Long runs first, and of them those with the fewest starts to choose from.
+
+        At the right prices many starts cost a job the same. A little below them it takes the one
+        that all want while there is room, so that no such room is left over; where that leaves
+        too little for those who have no other, the prices themselves serve better.
+        """
+        if self._first is None:
+            count = self._engine.starts()
+            run = np.where(count > 0, self._p.lengths[self._p.span], self._p.capacity.shape[1])
+            self._first = _descending(run.min(axis=1).astype(np.float64) ** 2 / count.sum(axis=1))
+        return self._greedy(self._tables.at(prices), self._first)
 
     def _evict(self, table: F64, wanted: I32, order: I64, again: I64) -> I32:
         """What each job wants at the prices; those without room are placed anew, large first."""
