@@ -108,15 +108,18 @@ def match(
 
     def solve(wanted: Jobs) -> tuple[Found, Certificate]:
         columns = (sites, series, network, policy, terms)
-        kinds = kinds_of(wanted, last_options(wanted.job_id, warm, *sites.capacity.shape[:2]))
+        last = last_options(wanted.job_id, warm, *sites.capacity.shape[:2])
+        kinds = kinds_of(wanted, last)
         if kinds is None:
             found = Found(compile_problem(wanted, *columns), terms)
-            found.solve(wanted, policy, warm)
+            found.solve(last, policy, warm)
             return found, prove(wanted, found)
         of_kinds = compile_problem(wanted.take(kinds.first), *columns, alike=kinds.size)
         bundles = wanted.take(kinds.first[kinds.bundle])
         together = Found(compile_problem(bundles, *columns, times=kinds.times), terms)
-        found, placed = together.by_kind(bundles, kinds, of_kinds, policy, warm)
+        found, placed = together.by_kind(
+            last[kinds.first[kinds.bundle]], kinds, of_kinds, policy, warm
+        )
         proof = prove(wanted.take(kinds.first[placed.kind]), found, placed.times)
         return found.take(placed.of_jobs(kinds)), proof
 

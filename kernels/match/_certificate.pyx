@@ -25,8 +25,8 @@ cdef double INFINITE = float("inf")
 cdef class _Columns:
     """The columns as the pass reads them; names as in columns.py."""
 
-    cdef Py_ssize_t rows, count, horizon
-    cdef long long slot_ms
+    cdef Py_ssize_t rows, count, horizon, of_job
+    cdef long long slot_ms, of_rate, quotient  # the last run's length
     cdef const long long[::1] job_class, precision, duration_ms, release_slot, deadline_slot
     cdef const long long[::1] origin_hub, residency, affinity, data_site, data_hub, current_site
     cdef const long long[::1] priority
@@ -56,13 +56,19 @@ cdef class _Columns:
         self.up, self.rate_ppm = flat(sites.up).view(np.uint8), flat(sites.rate_ppm)
         self.rtt_ms, self.price_per_gb = flat(network.rtt_ms), flat(network.price_per_gb)
         self.watt = flat(watt)
+        self.of_job = -1
 
     cdef long long runs(self, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
         """Slots a run takes; 0 where the rate is 0."""
         cdef long long rate = self.rate_ppm[m, self.job_class[i], self.precision[i]]
         if rate <= 0:
             return 0
-        return (self.duration_ms[i] * PPM + rate * self.slot_ms - 1) // (rate * self.slot_ms)
+        if i != self.of_job or rate != self.of_rate:  # divisions are slow, and rates are often equal
+            self.of_job, self.of_rate = i, rate
+            self.quotient = (self.duration_ms[i] * PPM + rate * self.slot_ms - 1) // (
+                rate * self.slot_ms
+            )
+        return self.quotient
 
     cdef double moving(self, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
         cdef double cost = 0.0

@@ -25,15 +25,12 @@ def by_kind(problem: Problem) -> Problem:
     if len(first) * _SAVED > rows or (words != words[first[kind]]).any():
         return problem  # the second, where two kinds mix to one number: never, as good as
     first, times = _in_order(first, kind)
-    return problem._replace(
-        row=problem.row[first],
-        demand=problem.demand[first] * times[:, None],
+    once = problem.take(first)
+    return once._replace(
+        demand=once.demand * times[:, None],
         times=times,
-        fixed=problem.fixed[first] * times[:, None],
-        span=problem.span[first],
-        open=problem.open[first],
-        reject=problem.reject[first] * times,
-        pools=problem.pools._replace(signature=problem.pools.signature[first]),
+        fixed=once.fixed * times[:, None],
+        reject=once.reject * times,
     )
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.match.alike import by_kind
-from kernels.match.columns import ANY, F64, I32, I64, LIMITED, RESOURCES, Jobs, Policy, Texts, Warm
+from kernels.match.columns import ANY, F64, I32, I64, LIMITED, RESOURCES, Policy, Texts, Warm
 from kernels.match.kinds import Kinds, Placed, fill, places
 from kernels.match.prices import PriceTables
 from kernels.match.primal import Plans
@@ -82,21 +82,21 @@ class Found:
         self.relax = np.zeros(rows)
         self.iterations = 0
 
-    def solve(self, jobs: Jobs, policy: Policy, warm: Warm | None) -> None:
-        """Place the jobs, if any has an option."""
+    def solve(self, last: I32, policy: Policy, warm: Warm | None) -> None:
+        """Place the jobs, if any has an option; last [N]: theirs in the warm plan."""
         if len(self.problem.row):
-            solved = self._optimise(jobs, policy, warm)
+            solved = self._optimise(last, policy, warm)
             self.place(solved, self.problem.capacity - solved.engine.used(solved.option))
 
     def by_kind(
-        self, jobs: Jobs, kinds: Kinds, of_kinds: Compiled, policy: Policy, warm: Warm | None
+        self, last: I32, kinds: Kinds, of_kinds: Compiled, policy: Policy, warm: Warm | None
     ) -> tuple["Found", Placed]:
         """Place bundles of jobs, and what they leave job by job; a row for each place found."""
-        option = np.full(len(jobs.job_id), ANY, np.int32)
+        option = np.full(len(kinds.bundle), ANY, np.int32)
         problem, free = of_kinds.problem, self.problem.capacity.copy()
         prices = np.zeros(problem.capacity.shape)
         if len(self.problem.row):
-            solved = self._optimise(jobs, policy, warm)
+            solved = self._optimise(last, policy, warm)
             option[self.problem.row], prices = solved.option, solved.prices
             free -= solved.engine.used(solved.option)
         placed = fill(problem, PriceTables(problem), kinds, option, free)
@@ -115,13 +115,13 @@ class Found:
             setattr(self, name, getattr(self, name)[rows])
         return self
 
-    def _optimise(self, jobs: Jobs, policy: Policy, warm: Warm | None) -> "_Solved":
+    def _optimise(self, last: I32, policy: Policy, warm: Warm | None) -> "_Solved":
         """The best plan and prices."""
         problem = self.problem
         engine, tables = _engine(problem), PriceTables(problem)
         plans = Plans(problem, engine, tables)
         alone = engine.sweep(tables.costs)
-        ascent = self._ascend(engine, tables, plans, alone.least, jobs, policy, warm)
+        ascent = self._ascend(engine, tables, plans, alone.least, last, policy, warm)
         plans.polish(ascent.prices, ascent.bound, policy)
         self.iterations = ascent.iterations
         priced = np.zeros((*problem.capacity.shape[:2], len(LIMITED)))
@@ -137,7 +137,7 @@ class Found:
         tables: PriceTables,
         plans: Plans,
         least: F64,
-        jobs: Jobs,
+        last: I32,
         policy: Policy,
         warm: Warm | None,
     ) -> Ascent:
@@ -148,9 +148,7 @@ class Found:
             if warm.prices is not None:
                 known = self._prices_of(warm)
                 start = np.maximum(restrict(known, problem.active, start.shape), 0.0)
-            last = last_options(jobs.job_id[problem.row], warm, *problem.watt_cost.shape)
-            bound = plans.keep(last, start)
-            plans.mend(start, bound, policy)
+            bound = plans.keep(last[problem.row], start, policy)
             if plans.is_near(bound, policy):
                 return Ascent(start, bound, 0)
         if is_smooth_better(problem):
@@ -214,13 +212,26 @@ def _anew(volume: Callable[[F64], Ascent], best: Ascent) -> Ascent:
 
 
 def last_options(job_id: Texts, warm: Warm | None, count: int, horizon: int) -> I32:
-    """The warm plan's options [n], jobs matched by id; ANY = none."""
+    """The warm plan's options [n], jobs matched by id; ANY = none. The ids are ascending."""
     wanted = np.full(len(job_id), ANY, np.int32)
     if warm is not None and len(warm.job_id):
-        order = np.argsort(warm.job_id, kind="stable")
-        at = order[np.searchsorted(warm.job_id, job_id, sorter=order).clip(0, len(order) - 1)]
+        at = _places(warm.job_id, job_id)
         site, slot = warm.site[at], warm.slot[at]
-        known = (warm.job_id[at] == job_id) & (site >= 0) & (site < count)
+        known = (at >= 0) & (site >= 0) & (site < count)
         known &= (slot >= 0) & (slot < horizon)
         wanted[known] = (site * horizon + slot)[known]
     return wanted
+
+
+def _places(known: Texts, wanted: Texts) -> I64:
+    """Index [n] in `known` of each of `wanted`, which are ascending; -1 = not there."""
+    order = None if (known[1:] > known[:-1]).all() else np.argsort(known, kind="stable")
+    ascending = known if order is None else known[order]
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        at = np.searchsorted(ascending, wanted).clip(0, len(known) - 1)
+        at = np.where(ascending[at] == wanted, at, ANY)
+    else:
+        from kernels.match._ids import places
+
+        at = places(ascending, wanted)
+    return at if order is None else np.where(at >= 0, order[at], ANY)

@@ -17,6 +17,7 @@ _CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in a
 _JOBS_FEW = 5_000  # and in one slot with more jobs than this
 _CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: prices do the rest
 _ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them;
+_GIVE_WAY = 300  # jobs beside them that a plan kept is mended with
 _SCAN_LOSERS = 2_000  # jobs of a site looked at for one of them
 _SEED = 1
 _SHADES = (0.98, 1.0)  # of the prices, for plans over several slots, by turns
@@ -64,23 +65,47 @@ class Plans:
             self._take(self._greedy(table, order))
         return Costs(self.cost, self.scale)
 
-    def keep(self, wanted: I32, prices: F64) -> float:
-        """The plan given, as far as it still holds; others by regret at the prices. The bound."""
+    def keep(self, wanted: I32, prices: F64, policy: Policy) -> float:
+        """The plan given, as far as it still holds, and mended at the prices; their bound.
+
+        Jobs without a place come by regret; where that is not near enough, local search goes on.
+        """
         everyone = np.arange(len(self._p.row))
         option, free = self._nothing()
         self._engine.keep(wanted, everyone, option, free)
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
-        self._engine.place(table, _descending(answers.second - answers.least), option, free)
+        regret = answers.second - answers.least
+        left = np.flatnonzero(option < 0)
+        self._engine.place(table, left[_descending(regret[left])], option, free)
         self._take(self._fill(option, free))
-        return float(answers.least.sum() - (prices * self._p.capacity).sum())
-
-    def mend(self, prices: F64, bound: float, policy: Policy) -> None:
-        """Local search on the plan kept, at prices that were right before."""
+        bound = float(answers.least.sum() - (prices * self._p.capacity).sum())
         if not self.is_near(bound, policy):
-            table = self._tables.at(prices)
-            shortlist = self._shortlist(table, self._engine.sweep(table).least, policy)
-            self._take(self._descend(self.option.copy(), shortlist, bound, policy, all_first=False))
+            self._mend(table, answers.least, regret, bound, policy)
+        return bound
+
+    def _mend(self, table: F64, least: F64, regret: F64, bound: float, policy: Policy) -> None:
+        """Local search on the plan kept, at prices that were right before.
+
+        Only among the jobs that lose most and those that could give way at the least loss for
+        their size; all others stay where they are.
+        """
+        costs = self._costs(self.option)
+        lost = self._engine.costs(table, self.option[:, None])[:, 0] - least
+        losers = np.flatnonzero(lost > 0.0)
+        losers = losers[_descending(lost[losers])][:_LOSERS]
+        rows = np.union1d(losers, _smallest(regret / self._share, _GIVE_WAY))
+        others = self.option.copy()
+        others[rows] = -1
+        few = self._p.take(rows)._replace(capacity=self._p.capacity - self._engine.used(others))
+        among = Plans(few, type(self._engine)(few), self._tables)
+        shortlist = among._shortlist(table, least[rows], policy)
+        # what the others cost is no matter of this search, but counts in the gap
+        costs[rows] = 0.0
+        target = bound - float(costs.sum()) + policy.gap_target * float(np.abs(costs).sum())
+        option = self.option.copy()
+        option[rows] = among._descend(option[rows], shortlist, target, policy, all_first=False)
+        self._take(option)
 
     def is_near(self, bound: float, policy: Policy) -> bool:
         """Whether the best plan is as near to the bound as the policy asks."""
@@ -248,6 +273,15 @@ def _largest_share(problem: Problem) -> F64:
     share = problem.demand / np.where(total > 0, total, 1.0)
     largest: F64 = share.max(axis=1)
     return np.where(largest > 0, largest, 1.0)  # who needs nothing fits wherever it is tried
+
+
+def _smallest(key: F64, count: int) -> I64:
+    """Rows of the smallest keys, the earlier ones of those equal to the last."""
+    if len(key) <= count:
+        return np.arange(len(key))
+    last = np.partition(key, count)[count]
+    below = np.flatnonzero(key < last)
+    return np.concatenate([below, np.flatnonzero(key == last)[: count - len(below)]])
 
 
 def _descending(key: F64) -> I64:

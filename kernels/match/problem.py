@@ -67,6 +67,19 @@ class Problem(NamedTuple):
         need: I64 = times * needs(self.demand[row] // times, self.scale_ppm[site])
         return need
 
+    def take(self, rows: I64) -> "Problem":
+        """These rows alone; the capacity is that of all."""
+        return self._replace(
+            row=self.row[rows],
+            demand=self.demand[rows],
+            times=self.times[rows],
+            fixed=self.fixed[rows],
+            span=self.span[rows],
+            open=self.open[rows],
+            reject=self.reject[rows],
+            pools=self.pools._replace(signature=self.pools.signature[rows]),
+        )
+
 
 class Compiled(NamedTuple):
     """The problem, and what became of the jobs that are not in it."""
