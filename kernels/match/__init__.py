@@ -79,13 +79,17 @@ def match(
     policy: Policy | None = None,
     warm: Warm | None = None,
     terms: Terms | None = None,
+    threads: int = 1,
 ) -> Plan:
     """Place the jobs; one row of the plan a job, in the order given.
 
     Bad rows are left out alone and named in Plan.errors. Columns that do not belong together
     (sites of another number of slots than the series or the quotas) raise FieldError. The result
-    depends on the columns only: not on the machine, the order of the jobs or the unit of money.
+    depends on the columns only: not on the machine, the order of the jobs, the unit of money or
+    the number of threads.
     """
+    if threads < 1:
+        raise FieldError("range", "threads", f"{threads} threads", "give at least 1")
     network, policy = network or Network.of(), policy or Policy()
     if sites.capacity.shape[:2] != series.price_per_mwh.shape:
         raise FieldError(
@@ -111,12 +115,13 @@ def match(
         last = last_options(wanted.job_id, warm, *sites.capacity.shape[:2])
         kinds = kinds_of(wanted, last)
         if kinds is None:
-            found = Found(compile_problem(wanted, *columns), terms)
+            found = Found(compile_problem(wanted, *columns, threads=threads), terms, threads)
             found.solve(last, policy, warm)
             return found, prove(wanted, found)
         of_kinds = compile_problem(wanted.take(kinds.first), *columns, alike=kinds.size)
         bundles = wanted.take(kinds.first[kinds.bundle])
-        together = Found(compile_problem(bundles, *columns, times=kinds.times), terms)
+        bundled = compile_problem(bundles, *columns, times=kinds.times)
+        together = Found(bundled, terms, threads)
         found, placed = together.by_kind(
             last[kinds.first[kinds.bundle]], kinds, of_kinds, policy, warm
         )
@@ -125,7 +130,7 @@ def match(
 
     def prove(wanted: Jobs, found: Found, count: I64 | None = None) -> Certificate:
         plan = (found.site, found.slot, found.prices, terms, found.quota_prices, count)
-        return certify(wanted, sites, series, network, policy, *plan)
+        return certify(wanted, sites, series, network, policy, *plan, threads)
 
     if policy.max_moves == ANY:
         found, proof = solve(joint.jobs)

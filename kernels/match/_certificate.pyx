@@ -8,6 +8,7 @@ import numpy as np
 
 from kernels.match.certificate import _watt_cost, _windows
 from kernels.match.columns import LIMITED, RESOURCES
+from kernels.match.threads import in_blocks
 
 cdef enum:
     PPM = 1000000
@@ -102,7 +103,7 @@ cdef class _Columns:
         return (self.demand[i, k] * self.pue_ppm[m] + PPM - 1) // PPM
 
 
-def certify(jobs, sites, series, network, policy, site, slot, prices):
+def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1):
     """What certificate.certify returns where there are no terms, each row is a job and latency is free."""
     watt = _watt_cost(sites, series, policy)
     columns = _Columns(jobs, sites, series, network, watt)
@@ -112,10 +113,13 @@ def certify(jobs, sites, series, network, policy, site, slot, prices):
     least_, chosen_, size_ = np.empty(n), np.empty(n), np.empty(n)
     closed = np.zeros(n, np.uint8)
     plan = np.ascontiguousarray(site), np.ascontiguousarray(slot)
-    _pass(
-        columns, windows.energy, windows.price, windows.room, of_length, plan[0], plan[1],
-        least_, chosen_, size_, closed,
-    )
+    tables = windows.energy, windows.price, windows.room, of_length
+
+    def block(first, past):
+        own = _Columns(jobs, sites, series, network, watt)
+        _pass(own, *tables, *plan, least_, chosen_, size_, closed, first, past)
+
+    in_blocks(block, n, columns.count * horizon, threads)
     cdef double[::1] least = least_, chosen = chosen_, reject = _outweighing(columns, least)
     cdef const int[::1] at = plan[0]
     cdef Py_ssize_t i
@@ -157,7 +161,7 @@ def _lengths(_Columns c):
     return lengths, (seen_.cumsum() - 1).astype(np.int32)
 
 
-cdef void _pass(
+def _pass(
     _Columns c,
     const double[:, :, ::1] energy,
     const double[:, :, :, ::1] price,
@@ -169,8 +173,10 @@ cdef void _pass(
     double[::1] chosen,
     double[::1] size,
     unsigned char[::1] closed,
+    Py_ssize_t begin,
+    Py_ssize_t past,
 ):
-    """least: cheapest priced option; chosen: cost of the plan's; closed: 1 = that is no option."""
+    """Rows in [begin, past). least: cheapest priced option; chosen: cost of the plan's; closed: 1 = that is no option."""
     cdef Py_ssize_t i, m, s, d, first, last
     cdef long long[KINDS] need
     cdef long long runs
@@ -179,7 +185,7 @@ cdef void _pass(
     cdef int[KINDS] asked
     cdef bint allowed, fits
     with nogil:
-        for i in range(c.rows):
+        for i in range(begin, past):
             least[i], chosen[i], size[i] = INFINITE, INFINITE, 0.0
             closed[i] = site[i] >= 0
             watts, many = <double>c.demand[i, POWER], 0

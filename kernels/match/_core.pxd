@@ -3,6 +3,7 @@
 
 cdef class Engine:
     cdef Py_ssize_t n, rows, sites, slots, kinds, sides  # rows of capacity: sites, then quotas
+    cdef readonly int threads
     cdef const long long[:, ::1] demand
     cdef const long long[:, :, ::1] drawn  # [n, M, facility-side resources] need there
     cdef int[::1] side  # [k] column of `drawn`, or -1: the need is the demand

@@ -15,6 +15,7 @@ fused multiply-add, so that sums equal numpy's bit for bit.
 import numpy as np
 
 from kernels.match.reference import Sweep
+from kernels.match.threads import in_blocks
 
 cdef extern from *:
     """
@@ -110,8 +111,8 @@ cdef double INFINITE = float("inf")
 cdef class Engine:
     """The loops over one problem."""
 
-    def __init__(self, problem):
-        self.n = len(problem.row)
+    def __init__(self, problem, threads=1):
+        self.n, self.threads = len(problem.row), threads
         self.rows, self.slots, self.kinds = problem.capacity.shape
         self.sites = len(problem.watt_cost)
         assert self.kinds <= RESOURCES_MAX
@@ -228,16 +229,33 @@ cdef class Engine:
 
     def sweep(self, const double[:, :, :, ::1] table):
         """Price all options of all jobs."""
-        least_, second_ = np.empty(self.n), np.empty(self.n)
-        option_ = np.empty(self.n, np.int32)
+        least, second = np.empty(self.n), np.empty(self.n)
+        option = np.empty(self.n, np.int32)
+
+        def block(first, past):
+            return self._sweep_rows(table, least, second, option, first, past)
+
+        edges = sum(in_blocks(block, self.n, self.sites * self.slots, self.threads))
+        used = np.ascontiguousarray(edges.cumsum(axis=1)[:, : self.slots])
+        return Sweep(least, second, option, used)
+
+    def _sweep_rows(
+        self,
+        const double[:, :, :, ::1] table,
+        double[::1] least,
+        double[::1] second,
+        int[::1] option,
+        Py_ssize_t begin,
+        Py_ssize_t past,
+    ):
+        """Of the jobs in [begin, past); changes of their use at the slots [R, T + 1, k]."""
         edges_ = np.zeros((self.rows, self.slots + 1, self.kinds), np.int64)
-        cdef double[::1] least = least_, second = second_, row = np.empty(max(self.sites * self.slots, 1))
-        cdef int[::1] option = option_
+        cdef double[::1] row = np.empty(max(self.sites * self.slots, 1))
         cdef long long[:, :, ::1] edges = edges_
         cdef Py_ssize_t job, site, s, at, first
         cdef double best, next_, here, v
         with nogil:
-            for job in range(self.n):
+            for job in range(begin, past):
                 best, next_, at = INFINITE, INFINITE, REJECTED
                 self.price_row(table, job, &row[0])
                 for site in range(self.sites):
@@ -259,8 +277,7 @@ cdef class Engine:
                 least[job], second[job], option[job] = best, next_, <int>at
                 if at >= 0:
                     self.add_edges(edges, job, at)
-        used = np.ascontiguousarray(edges_.cumsum(axis=1)[:, : self.slots])
-        return Sweep(least_, second_, option_, used)
+        return edges_
 
     def soften(self, *arguments):
         """One slot: answers with weights exp(-(price - least) / tau)."""
@@ -417,14 +434,29 @@ cdef class Engine:
 
     def candidates(self, const double[:, :, :, ::1] table, int count):
         """The `count` cheapest options [n, count] of every job at these prices; -1 pads."""
-        found_ = np.full((self.n, count), REJECTED, np.int32)
-        cdef int[:, ::1] found = found_
+        found = np.full((self.n, count), REJECTED, np.int32)
+
+        def block(first, past):
+            self._candidates_of(table, count, found, first, past)
+
+        in_blocks(block, self.n, self.sites * self.slots, self.threads)
+        return found
+
+    def _candidates_of(
+        self,
+        const double[:, :, :, ::1] table,
+        int count,
+        int[:, ::1] found,
+        Py_ssize_t begin,
+        Py_ssize_t past,
+    ):
+        """Of the jobs in [begin, past)."""
         cdef double[::1] row = np.empty(max(self.sites * self.slots, 1)), best = np.empty(max(count, 1))
         cdef Py_ssize_t job, site, s, at
         cdef int held
         cdef double v
         with nogil:
-            for job in range(self.n):
+            for job in range(begin, past):
                 held = 0
                 self.price_row(table, job, &row[0])
                 for site in range(self.sites):
@@ -444,7 +476,6 @@ cdef class Engine:
                             at -= 1
                         best[at] = v
                         found[job, at] = <int>s
-        return found_
 
     def costs(self, const double[:, :, :, ::1] table, const int[:, ::1] option):
         """Cost [n, q] of options [n, q]; the reject cost where REJECTED."""

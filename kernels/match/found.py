@@ -24,7 +24,7 @@ from kernels.match.terms import Terms
 from kernels.match.volume import Ascent, ascend, restrict
 
 
-def _engine(problem: Problem) -> Engine:
+def _engine(problem: Problem, threads: int) -> Engine:
     if os.environ.get("GRIDLOOM_PURE") == "1":
         return Engine(problem)
     if problem.pools.rows.shape[2]:
@@ -32,7 +32,7 @@ def _engine(problem: Problem) -> Engine:
     else:
         from kernels.match._core import Engine as Core
 
-    compiled: Engine = Core(problem)
+    compiled: Engine = Core(problem, threads)
     return compiled
 
 
@@ -65,8 +65,9 @@ class _Solved(NamedTuple):
 class Found:
     """What a solve found, by row of the admitted jobs."""
 
-    def __init__(self, compiled: Compiled, terms: Terms) -> None:
+    def __init__(self, compiled: Compiled, terms: Terms, threads: int = 1) -> None:
         rows = len(compiled.reason)
+        self._threads = threads
         self.problem, self._terms = compiled.problem, terms
         self.runs = compiled.slots
         self.site: I32 = np.full(rows, ANY, np.int32)
@@ -100,11 +101,11 @@ class Found:
             option[self.problem.row], prices = solved.option, solved.prices
             free -= solved.engine.used(solved.option)
         placed = fill(problem, PriceTables(problem), kinds, option, free)
-        found = Found(places(of_kinds, placed.kind), self._terms)
+        found = Found(places(of_kinds, placed.kind), self._terms, self._threads)
         found.prices, found.quota_prices = self.prices, self.quota_prices
         found.iterations = self.iterations
         if len(found.problem.row):
-            engine, tables = _engine(found.problem), PriceTables(found.problem)
+            engine, tables = _engine(found.problem, self._threads), PriceTables(found.problem)
             at, alone = placed.option[found.problem.row], engine.sweep(tables.costs)
             found.place(_Solved(at, engine, tables, alone, prices), free)
         return found, placed
@@ -118,7 +119,7 @@ class Found:
     def _optimise(self, last: I32, policy: Policy, warm: Warm | None) -> "_Solved":
         """The best plan and prices."""
         problem = self.problem
-        engine, tables = _engine(problem), PriceTables(problem)
+        engine, tables = _engine(problem, self._threads), PriceTables(problem)
         plans = Plans(problem, engine, tables)
         alone = engine.sweep(tables.costs)
         ascent = self._ascend(engine, tables, plans, alone.least, last, policy, warm)
@@ -155,7 +156,7 @@ class Found:
             return climb(problem, engine, tables, least, start, policy.gap_target)
 
         kinds = by_kind(problem)
-        priced = engine if kinds is problem else _engine(kinds)
+        priced = engine if kinds is problem else _engine(kinds, self._threads)
 
         def volume(start: F64) -> Ascent:
             repair, target = plans.repair, policy.gap_target

@@ -100,6 +100,7 @@ def compile_problem(
     terms: Terms | None = None,
     times: I64 | None = None,
     alike: I64 | None = None,
+    threads: int = 1,
 ) -> Compiled:
     """Filter the pairs (job, site), in the order of Reason, and price what is left.
 
@@ -111,7 +112,7 @@ def compile_problem(
     if plain and os.environ.get("GRIDLOOM_PURE") != "1":
         from kernels.match._compile import compile_problem as in_one_pass
 
-        compiled: Compiled = in_one_pass(jobs, sites, series, network, policy)
+        compiled: Compiled = in_one_pass(jobs, sites, series, network, policy, threads)
         return compiled
     times = np.ones(len(jobs.job_id), np.int64) if times is None else times
     alike = times if alike is None else alike
