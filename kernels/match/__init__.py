@@ -110,20 +110,21 @@ def match(
     sites, series, joint = admitted.sites, admitted.series, join(admitted.jobs)
     terms = terms.with_apart(joint.jobs, sites)
 
-    def solve(wanted: Jobs) -> tuple[Found, Certificate]:
+    def solve(wanted: Jobs, before: Found | None = None) -> tuple[Found, Certificate]:
+        start = warm if before is None else before.at_its_prices(wanted.job_id, warm)
         columns = (sites, series, network, policy, terms)
         last = last_options(wanted.job_id, warm, *sites.capacity.shape[:2])
         kinds = kinds_of(wanted, last)
         if kinds is None:
             found = Found(compile_problem(wanted, *columns, threads=threads), terms, threads)
-            found.solve(last, policy, warm)
+            found.solve(last, policy, start)
             return found, prove(wanted, found)
         of_kinds = compile_problem(wanted.take(kinds.first), *columns, alike=kinds.size)
         bundles = wanted.take(kinds.first[kinds.bundle])
         bundled = compile_problem(bundles, *columns, times=kinds.times)
         together = Found(bundled, terms, threads)
         found, placed = together.by_kind(
-            last[kinds.first[kinds.bundle]], kinds, of_kinds, policy, warm
+            last[kinds.first[kinds.bundle]], kinds, of_kinds, policy, start
         )
         proof = prove(wanted.take(kinds.first[placed.kind]), found, placed.times)
         return found.take(placed.of_jobs(kinds)), proof
@@ -135,7 +136,7 @@ def match(
     if policy.max_moves == ANY:
         found, proof = solve(joint.jobs)
     else:
-        found, dual = hold(solve, joint.jobs, sites, policy.max_moves)
+        found, dual = hold(solve, joint.jobs, sites, policy.max_moves, policy.gap_target)
         proof = prove(joint.jobs, found)
         proof = proof._replace(dual=max(proof.dual, dual))
     amount, nearest = relaxations(joint.jobs, sites, series, network, found.reason)

@@ -6,6 +6,7 @@ in smooth.py or volume.py, plans in primal.py, reasons in reasons.py and quota_r
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -115,6 +116,12 @@ class Found:
         for name in _BY_ROW:
             setattr(self, name, getattr(self, name)[rows])
         return self
+
+    def at_its_prices(self, job_id: Texts, warm: Warm | None) -> Warm:
+        """The plan of a warm start, or none, at the prices found here."""
+        nowhere: I32 = np.full(len(job_id), ANY, np.int32)
+        plan = warm or Warm(job_id, nowhere, nowhere)
+        return replace(plan, prices=self.prices, quota_prices=self.quota_prices)
 
     def _optimise(self, last: I32, policy: Policy, warm: Warm | None) -> "_Solved":
         """The best plan and prices."""

@@ -143,6 +143,30 @@ def test_a_tick_with_new_jobs_and_other_prices_hardly_moves_anybody() -> None:
     assert (warm.iterations, cold.iterations > 0) == (0, True)
 
 
+@pytest.mark.parametrize("budget", [0, 15])
+def test_when_a_site_fails_its_jobs_are_placed_by_priority_and_few_others_move(budget: int) -> None:
+    """All sites are nearly full, so that not all find room; a fifth of the jobs have priority."""
+    jobs, sites, *rest, policy = _national_network(1_500, 8)
+    draw = np.random.default_rng(3)
+    jobs = replace(jobs, max_rtt_ms=np.full(1_500, inf), priority=(draw.random(1_500) < 0.2) * 1)
+    before = match(jobs, sites, *rest, policy)
+    down = int(sites.capacity[:, 0, 0].argmax())
+    held = replace(
+        jobs,
+        current_site=before.site.astype(np.int64),
+        migration_cost=1e-6 * before.cost_micro,
+    )
+    failed = replace(sites, up=np.arange(8) != down)
+    plan = match(held, failed, *rest, replace(policy, max_moves=budget), before.warm())
+    others = (before.site >= 0) & (before.site != down)
+    assert int((others & (plan.site >= 0) & (plan.site != before.site)).sum()) <= budget
+    assert not (plan.site == down).any()
+    rejected = plan.site < 0
+    assert rejected.any()
+    assert not rejected[jobs.priority == 1].any()
+    assert (plan.site[before.site == down] >= 0).any()
+
+
 @pytest.mark.parametrize("pure", ["0", "1"])
 def test_the_last_plan_is_found_by_id_in_any_order_and_of_any_length(
     pure: str, monkeypatch: pytest.MonkeyPatch
