@@ -20,6 +20,10 @@ def by_kind(problem: Problem) -> Problem:
     rows = len(problem.row)
     if not rows or (problem.times != 1).any():
         return problem
+    for column in (problem.reject, problem.fixed[:, 0]):  # where most differ, it is seen here
+        ascending = np.sort(column)
+        if (1 + np.count_nonzero(ascending[1:] > ascending[:-1])) * _SAVED > rows:
+            return problem
     words = _words(problem)
     _, first, kind = np.unique(_mixed(words), return_index=True, return_inverse=True)
     if len(first) * _SAVED > rows or (words != words[first[kind]]).any():

@@ -22,7 +22,7 @@ from kernels.match.reasons import explain
 from kernels.match.reference import Engine, Sweep
 from kernels.match.smooth import climb, is_smooth_better
 from kernels.match.terms import Terms
-from kernels.match.volume import Ascent, ascend, restrict
+from kernels.match.volume import Ascent, Costs, ascend, restrict
 
 
 def _engine(problem: Problem, threads: int) -> Engine:
@@ -37,6 +37,8 @@ def _engine(problem: Problem, threads: int) -> Engine:
     return compiled
 
 
+# rows that are alike answer a price all at once, which smoothing makes hard and aggregation easy
+_MANY_ALIKE = 16
 _ANEW = 4  # more ascents at most, where quotas bind
 _PAYS = 1e-3  # of the bound: what one more ascent has to add
 _BY_ROW = (
@@ -159,20 +161,30 @@ class Found:
             bound = plans.keep(last[problem.row], start, policy)
             if plans.is_near(bound, policy):
                 return Ascent(start, bound, 0)
-        if is_smooth_better(problem):
-            return climb(problem, engine, tables, least, start, policy.gap_target)
-
         kinds = by_kind(problem)
+        few = len(kinds.row) * _MANY_ALIKE <= len(problem.row)
+        smooth = Ascent(start, -np.inf, 0)
+        if is_smooth_better(problem):
+            smooth = climb(problem, engine, tables, least, start, policy.gap_target)
+            if not few:
+                return smooth
         priced = engine if kinds is problem else _engine(kinds, self._threads)
 
+        # beside a smoothed dual plans come later, from the better prices of the two
+        worth = plans.appraise(smooth.prices) if smooth.iterations else None
+
+        def repair(prices: F64) -> Costs:
+            return worth or plans.repair(prices)
+
         def volume(start: F64) -> Ascent:
-            repair, target = plans.repair, policy.gap_target
+            target = policy.gap_target
             return ascend(problem, priced, tables, start, repair, target, policy.iterations)
 
         best = volume(start)
-        if problem.pools.rows.shape[2]:
+        if problem.pools.rows.shape[2] or few:
             best = _anew(volume, best)
-        return best
+        spent = best.iterations + smooth.iterations
+        return max(best, smooth, key=lambda one: one.bound)._replace(iterations=spent)
 
     def _prices_of(self, warm: Warm) -> F64:
         """Last tick's prices [R, T, 6]; nothing for quotas where they are others."""

@@ -65,6 +65,13 @@ class Plans:
             self._take(self._greedy(table, order))
         return Costs(self.cost, self.scale)
 
+    def appraise(self, prices: F64) -> Costs:
+        """What a repair at these prices costs, which is not kept."""
+        table = self._tables.at(prices)
+        answers = self._engine.sweep(table)
+        costs = self._costs(self._greedy(table, _descending(answers.second - answers.least)))
+        return Costs(float(costs.sum()), float(np.abs(costs).sum()))
+
     def keep(self, wanted: I32, prices: F64, policy: Policy) -> float:
         """The plan given, as far as it still holds, and mended at the prices; their bound.
 
