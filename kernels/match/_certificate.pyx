@@ -6,6 +6,8 @@ certificate.py, so that both give the same bits.
 
 import numpy as np
 
+cimport cython
+
 from kernels.match.certificate import _watt_cost, _windows
 from kernels.match.columns import LIMITED, RESOURCES
 from kernels.match.threads import in_blocks
@@ -23,6 +25,7 @@ assert len(RESOURCES) == KINDS
 cdef double INFINITE = float("inf")
 
 
+@cython.final  # so that its methods are inlined
 cdef class _Columns:
     """The columns as the pass reads them; names as in columns.py."""
 
@@ -181,12 +184,13 @@ def _pass(
     cdef long long[KINDS] need
     cdef long long runs
     cdef double moving, late, cost, priced, magnitude, worth, watts
+    cdef double cheapest, largest
     cdef int k, which, many
     cdef int[KINDS] asked
     cdef bint allowed, fits
     with nogil:
         for i in range(begin, past):
-            least[i], chosen[i], size[i] = INFINITE, INFINITE, 0.0
+            cheapest, chosen[i], largest = INFINITE, INFINITE, 0.0
             closed[i] = site[i] >= 0
             watts, many = <double>c.demand[i, POWER], 0
             for k in range(KINDS):
@@ -224,12 +228,13 @@ def _pass(
                         priced += worth
                         magnitude += worth
                     if fits:
-                        if priced < least[i]:
-                            least[i] = priced
-                        if magnitude > size[i]:
-                            size[i] = magnitude
+                        if priced < cheapest:
+                            cheapest = priced
+                        if magnitude > largest:
+                            largest = magnitude
                         if site[i] == m and slot[i] == s:
                             closed[i] = 0
+            least[i], size[i] = cheapest, largest
 
 
 def _used(_Columns c, const int[::1] site, const int[::1] slot):

@@ -6,6 +6,8 @@ has the filter's number, so that a job without a site left was rejected by the h
 
 import numpy as np
 
+cimport cython
+
 from kernels.match.columns import ANY, RESOURCES, Reason
 from kernels.match.threads import in_blocks
 from kernels.match.pools import no_pools
@@ -42,6 +44,7 @@ assert (AFFINITY, SITE_DOWN, TOO_LARGE) == (
 cdef double INFINITE = float("inf")
 
 
+@cython.final  # so that its methods are inlined
 cdef class _Columns:
     """The columns as the pass reads them; names as in columns.py."""
 
