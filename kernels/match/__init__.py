@@ -79,13 +79,17 @@ def match(
     policy: Policy | None = None,
     warm: Warm | None = None,
     terms: Terms | None = None,
+    threads: int = 1,
 ) -> Plan:
     """Place the jobs; one row of the plan a job, in the order given.
 
     Bad rows are left out alone and named in Plan.errors. Columns that do not belong together
     (sites of another number of slots than the series or the quotas) raise FieldError. The result
-    depends on the columns only: not on the machine, the order of the jobs or the unit of money.
+    depends on the columns only: not on the machine, the order of the jobs, the unit of money or
+    the number of threads.
     """
+    if threads < 1:
+        raise FieldError("range", "threads", f"{threads} threads", "give at least 1")
     network, policy = network or Network.of(), policy or Policy()
     if sites.capacity.shape[:2] != series.price_per_mwh.shape:
         raise FieldError(
@@ -106,28 +110,33 @@ def match(
     sites, series, joint = admitted.sites, admitted.series, join(admitted.jobs)
     terms = terms.with_apart(joint.jobs, sites)
 
-    def solve(wanted: Jobs) -> tuple[Found, Certificate]:
+    def solve(wanted: Jobs, before: Found | None = None) -> tuple[Found, Certificate]:
+        start = warm if before is None else before.at_its_prices(wanted.job_id, warm)
         columns = (sites, series, network, policy, terms)
-        kinds = kinds_of(wanted, last_options(wanted.job_id, warm, *sites.capacity.shape[:2]))
+        last = last_options(wanted.job_id, warm, *sites.capacity.shape[:2])
+        kinds = kinds_of(wanted, last)
         if kinds is None:
-            found = Found(compile_problem(wanted, *columns), terms)
-            found.solve(wanted, policy, warm)
+            found = Found(compile_problem(wanted, *columns, threads=threads), terms, threads)
+            found.solve(last, policy, start)
             return found, prove(wanted, found)
         of_kinds = compile_problem(wanted.take(kinds.first), *columns, alike=kinds.size)
         bundles = wanted.take(kinds.first[kinds.bundle])
-        together = Found(compile_problem(bundles, *columns, times=kinds.times), terms)
-        found, placed = together.by_kind(bundles, kinds, of_kinds, policy, warm)
+        bundled = compile_problem(bundles, *columns, times=kinds.times)
+        together = Found(bundled, terms, threads)
+        found, placed = together.by_kind(
+            last[kinds.first[kinds.bundle]], kinds, of_kinds, policy, start
+        )
         proof = prove(wanted.take(kinds.first[placed.kind]), found, placed.times)
         return found.take(placed.of_jobs(kinds)), proof
 
     def prove(wanted: Jobs, found: Found, count: I64 | None = None) -> Certificate:
         plan = (found.site, found.slot, found.prices, terms, found.quota_prices, count)
-        return certify(wanted, sites, series, network, policy, *plan)
+        return certify(wanted, sites, series, network, policy, *plan, threads)
 
     if policy.max_moves == ANY:
         found, proof = solve(joint.jobs)
     else:
-        found, dual = hold(solve, joint.jobs, sites, policy.max_moves)
+        found, dual = hold(solve, joint.jobs, sites, policy.max_moves, policy.gap_target)
         proof = prove(joint.jobs, found)
         proof = proof._replace(dual=max(proof.dual, dual))
     amount, nearest = relaxations(joint.jobs, sites, series, network, found.reason)

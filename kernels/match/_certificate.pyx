@@ -6,8 +6,11 @@ certificate.py, so that both give the same bits.
 
 import numpy as np
 
+cimport cython
+
 from kernels.match.certificate import _watt_cost, _windows
 from kernels.match.columns import LIMITED, RESOURCES
+from kernels.match.threads import in_blocks
 
 cdef enum:
     PPM = 1000000
@@ -22,11 +25,12 @@ assert len(RESOURCES) == KINDS
 cdef double INFINITE = float("inf")
 
 
+@cython.final  # so that its methods are inlined
 cdef class _Columns:
     """The columns as the pass reads them; names as in columns.py."""
 
-    cdef Py_ssize_t rows, count, horizon
-    cdef long long slot_ms
+    cdef Py_ssize_t rows, count, horizon, of_job
+    cdef long long slot_ms, of_rate, quotient  # the last run's length
     cdef const long long[::1] job_class, precision, duration_ms, release_slot, deadline_slot
     cdef const long long[::1] origin_hub, residency, affinity, data_site, data_hub, current_site
     cdef const long long[::1] priority
@@ -56,13 +60,19 @@ cdef class _Columns:
         self.up, self.rate_ppm = flat(sites.up).view(np.uint8), flat(sites.rate_ppm)
         self.rtt_ms, self.price_per_gb = flat(network.rtt_ms), flat(network.price_per_gb)
         self.watt = flat(watt)
+        self.of_job = -1
 
     cdef long long runs(self, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
         """Slots a run takes; 0 where the rate is 0."""
         cdef long long rate = self.rate_ppm[m, self.job_class[i], self.precision[i]]
         if rate <= 0:
             return 0
-        return (self.duration_ms[i] * PPM + rate * self.slot_ms - 1) // (rate * self.slot_ms)
+        if i != self.of_job or rate != self.of_rate:  # divisions are slow, and rates are often equal
+            self.of_job, self.of_rate = i, rate
+            self.quotient = (self.duration_ms[i] * PPM + rate * self.slot_ms - 1) // (
+                rate * self.slot_ms
+            )
+        return self.quotient
 
     cdef double moving(self, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
         cdef double cost = 0.0
@@ -96,7 +106,7 @@ cdef class _Columns:
         return (self.demand[i, k] * self.pue_ppm[m] + PPM - 1) // PPM
 
 
-def certify(jobs, sites, series, network, policy, site, slot, prices):
+def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1):
     """What certificate.certify returns where there are no terms, each row is a job and latency is free."""
     watt = _watt_cost(sites, series, policy)
     columns = _Columns(jobs, sites, series, network, watt)
@@ -106,10 +116,13 @@ def certify(jobs, sites, series, network, policy, site, slot, prices):
     least_, chosen_, size_ = np.empty(n), np.empty(n), np.empty(n)
     closed = np.zeros(n, np.uint8)
     plan = np.ascontiguousarray(site), np.ascontiguousarray(slot)
-    _pass(
-        columns, windows.energy, windows.price, windows.room, of_length, plan[0], plan[1],
-        least_, chosen_, size_, closed,
-    )
+    tables = windows.energy, windows.price, windows.room, of_length
+
+    def block(first, past):
+        own = _Columns(jobs, sites, series, network, watt)
+        _pass(own, *tables, *plan, least_, chosen_, size_, closed, first, past)
+
+    in_blocks(block, n, columns.count * horizon, threads)
     cdef double[::1] least = least_, chosen = chosen_, reject = _outweighing(columns, least)
     cdef const int[::1] at = plan[0]
     cdef Py_ssize_t i
@@ -151,7 +164,7 @@ def _lengths(_Columns c):
     return lengths, (seen_.cumsum() - 1).astype(np.int32)
 
 
-cdef void _pass(
+def _pass(
     _Columns c,
     const double[:, :, ::1] energy,
     const double[:, :, :, ::1] price,
@@ -163,18 +176,21 @@ cdef void _pass(
     double[::1] chosen,
     double[::1] size,
     unsigned char[::1] closed,
+    Py_ssize_t begin,
+    Py_ssize_t past,
 ):
-    """least: cheapest priced option; chosen: cost of the plan's; closed: 1 = that is no option."""
+    """Rows in [begin, past). least: cheapest priced option; chosen: cost of the plan's; closed: 1 = that is no option."""
     cdef Py_ssize_t i, m, s, d, first, last
     cdef long long[KINDS] need
     cdef long long runs
     cdef double moving, late, cost, priced, magnitude, worth, watts
+    cdef double cheapest, largest
     cdef int k, which, many
     cdef int[KINDS] asked
     cdef bint allowed, fits
     with nogil:
-        for i in range(c.rows):
-            least[i], chosen[i], size[i] = INFINITE, INFINITE, 0.0
+        for i in range(begin, past):
+            cheapest, chosen[i], largest = INFINITE, INFINITE, 0.0
             closed[i] = site[i] >= 0
             watts, many = <double>c.demand[i, POWER], 0
             for k in range(KINDS):
@@ -212,12 +228,13 @@ cdef void _pass(
                         priced += worth
                         magnitude += worth
                     if fits:
-                        if priced < least[i]:
-                            least[i] = priced
-                        if magnitude > size[i]:
-                            size[i] = magnitude
+                        if priced < cheapest:
+                            cheapest = priced
+                        if magnitude > largest:
+                            largest = magnitude
                         if site[i] == m and slot[i] == s:
                             closed[i] = 0
+            least[i], size[i] = cheapest, largest
 
 
 def _used(_Columns c, const int[::1] site, const int[::1] slot):

@@ -6,7 +6,10 @@ has the filter's number, so that a job without a site left was rejected by the h
 
 import numpy as np
 
+cimport cython
+
 from kernels.match.columns import ANY, RESOURCES, Reason
+from kernels.match.threads import in_blocks
 from kernels.match.pools import no_pools
 from kernels.match.problem import (
     Compiled,
@@ -41,6 +44,7 @@ assert (AFFINITY, SITE_DOWN, TOO_LARGE) == (
 cdef double INFINITE = float("inf")
 
 
+@cython.final  # so that its methods are inlined
 cdef class _Columns:
     """The columns as the pass reads them; names as in columns.py."""
 
@@ -139,29 +143,26 @@ cdef class _Columns:
         return any_
 
 
-def compile_problem(jobs, sites, series, network, policy):
-    """What problem.compile_problem returns."""
-    cdef _Columns c = _Columns(jobs, sites, series, network)
-    watt_cost = _watt_cost(sites, series, policy)
-    slots_ = np.empty((c.rows, c.sites), np.int64)
-    fixed_ = np.zeros((c.rows, c.sites))
-    stage_ = np.zeros((c.rows, c.sites), np.uint8)
-    open__ = np.zeros((c.rows, c.sites, c.horizon), np.uint8)
-    reason_ = np.full(c.rows, 0 if c.sites else SITE_DOWN, np.int8)
+def _pass(
+    _Columns c,
+    const double[::1] last_watt,
+    long long[:, ::1] slots,
+    double[:, ::1] fixed,
+    unsigned char[:, ::1] stage,
+    unsigned char[:, :, ::1] open_,
+    signed char[::1] reason,
+    Py_ssize_t begin,
+    Py_ssize_t past,
+):
+    """Rows in [begin, past): all pairs of them; 1 [K] for what any of them asks."""
     asked_ = np.zeros(KINDS, np.uint8)
-    cdef long long[:, ::1] slots = slots_
-    cdef double[:, ::1] fixed = fixed_
-    cdef unsigned char[:, ::1] stage = stage_
-    cdef unsigned char[:, :, ::1] open_ = open__
-    cdef signed char[::1] reason = reason_
     cdef unsigned char[::1] asked = asked_
-    cdef const double[::1] last_watt = np.ascontiguousarray(watt_cost[:, -1])
     cdef Py_ssize_t i, m
     cdef long long first, last, rate, before, work, slot = 0
     cdef double transfer
     cdef int why, highest, k
     with nogil:
-        for i in range(c.rows):
+        for i in range(begin, past):
             for k in range(KINDS):
                 asked[k] |= c.demand[i, k] != 0
             highest, before = 0, -1
@@ -197,6 +198,24 @@ def compile_problem(jobs, sites, series, network, policy):
                     highest = max(highest, why) if why else -1
             if highest > 0:
                 reason[i] = highest
+    return asked_
+
+
+def compile_problem(jobs, sites, series, network, policy, threads=1):
+    """What problem.compile_problem returns."""
+    cdef _Columns c = _Columns(jobs, sites, series, network)
+    watt_cost = _watt_cost(sites, series, policy)
+    slots_ = np.empty((c.rows, c.sites), np.int64)
+    fixed_ = np.zeros((c.rows, c.sites))
+    stage_ = np.zeros((c.rows, c.sites), np.uint8)
+    open__ = np.zeros((c.rows, c.sites, c.horizon), np.uint8)
+    reason_ = np.full(c.rows, 0 if c.sites else SITE_DOWN, np.int8)
+    last_watt = np.ascontiguousarray(watt_cost[:, -1])
+
+    def block(first, past):
+        return _pass(c, last_watt, slots_, fixed_, stage_, open__, reason_, first, past)
+
+    asked_ = np.logical_or.reduce(in_blocks(block, c.rows, c.sites * c.horizon, threads))
     scale = scale_ppm(sites)
     too_large = np.full(c.rows, ANY, np.int8)
     large = np.flatnonzero(reason_ == TOO_LARGE)

@@ -3,6 +3,7 @@
 
 cdef class Engine:
     cdef Py_ssize_t n, rows, sites, slots, kinds, sides  # rows of capacity: sites, then quotas
+    cdef readonly int threads
     cdef const long long[:, ::1] demand
     cdef const long long[:, :, ::1] drawn  # [n, M, facility-side resources] need there
     cdef int[::1] side  # [k] column of `drawn`, or -1: the need is the demand
@@ -12,6 +13,7 @@ cdef class Engine:
     cdef const unsigned char[:, :, ::1] open
     cdef const int[:, ::1] span
     cdef const int[:, ::1] first, last  # [n, M] open starts lie in [first, last)
+    cdef const unsigned char[:, ::1] holes  # [n, M] 1 = not all of these are open
     cdef const long long[::1] lengths
     cdef const double[::1] reject
     cdef const int[::1] site_of, slot_of  # [M x T] of an option

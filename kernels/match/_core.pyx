@@ -15,9 +15,11 @@ fused multiply-add, so that sums equal numpy's bit for bit.
 import numpy as np
 
 from kernels.match.reference import Sweep
+from kernels.match.threads import in_blocks
 
 cdef extern from *:
     """
+    #include <string.h>
     /* Elementwise, so that any width of vector gives the same bits. */
     #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
     __attribute__((target_clones("avx2", "default")))
@@ -33,7 +35,66 @@ cdef extern from *:
                 for (long o = 0; o < count; o++) priced[o] += a * rate[o];
         }
     }
+    /* First open start and one past the last; 1 where some between are closed. */
+    static int gridloom_range(const unsigned char *open, long count, int *first, int *last)
+    {
+        const unsigned char *at = memchr(open, 1, count), *end;
+        *first = *last = 0;
+        if (!at) return 0;
+        for (end = open + count; !end[-1]; end--) {}
+        *first = at - open;
+        *last = end - open;
+        return memchr(at, 0, end - at) != 0;
+    }
+    /* Starts of one job at one site; one or two resources that cost are the rule. */
+    #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
+    __attribute__((target_clones("avx2", "default")))
+    #endif
+    static void gridloom_price_starts(
+        double *priced, double fixed, const double *amount, const double *table,
+        long step, int kinds, long count)
+    {
+        int asked[8], many = 0;
+        for (int k = 0; k < kinds; k++)
+            if (amount[k] != 0.0) asked[many++] = k;  /* adding 0 changes no bit */
+        if (many == 2) {
+            const double a = amount[asked[0]], b = amount[asked[1]];
+            const double *one = table + asked[0] * step, *two = table + asked[1] * step;
+            for (long o = 0; o < count; o++) priced[o] = (fixed + a * one[o]) + b * two[o];
+            return;
+        }
+        for (long o = 0; o < count; o++) priced[o] = fixed;
+        for (int k = 0; k < many; k++) {
+            const double a = amount[asked[k]], *rate = table + asked[k] * step;
+            for (long o = 0; o < count; o++) priced[o] += a * rate[o];
+        }
+    }
+    /* The first of the least, and -1 where all are infinite; four lanes, whose order is no matter. */
+    static long gridloom_first_least(const double *price, long count, double *least)
+    {
+        const double infinite = __builtin_inf();
+        double lane[4] = {infinite, infinite, infinite, infinite}, low;
+        long at = 0;
+        for (; at + 4 <= count; at += 4)
+            for (int j = 0; j < 4; j++) lane[j] = price[at + j] < lane[j] ? price[at + j] : lane[j];
+        low = lane[0] < lane[1] ? lane[0] : lane[1];
+        low = lane[2] < low ? lane[2] : low;
+        low = lane[3] < low ? lane[3] : low;
+        for (; at < count; at++) low = price[at] < low ? price[at] : low;
+        *least = low;
+        if (low == infinite) return -1;
+        for (at = 0; price[at] != low; at++) {}
+        return at;
+    }
     """
+    int gridloom_range(
+        const unsigned char* open, long count, int* first, int* last
+    ) noexcept nogil
+    void gridloom_price_starts(
+        double* priced, double fixed, const double* amount, const double* table,
+        long step, int kinds, long count
+    ) noexcept nogil
+    long gridloom_first_least(const double* price, long count, double* least) noexcept nogil
     void gridloom_price(
         double* priced, const double* base, const double* amount, const double* table,
         long step, int kinds, long count
@@ -50,8 +111,8 @@ cdef double INFINITE = float("inf")
 cdef class Engine:
     """The loops over one problem."""
 
-    def __init__(self, problem):
-        self.n = len(problem.row)
+    def __init__(self, problem, threads=1):
+        self.n, self.threads = len(problem.row), threads
         self.rows, self.slots, self.kinds = problem.capacity.shape
         self.sites = len(problem.watt_cost)
         assert self.kinds <= RESOURCES_MAX
@@ -68,7 +129,7 @@ cdef class Engine:
         self.fixed = problem.fixed
         self.open = problem.open
         self.span = problem.span
-        self.first, self.last = self._open_range()
+        self.first, self.last, self.holes = self._open_range()
         self.lengths = problem.lengths
         self.reject = problem.reject
         option = np.arange(self.sites * self.slots, dtype=np.int32)
@@ -92,20 +153,23 @@ cdef class Engine:
         return drawn_
 
     def _open_range(self):
-        """First open start and one past the last, [n, M] each; 0 and 0 where all are closed."""
+        """First open start and one past the last, [n, M] each, 0 and 0 where all are closed;
+
+        and 1 where some between are closed.
+        """
         first_ = np.zeros((self.n, self.sites), np.int32)
         last_ = np.zeros((self.n, self.sites), np.int32)
+        holes_ = np.zeros((self.n, self.sites), np.uint8)
         cdef int[:, ::1] first = first_, last = last_
-        cdef Py_ssize_t job, site, s
+        cdef unsigned char[:, ::1] holes = holes_
+        cdef Py_ssize_t job, site
         with nogil:
             for job in range(self.n):
                 for site in range(self.sites):
-                    for s in range(self.slots):
-                        if self.open[job, site, s]:
-                            if not last[job, site]:
-                                first[job, site] = <int>s
-                            last[job, site] = <int>s + 1
-        return first_, last_
+                    holes[job, site] = gridloom_range(
+                        &self.open[job, site, 0], self.slots, &first[job, site], &last[job, site]
+                    )
+        return first_, last_, holes_
 
     def _alone(self):
         alone_ = np.empty((self.n, self.sites))
@@ -136,22 +200,17 @@ cdef class Engine:
         double* priced,
     ) noexcept nogil:
         """Prices of the starts in [first, last) at one site, inf where closed."""
-        cdef Py_ssize_t k, s, d = self.span[job, site]
-        cdef Py_ssize_t first = self.first[job, site], last = self.last[job, site]
-        cdef double amount, fixed = self.fixed[job, site]
-        cdef const double* rate
+        cdef Py_ssize_t s, first = self.first[job, site], last = self.last[job, site]
         cdef const unsigned char* open_ = &self.open[job, site, 0]
-        for s in range(first, last):
-            priced[s] = fixed
-        for k in range(self.kinds):
-            amount = self.amount[job, k]
-            if amount != 0.0:  # adding 0 changes no bit
-                rate = &table[d, k, site, 0]
-                for s in range(first, last):
-                    priced[s] += amount * rate[s]
-        for s in range(first, last):
-            if not open_[s]:
-                priced[s] = INFINITE
+        gridloom_price_starts(
+            priced + first, self.fixed[job, site], &self.amount[job, 0],
+            &table[self.span[job, site], 0, site, first],
+            self.sites * self.slots, <int>self.kinds, last - first,
+        )
+        if self.holes[job, site]:
+            for s in range(first, last):
+                if not open_[s]:
+                    priced[s] = INFINITE
 
     cdef void price_row(
         self, const double[:, :, :, ::1] table, Py_ssize_t job, double* priced
@@ -170,29 +229,43 @@ cdef class Engine:
 
     def sweep(self, const double[:, :, :, ::1] table):
         """Price all options of all jobs."""
-        least_, second_ = np.empty(self.n), np.empty(self.n)
-        option_ = np.empty(self.n, np.int32)
+        least, second = np.empty(self.n), np.empty(self.n)
+        option = np.empty(self.n, np.int32)
+
+        def block(first, past):
+            return self._sweep_rows(table, least, second, option, first, past)
+
+        edges = sum(in_blocks(block, self.n, self.sites * self.slots, self.threads))
+        used = np.ascontiguousarray(edges.cumsum(axis=1)[:, : self.slots])
+        return Sweep(least, second, option, used)
+
+    def _sweep_rows(
+        self,
+        const double[:, :, :, ::1] table,
+        double[::1] least,
+        double[::1] second,
+        int[::1] option,
+        Py_ssize_t begin,
+        Py_ssize_t past,
+    ):
+        """Of the jobs in [begin, past); changes of their use at the slots [R, T + 1, k]."""
         edges_ = np.zeros((self.rows, self.slots + 1, self.kinds), np.int64)
-        cdef double[::1] least = least_, second = second_, row = np.empty(max(self.sites * self.slots, 1))
-        cdef int[::1] option = option_
+        cdef double[::1] row = np.empty(max(self.sites * self.slots, 1))
         cdef long long[:, :, ::1] edges = edges_
-        cdef Py_ssize_t job, site, s, at, end
+        cdef Py_ssize_t job, site, s, at, first
         cdef double best, next_, here, v
         with nogil:
-            for job in range(self.n):
+            for job in range(begin, past):
                 best, next_, at = INFINITE, INFINITE, REJECTED
                 self.price_row(table, job, &row[0])
                 for site in range(self.sites):
-                    here, end = INFINITE, 0
-                    for s in range(
-                        site * self.slots + self.first[job, site],
-                        site * self.slots + self.last[job, site],
-                    ):
-                        if row[s] < here:
-                            here, end = row[s], s
+                    first = site * self.slots + self.first[job, site]
+                    s = gridloom_first_least(
+                        &row[first], self.last[job, site] - self.first[job, site], &here
+                    )
                     if here < next_:
                         if here < best:
-                            next_, best, at = best, here, end
+                            next_, best, at = best, here, first + s
                         else:
                             next_ = here
                 v = self.reject[job]
@@ -204,8 +277,7 @@ cdef class Engine:
                 least[job], second[job], option[job] = best, next_, <int>at
                 if at >= 0:
                     self.add_edges(edges, job, at)
-        used = np.ascontiguousarray(edges_.cumsum(axis=1)[:, : self.slots])
-        return Sweep(least_, second_, option_, used)
+        return edges_
 
     def soften(self, *arguments):
         """One slot: answers with weights exp(-(price - least) / tau)."""
@@ -232,12 +304,14 @@ cdef class Engine:
 
     def used(self, const int[::1] option):
         """Use [M, T, k] of the options."""
-        edges = np.zeros((self.rows, self.slots + 1, self.kinds), np.int64)
+        edges_ = np.zeros((self.rows, self.slots + 1, self.kinds), np.int64)
+        cdef long long[:, :, ::1] edges = edges_
         cdef Py_ssize_t job
-        for job in range(self.n):
-            if option[job] >= 0:
-                self.add_edges(edges, job, option[job])
-        return np.ascontiguousarray(edges.cumsum(axis=1)[:, : self.slots])
+        with nogil:
+            for job in range(self.n):
+                if option[job] >= 0:
+                    self.add_edges(edges, job, option[job])
+        return np.ascontiguousarray(edges_.cumsum(axis=1)[:, : self.slots])
 
     def wanted(self):
         """One slot: use [M, k] if every job came wherever it may."""
@@ -251,6 +325,18 @@ cdef class Engine:
                         for k in range(self.kinds):
                             wanted[site, k] += self.need(job, site, k)
         return wanted_
+
+    def starts(self):
+        """How many starts [n, M] a job may choose from at a site."""
+        count_ = np.zeros((self.n, self.sites), np.int64)
+        cdef long long[:, ::1] count = count_
+        cdef Py_ssize_t job, site, s
+        with nogil:
+            for job in range(self.n):
+                for site in range(self.sites):
+                    for s in range(self.first[job, site], self.last[job, site]):
+                        count[job, site] += self.open[job, site, s]
+        return count_
 
     # -- room ------------------------------------------------------------------------------------
 
@@ -348,14 +434,29 @@ cdef class Engine:
 
     def candidates(self, const double[:, :, :, ::1] table, int count):
         """The `count` cheapest options [n, count] of every job at these prices; -1 pads."""
-        found_ = np.full((self.n, count), REJECTED, np.int32)
-        cdef int[:, ::1] found = found_
+        found = np.full((self.n, count), REJECTED, np.int32)
+
+        def block(first, past):
+            self._candidates_of(table, count, found, first, past)
+
+        in_blocks(block, self.n, self.sites * self.slots, self.threads)
+        return found
+
+    def _candidates_of(
+        self,
+        const double[:, :, :, ::1] table,
+        int count,
+        int[:, ::1] found,
+        Py_ssize_t begin,
+        Py_ssize_t past,
+    ):
+        """Of the jobs in [begin, past)."""
         cdef double[::1] row = np.empty(max(self.sites * self.slots, 1)), best = np.empty(max(count, 1))
         cdef Py_ssize_t job, site, s, at
         cdef int held
         cdef double v
         with nogil:
-            for job in range(self.n):
+            for job in range(begin, past):
                 held = 0
                 self.price_row(table, job, &row[0])
                 for site in range(self.sites):
@@ -375,7 +476,6 @@ cdef class Engine:
                             at -= 1
                         best[at] = v
                         found[job, at] = <int>s
-        return found_
 
     def costs(self, const double[:, :, :, ::1] table, const int[:, ::1] option):
         """Cost [n, q] of options [n, q]; the reject cost where REJECTED."""

@@ -14,8 +14,8 @@ cdef class Pooled(Engine):
     cdef const int[:, :, ::1] pool
     cdef const int[::1] signature
 
-    def __init__(self, problem):
-        Engine.__init__(self, problem)
+    def __init__(self, problem, threads=1):
+        Engine.__init__(self, problem, threads)
         self.pool, self.signature = problem.pools.rows, problem.pools.signature
 
     cdef void add_edges(

@@ -77,6 +77,7 @@ def certify(
     terms: Terms | None = None,
     quota_prices: F64 | None = None,
     count: I64 | None = None,
+    threads: int = 1,
 ) -> Certificate:
     """Plan (site, slot) [N] at prices [M, T, K], [Q, T, 6], for columns without a bad row.
 
@@ -89,7 +90,8 @@ def certify(
     if plain and os.environ.get("GRIDLOOM_PURE") != "1":
         from kernels.match._certificate import certify as in_one_pass
 
-        return Certificate(*in_one_pass(jobs, sites, series, network, policy, site, slot, prices))
+        columns = (jobs, sites, series, network, policy)
+        return Certificate(*in_one_pass(*columns, site, slot, prices, threads))
     if count is None:
         count = np.ones(len(jobs.job_id), np.int64)
     rows = len(jobs.job_id)

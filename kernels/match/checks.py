@@ -163,9 +163,10 @@ def _ascending(ids: npt.NDArray[np.str_]) -> bool:
 def _repeated(ids: npt.NDArray[np.str_]) -> Bool:
     if _ascending(ids):
         return np.zeros(len(ids), np.bool_)
-    _, first = np.unique(ids, return_index=True)
-    repeated = np.ones(len(ids), np.bool_)
-    repeated[first] = False
+    order = np.argsort(ids, kind="stable")
+    ascending = ids[order]
+    repeated = np.zeros(len(ids), np.bool_)
+    repeated[order[1:][ascending[1:] == ascending[:-1]]] = True
     return repeated
 
 

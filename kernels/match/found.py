@@ -6,11 +6,13 @@ in smooth.py or volume.py, plans in primal.py, reasons in reasons.py and quota_r
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from kernels.match.columns import ANY, F64, I32, I64, LIMITED, RESOURCES, Jobs, Policy, Texts, Warm
+from kernels.match.alike import by_kind
+from kernels.match.columns import ANY, F64, I32, I64, LIMITED, RESOURCES, Policy, Texts, Warm
 from kernels.match.kinds import Kinds, Placed, fill, places
 from kernels.match.prices import PriceTables
 from kernels.match.primal import Plans
@@ -20,10 +22,10 @@ from kernels.match.reasons import explain
 from kernels.match.reference import Engine, Sweep
 from kernels.match.smooth import climb, is_smooth_better
 from kernels.match.terms import Terms
-from kernels.match.volume import Ascent, ascend, restrict
+from kernels.match.volume import Ascent, Costs, ascend, restrict
 
 
-def _engine(problem: Problem) -> Engine:
+def _engine(problem: Problem, threads: int) -> Engine:
     if os.environ.get("GRIDLOOM_PURE") == "1":
         return Engine(problem)
     if problem.pools.rows.shape[2]:
@@ -31,10 +33,12 @@ def _engine(problem: Problem) -> Engine:
     else:
         from kernels.match._core import Engine as Core
 
-    compiled: Engine = Core(problem)
+    compiled: Engine = Core(problem, threads)
     return compiled
 
 
+# rows that are alike answer a price all at once, which smoothing makes hard and aggregation easy
+_MANY_ALIKE = 16
 _ANEW = 4  # more ascents at most, where quotas bind
 _PAYS = 1e-3  # of the bound: what one more ascent has to add
 _BY_ROW = (
@@ -64,8 +68,9 @@ class _Solved(NamedTuple):
 class Found:
     """What a solve found, by row of the admitted jobs."""
 
-    def __init__(self, compiled: Compiled, terms: Terms) -> None:
+    def __init__(self, compiled: Compiled, terms: Terms, threads: int = 1) -> None:
         rows = len(compiled.reason)
+        self._threads = threads
         self.problem, self._terms = compiled.problem, terms
         self.runs = compiled.slots
         self.site: I32 = np.full(rows, ANY, np.int32)
@@ -81,29 +86,29 @@ class Found:
         self.relax = np.zeros(rows)
         self.iterations = 0
 
-    def solve(self, jobs: Jobs, policy: Policy, warm: Warm | None) -> None:
-        """Place the jobs, if any has an option."""
+    def solve(self, last: I32, policy: Policy, warm: Warm | None) -> None:
+        """Place the jobs, if any has an option; last [N]: theirs in the warm plan."""
         if len(self.problem.row):
-            solved = self._optimise(jobs, policy, warm)
+            solved = self._optimise(last, policy, warm)
             self.place(solved, self.problem.capacity - solved.engine.used(solved.option))
 
     def by_kind(
-        self, jobs: Jobs, kinds: Kinds, of_kinds: Compiled, policy: Policy, warm: Warm | None
+        self, last: I32, kinds: Kinds, of_kinds: Compiled, policy: Policy, warm: Warm | None
     ) -> tuple["Found", Placed]:
         """Place bundles of jobs, and what they leave job by job; a row for each place found."""
-        option = np.full(len(jobs.job_id), ANY, np.int32)
+        option = np.full(len(kinds.bundle), ANY, np.int32)
         problem, free = of_kinds.problem, self.problem.capacity.copy()
         prices = np.zeros(problem.capacity.shape)
         if len(self.problem.row):
-            solved = self._optimise(jobs, policy, warm)
+            solved = self._optimise(last, policy, warm)
             option[self.problem.row], prices = solved.option, solved.prices
             free -= solved.engine.used(solved.option)
         placed = fill(problem, PriceTables(problem), kinds, option, free)
-        found = Found(places(of_kinds, placed.kind), self._terms)
+        found = Found(places(of_kinds, placed.kind), self._terms, self._threads)
         found.prices, found.quota_prices = self.prices, self.quota_prices
         found.iterations = self.iterations
         if len(found.problem.row):
-            engine, tables = _engine(found.problem), PriceTables(found.problem)
+            engine, tables = _engine(found.problem, self._threads), PriceTables(found.problem)
             at, alone = placed.option[found.problem.row], engine.sweep(tables.costs)
             found.place(_Solved(at, engine, tables, alone, prices), free)
         return found, placed
@@ -114,13 +119,19 @@ class Found:
             setattr(self, name, getattr(self, name)[rows])
         return self
 
-    def _optimise(self, jobs: Jobs, policy: Policy, warm: Warm | None) -> "_Solved":
+    def at_its_prices(self, job_id: Texts, warm: Warm | None) -> Warm:
+        """The plan of a warm start, or none, at the prices found here."""
+        nowhere: I32 = np.full(len(job_id), ANY, np.int32)
+        plan = warm or Warm(job_id, nowhere, nowhere)
+        return replace(plan, prices=self.prices, quota_prices=self.quota_prices)
+
+    def _optimise(self, last: I32, policy: Policy, warm: Warm | None) -> "_Solved":
         """The best plan and prices."""
         problem = self.problem
-        engine, tables = _engine(problem), PriceTables(problem)
+        engine, tables = _engine(problem, self._threads), PriceTables(problem)
         plans = Plans(problem, engine, tables)
         alone = engine.sweep(tables.costs)
-        ascent = self._ascend(engine, tables, plans, alone.least, jobs, policy, warm)
+        ascent = self._ascend(engine, tables, plans, alone.least, last, policy, warm)
         plans.polish(ascent.prices, ascent.bound, policy)
         self.iterations = ascent.iterations
         priced = np.zeros((*problem.capacity.shape[:2], len(LIMITED)))
@@ -136,7 +147,7 @@ class Found:
         tables: PriceTables,
         plans: Plans,
         least: F64,
-        jobs: Jobs,
+        last: I32,
         policy: Policy,
         warm: Warm | None,
     ) -> Ascent:
@@ -147,22 +158,33 @@ class Found:
             if warm.prices is not None:
                 known = self._prices_of(warm)
                 start = np.maximum(restrict(known, problem.active, start.shape), 0.0)
-            last = last_options(jobs.job_id[problem.row], warm, *problem.watt_cost.shape)
-            bound = plans.keep(last, start)
-            plans.mend(start, bound, policy)
+            bound = plans.keep(last[problem.row], start, policy)
             if plans.is_near(bound, policy):
                 return Ascent(start, bound, 0)
+        kinds = by_kind(problem)
+        few = len(kinds.row) * _MANY_ALIKE <= len(problem.row)
+        smooth = Ascent(start, -np.inf, 0)
         if is_smooth_better(problem):
-            return climb(problem, engine, tables, least, start, policy.gap_target)
+            smooth = climb(problem, engine, tables, least, start, policy.gap_target)
+            if not few:
+                return smooth
+        priced = engine if kinds is problem else _engine(kinds, self._threads)
+
+        # beside a smoothed dual plans come later, from the better prices of the two
+        worth = plans.appraise(smooth.prices) if smooth.iterations else None
+
+        def repair(prices: F64) -> Costs:
+            return worth or plans.repair(prices)
 
         def volume(start: F64) -> Ascent:
-            repair, target = plans.repair, policy.gap_target
-            return ascend(problem, engine, tables, start, repair, target, policy.iterations)
+            target = policy.gap_target
+            return ascend(problem, priced, tables, start, repair, target, policy.iterations)
 
         best = volume(start)
-        if problem.pools.rows.shape[2]:
+        if problem.pools.rows.shape[2] or few:
             best = _anew(volume, best)
-        return best
+        spent = best.iterations + smooth.iterations
+        return max(best, smooth, key=lambda one: one.bound)._replace(iterations=spent)
 
     def _prices_of(self, warm: Warm) -> F64:
         """Last tick's prices [R, T, 6]; nothing for quotas where they are others."""
@@ -210,13 +232,26 @@ def _anew(volume: Callable[[F64], Ascent], best: Ascent) -> Ascent:
 
 
 def last_options(job_id: Texts, warm: Warm | None, count: int, horizon: int) -> I32:
-    """The warm plan's options [n], jobs matched by id; ANY = none."""
+    """The warm plan's options [n], jobs matched by id; ANY = none. The ids are ascending."""
     wanted = np.full(len(job_id), ANY, np.int32)
     if warm is not None and len(warm.job_id):
-        order = np.argsort(warm.job_id, kind="stable")
-        at = order[np.searchsorted(warm.job_id, job_id, sorter=order).clip(0, len(order) - 1)]
+        at = _places(warm.job_id, job_id)
         site, slot = warm.site[at], warm.slot[at]
-        known = (warm.job_id[at] == job_id) & (site >= 0) & (site < count)
+        known = (at >= 0) & (site >= 0) & (site < count)
         known &= (slot >= 0) & (slot < horizon)
         wanted[known] = (site * horizon + slot)[known]
     return wanted
+
+
+def _places(known: Texts, wanted: Texts) -> I64:
+    """Index [n] in `known` of each of `wanted`, which are ascending; -1 = not there."""
+    order = None if (known[1:] > known[:-1]).all() else np.argsort(known, kind="stable")
+    ascending = known if order is None else known[order]
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        at = np.searchsorted(ascending, wanted).clip(0, len(known) - 1)
+        at = np.where(ascending[at] == wanted, at, ANY)
+    else:
+        from kernels.match._ids import places
+
+        at = places(ascending, wanted)
+    return at if order is None else np.where(at >= 0, order[at], ANY)

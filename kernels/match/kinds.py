@@ -82,9 +82,10 @@ def _told_apart(jobs: Jobs, wanted: I32) -> I64 | None:
         bits = column.astype(np.int64) if whole else (column + 0.0).view(np.int64)
         if (bits == bits[0]).all():
             continue
-        _, place = np.unique(bits, return_inverse=True)
-        if (int(place.max()) + 1) * _SAVED > len(key):
+        ascending = np.sort(bits)
+        if (1 + np.count_nonzero(ascending[1:] > ascending[:-1])) * _SAVED > len(key):
             return None
+        _, place = np.unique(bits, return_inverse=True)
         if int(key.max()) * int(place.max() + 1) >= 2**62:
             _, key = np.unique(key, return_inverse=True)
         key = key * int(place.max() + 1) + place

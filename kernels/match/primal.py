@@ -8,6 +8,7 @@ from kernels.match.columns import F64, I32, I64, Policy
 from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem
 from kernels.match.reference import Engine
+from kernels.match.volume import Costs
 
 _IMPROVED_MAX = 5  # plans that local search starts from,
 _IMPROVED_JOBS = 10_000  # fewer of them, down to one, above so many jobs in all
@@ -16,8 +17,10 @@ _CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in a
 _JOBS_FEW = 5_000  # and in one slot with more jobs than this
 _CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: prices do the rest
 _ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them;
+_GIVE_WAY = 300  # jobs beside them that a plan kept is mended with
 _SCAN_LOSERS = 2_000  # jobs of a site looked at for one of them
 _SEED = 1
+_SHADES = (0.98, 1.0)  # of the prices, for plans over several slots, by turns
 _WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
 
 
@@ -42,34 +45,74 @@ class Plans:
     def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
         self._p, self._engine, self._tables = problem, engine, tables
         self._share = _largest_share(problem)
+        self._repairs = 0
+        self._first: I64 | None = None  # order by slack, once it is asked for
         self.cost = self.scale = float("inf")  # sum of costs, and of |costs|
         self.option: I32 = np.full(len(problem.row), -1, np.int32)
 
-    def repair(self, prices: F64) -> float:
-        """One greedy plan at these prices, by regret for its size; the cheapest cost so far."""
+    def repair(self, prices: F64) -> Costs:
+        """One greedy plan at these prices, by regret for its size, or by slack over several slots.
+
+        What the cheapest so far costs.
+        """
+        if self._p.capacity.shape[1] > 1:
+            self._take(self._by_slack(_SHADES[self._repairs % len(_SHADES)] * prices))
+            self._repairs += 1
+        else:
+            table = self._tables.at(prices)
+            answers = self._engine.sweep(table)
+            order = _descending((answers.second - answers.least) / self._share)
+            self._take(self._greedy(table, order))
+        return Costs(self.cost, self.scale)
+
+    def appraise(self, prices: F64) -> Costs:
+        """What a repair at these prices costs, which is not kept."""
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
-        order = _descending((answers.second - answers.least) / self._share)
-        self._take(self._greedy(table, order))
-        return self.cost
+        costs = self._costs(self._greedy(table, _descending(answers.second - answers.least)))
+        return Costs(float(costs.sum()), float(np.abs(costs).sum()))
 
-    def keep(self, wanted: I32, prices: F64) -> float:
-        """The plan given, as far as it still holds; others by regret at the prices. The bound."""
+    def keep(self, wanted: I32, prices: F64, policy: Policy) -> float:
+        """The plan given, as far as it still holds, and mended at the prices; their bound.
+
+        Jobs without a place come by regret; where that is not near enough, local search goes on.
+        """
         everyone = np.arange(len(self._p.row))
         option, free = self._nothing()
         self._engine.keep(wanted, everyone, option, free)
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
-        self._engine.place(table, _descending(answers.second - answers.least), option, free)
+        regret = answers.second - answers.least
+        left = np.flatnonzero(option < 0)
+        self._engine.place(table, left[_descending(regret[left])], option, free)
         self._take(self._fill(option, free))
-        return float(answers.least.sum() - (prices * self._p.capacity).sum())
-
-    def mend(self, prices: F64, bound: float, policy: Policy) -> None:
-        """Local search on the plan kept, at prices that were right before."""
+        bound = float(answers.least.sum() - (prices * self._p.capacity).sum())
         if not self.is_near(bound, policy):
-            table = self._tables.at(prices)
-            shortlist = self._shortlist(table, self._engine.sweep(table).least, policy)
-            self._take(self._descend(self.option.copy(), shortlist, bound, policy, all_first=False))
+            self._mend(table, answers.least, regret, bound, policy)
+        return bound
+
+    def _mend(self, table: F64, least: F64, regret: F64, bound: float, policy: Policy) -> None:
+        """Local search on the plan kept, at prices that were right before.
+
+        Only among the jobs that lose most and those that could give way at the least loss for
+        their size; all others stay where they are.
+        """
+        costs = self._costs(self.option)
+        lost = self._engine.costs(table, self.option[:, None])[:, 0] - least
+        losers = np.flatnonzero(lost > 0.0)
+        losers = losers[_descending(lost[losers])][:_LOSERS]
+        rows = np.union1d(losers, _smallest(regret / self._share, _GIVE_WAY))
+        others = self.option.copy()
+        others[rows] = -1
+        few = self._p.take(rows)._replace(capacity=self._p.capacity - self._engine.used(others))
+        among = Plans(few, type(self._engine)(few), self._tables)
+        shortlist = among._shortlist(table, least[rows], policy)
+        # what the others cost is no matter of this search, but counts in the gap
+        costs[rows] = 0.0
+        target = bound - float(costs.sum()) + policy.gap_target * float(np.abs(costs).sum())
+        option = self.option.copy()
+        option[rows] = among._descend(option[rows], shortlist, target, policy, all_first=False)
+        self._take(option)
 
     def is_near(self, bound: float, policy: Policy) -> bool:
         """Whether the best plan is as near to the bound as the policy asks."""
@@ -83,6 +126,10 @@ class Plans:
         """
         if self.is_near(bound, policy):
             return
+        for shade in _SHADES if self._p.capacity.shape[1] > 1 else ():
+            self._take(self._by_slack(shade * prices))
+            if self.is_near(bound, policy):
+                return
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
         regret = answers.second - answers.least
@@ -193,6 +240,19 @@ class Plans:
         self._engine.place(table, order, option, free)
         return self._fill(option, free)
 
+    def _by_slack(self, prices: F64) -> I32:
+        """Long runs first, and of them those with the fewest starts to choose from.
+
+        At the right prices many starts cost a job the same. A little below them it takes the one
+        that all want while there is room, so that no such room is left over; where that leaves
+        too little for those who have no other, the prices themselves serve better.
+        """
+        if self._first is None:
+            count = self._engine.starts()
+            run = np.where(count > 0, self._p.lengths[self._p.span], self._p.capacity.shape[1])
+            self._first = _descending(run.min(axis=1).astype(np.float64) ** 2 / count.sum(axis=1))
+        return self._greedy(self._tables.at(prices), self._first)
+
     def _evict(self, table: F64, wanted: I32, order: I64, again: I64) -> I32:
         """What each job wants at the prices; those without room are placed anew, large first."""
         option, free = self._nothing()
@@ -220,6 +280,15 @@ def _largest_share(problem: Problem) -> F64:
     share = problem.demand / np.where(total > 0, total, 1.0)
     largest: F64 = share.max(axis=1)
     return np.where(largest > 0, largest, 1.0)  # who needs nothing fits wherever it is tried
+
+
+def _smallest(key: F64, count: int) -> I64:
+    """Rows of the smallest keys, the earlier ones of those equal to the last."""
+    if len(key) <= count:
+        return np.arange(len(key))
+    last = np.partition(key, count)[count]
+    below = np.flatnonzero(key < last)
+    return np.concatenate([below, np.flatnonzero(key == last)[: count - len(below)]])
 
 
 def _descending(key: F64) -> I64:

@@ -67,6 +67,19 @@ class Problem(NamedTuple):
         need: I64 = times * needs(self.demand[row] // times, self.scale_ppm[site])
         return need
 
+    def take(self, rows: I64) -> "Problem":
+        """These rows alone; the capacity is that of all."""
+        return self._replace(
+            row=self.row[rows],
+            demand=self.demand[rows],
+            times=self.times[rows],
+            fixed=self.fixed[rows],
+            span=self.span[rows],
+            open=self.open[rows],
+            reject=self.reject[rows],
+            pools=self.pools._replace(signature=self.pools.signature[rows]),
+        )
+
 
 class Compiled(NamedTuple):
     """The problem, and what became of the jobs that are not in it."""
@@ -87,6 +100,7 @@ def compile_problem(
     terms: Terms | None = None,
     times: I64 | None = None,
     alike: I64 | None = None,
+    threads: int = 1,
 ) -> Compiled:
     """Filter the pairs (job, site), in the order of Reason, and price what is left.
 
@@ -98,7 +112,7 @@ def compile_problem(
     if plain and os.environ.get("GRIDLOOM_PURE") != "1":
         from kernels.match._compile import compile_problem as in_one_pass
 
-        compiled: Compiled = in_one_pass(jobs, sites, series, network, policy)
+        compiled: Compiled = in_one_pass(jobs, sites, series, network, policy, threads)
         return compiled
     times = np.ones(len(jobs.job_id), np.int64) if times is None else times
     alike = times if alike is None else alike

@@ -63,25 +63,31 @@ def _binding(
 
     And how many units of it, in the slot that lacks most; 0 where it lacks others too.
     """
-    site, inside = _window(problem, job, wanted[job])
-    need = needs(problem.demand[job], problem.scale_ppm[site])[:, None, :]
-    own_site, own = _window(problem, job, np.maximum(option[job], 0))
-    own &= ((option[job] >= 0) & (own_site == site))[:, None]
-    room = free[site] + np.where(own[:, :, None], need, 0)  # [j, T, k]
-    lacking = (room < need) & inside[:, :, None]
-    worth = np.where(lacking, prices[site] * need, 0.0).sum(axis=1)
-    missing = np.where(lacking, (need - room) / np.maximum(need, 1), 0.0).max(axis=1, initial=0.0)
+    site, start, end = _run(problem, job, wanted[job])
+    own_site, own_start, own_end = _run(problem, job, np.maximum(option[job], 0))
+    beside = (option[job] >= 0) & (own_site == site)
+    need = needs(problem.demand[job], problem.scale_ppm[site])
+    # a row for each slot that a job would run in, one job's rows together
+    first = np.append(0, np.cumsum(end - start)[:-1])[: len(job)]
+    of = np.repeat(np.arange(len(job)), end - start)
+    slot = np.arange(len(of)) - first[of] + start[of]
+    own = beside[of] & (slot >= own_start[of]) & (slot < own_end[of])
+    asked = need[of]
+    room = free[site[of], slot] + np.where(own[:, None], asked, 0)
+    lacking = room < asked
+    worth = np.add.reduceat(np.where(lacking, prices[site[of], slot] * asked, 0.0), first)
+    lacks = np.where(lacking, asked - room, 0)
+    missing = np.maximum.reduceat(lacks / np.maximum(asked, 1), first)
     # the price decides; where nothing short has one, the largest missing share does
-    key = np.where(worth.any(axis=1)[:, None], worth, missing)
-    units = np.where(lacking, need - room, 0).max(axis=1, initial=0).astype(np.float64)
-    alone = (units > 0).sum(axis=1) == 1
-    return np.logical_or.reduce(lacking, axis=(1, 2)), key.argmax(axis=1), units.sum(axis=1) * alone
+    key = np.where((worth.sum(axis=1) > 0)[:, None], worth, missing)
+    units = np.maximum.reduceat(lacks, first).astype(np.float64)
+    short = (units > 0).sum(axis=1)
+    return short > 0, key.argmax(axis=1), units.sum(axis=1) * (short == 1)
 
 
-def _window(problem: Problem, job: I64, option: I32) -> tuple[I64, npt.NDArray[np.bool_]]:
-    """Site [j] of options, and the slots [j, T] that they run in."""
+def _run(problem: Problem, job: I64, option: I32) -> tuple[I64, I64, I64]:
+    """Site [j] of options, the slot they start in and the one past their last."""
     slots = problem.capacity.shape[1]
     site, start = np.divmod(option.astype(np.int64), slots)
-    end = start + problem.lengths[problem.span[job, site]]
-    slot = np.arange(slots)
-    return site, (slot >= start[:, None]) & (slot < end[:, None])
+    end = np.minimum(start + problem.lengths[problem.span[job, site]], slots)
+    return site, start, end

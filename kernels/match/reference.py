@@ -161,6 +161,11 @@ class Engine:
         wanted: I64 = np.where(open_, p.need(job, site), 0).sum(axis=0)
         return wanted
 
+    def starts(self) -> I64:
+        """How many starts [n, M] a job may choose from at a site."""
+        count: I64 = self._p.open.sum(axis=2, dtype=np.int64)
+        return count
+
     def place(self, table: F64, order: I64, option: I32, free: I64) -> None:
         """Jobs of `order` that are not placed: the cheapest option with room, if worth it."""
         for job in order.tolist():

@@ -17,13 +17,21 @@ from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem
 from kernels.match.reference import Engine
 
-_AVERAGE = 0.1  # weight of the newest relaxed plan; a third of it in the second half
+_AVERAGE = 0.3  # weight of the newest relaxed plan to begin with,
+_AVERAGE_HALVES, _AVERAGE_LEAST = 20, 0.04  # half of it after so many steps, and so much at least
 _STEP = 0.3  # share of the distance to the target that a step tries to close, to begin with
 _STEP_MIN, _STEP_MAX = 1e-4, 2.0
 _GROW, _SHRINK = 1.1, 0.66
 _FAILURES = 4  # steps without progress before it shrinks
 _TARGET = 0.15  # no step aims further above the bound than this share of the costs
 _CHECK_EVERY = 40  # iterations between two looks at the primal
+
+
+class Costs(NamedTuple):
+    """Of a plan: what the bound is compared with."""
+
+    primal: float
+    size: float  # sum |cost|
 
 
 class Ascent(NamedTuple):
@@ -39,24 +47,24 @@ def ascend(
     engine: Engine,
     tables: PriceTables,
     start: F64,
-    primal_at: Callable[[F64], float],
+    primal_at: Callable[[F64], Costs],
     gap_target: float,
     iterations: int,
 ) -> Ascent:
-    """`primal_at(prices)`: cost of the best plan known after a repair at these prices."""
+    """`primal_at(prices)`: the best plan known after a repair at these prices."""
     capacity = problem.capacity.astype(np.float64)
     unit = _units(capacity)
     best = np.maximum(start, 0.0)
     answers = engine.sweep(tables.at(best))
     bound, average = _bound(answers.least, best, capacity), answers.used.astype(np.float64)
     scale = float(np.abs(answers.least).sum())
-    primal = primal_at(best)
+    primal, size = primal_at(best)
     step, failures, done = _STEP, 0, 0
     for done in range(1, iterations + 1):
         excess = (average - capacity) / unit
         excess[(excess < 0) & (best <= 0)] = 0.0
         norm = float((excess * excess).sum())
-        if norm == 0.0 or primal - bound <= gap_target * scale:
+        if norm == 0.0 or primal - bound <= gap_target * size:
             break
         length = step * min(primal - bound, _TARGET * scale) / norm
         prices = np.maximum(best + length * excess / unit, 0.0)
@@ -71,10 +79,10 @@ def ascend(
             failures += 1
             if failures == _FAILURES:
                 step, failures = max(step * _SHRINK, _STEP_MIN), 0
-        weight = _AVERAGE if 2 * done <= iterations else _AVERAGE / 3
+        weight = max(_AVERAGE / (1.0 + done / _AVERAGE_HALVES), _AVERAGE_LEAST)
         average = weight * answers.used + (1 - weight) * average
         if done % _CHECK_EVERY == 0:
-            primal = primal_at(best)
+            primal, size = primal_at(best)
     return Ascent(best, bound, done)
 
 

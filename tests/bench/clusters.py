@@ -183,7 +183,7 @@ def gaia_week(count: int | None = None) -> Cluster | None:
         ),
         Network.of(),
     )
-    return Cluster(columns, hours, 0.01, "synthetic: power, prices, waits and capacities")
+    return Cluster(columns, hours, 0.003, "synthetic: power, prices, waits and capacities")
 
 
 def _watts(demand: I64) -> I64:

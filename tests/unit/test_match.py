@@ -103,6 +103,13 @@ def test_jobs_of_a_site_that_is_down_do_not_use_up_the_moves_budget() -> None:
     assert plan.site.tolist() == [2, 2, 1]
 
 
+def test_a_job_that_may_neither_stay_nor_move_is_rejected() -> None:
+    jobs = _jobs(2, current_site=0, affinity=[1, ANY])
+    plan = match(jobs, _sites(), _series(300.0, 200.0), policy=Policy(max_moves=0))
+    assert plan.site.tolist() == [-1, 0]
+    assert plan.dual <= plan.primal == pytest.approx(10.0 + 0.3)
+
+
 def test_a_job_waits_for_the_cheapest_hours_before_its_deadline() -> None:
     prices = [900.0, 500.0, 100.0, 100.0, 50.0]
     plan = match(_jobs(duration_ms=2 * HOUR_MS, deadline_slot=4), _sites(1, 5), _series(prices))

@@ -1,6 +1,7 @@
 """The match at size: the certified gap of seeded networks, and all pods of a real cluster."""
 
 import csv
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from kernels.match import (
     Series,
     Sites,
     Status,
+    Warm,
     certify,
     match,
 )
+from kernels.match.found import last_options
 
 HOUR_MS = 3_600_000
 KM_PER_MS = 200 / 1.4 / 2  # light in fibre, there and back, over a route 1.4 times the distance
@@ -112,6 +115,75 @@ def test_a_warm_start_after_five_percent_of_churn_keeps_what_was_won() -> None:
     ].mean()
 
 
+def test_a_tick_with_new_jobs_and_other_prices_hardly_moves_anybody() -> None:
+    """A twentieth of the jobs exchanged and prices up to 2 % off; leaving costs 2 % of a run."""
+    jobs, sites, series, network, _ = _national_network(10_000, 8)
+    policy, draw = Policy(0.2, gap_target=3e-3), np.random.default_rng(7)
+    before = match(jobs, sites, series, network, policy)
+    gone = draw.choice(10_000, 500, replace=False)
+    other = _national_network(10_000, 8, seed=2)[0]
+    ids, current = jobs.job_id.astype("<U12"), before.site.astype(np.int64)
+    ids[gone], current[gone] = [f"new-{k}" for k in range(500)], -1
+    demand, hours = jobs.demand.copy(), jobs.duration_ms.copy()
+    demand[gone], hours[gone] = other.demand[gone], other.duration_ms[gone]
+    ticked = replace(
+        jobs,
+        job_id=ids,
+        demand=demand,
+        duration_ms=hours,
+        current_site=current,
+        migration_cost=0.02e-6 * before.cost_micro,
+    )
+    price = series.price_per_mwh * draw.uniform(0.98, 1.02, series.price_per_mwh.shape)
+    columns = (ticked, sites, replace(series, price_per_mwh=price), network, policy)
+    warm, cold = match(*columns, before.warm()), match(*columns)
+    stayed = current >= 0
+    assert warm.gap_rel <= 0.003
+    assert (warm.site != current)[stayed].mean() <= 0.02
+    assert (warm.iterations, cold.iterations > 0) == (0, True)
+
+
+@pytest.mark.parametrize("budget", [0, 15])
+def test_when_a_site_fails_its_jobs_are_placed_by_priority_and_few_others_move(budget: int) -> None:
+    """All sites are nearly full, so that not all find room; a fifth of the jobs have priority."""
+    jobs, sites, *rest, policy = _national_network(1_500, 8)
+    draw = np.random.default_rng(3)
+    jobs = replace(jobs, max_rtt_ms=np.full(1_500, inf), priority=(draw.random(1_500) < 0.2) * 1)
+    before = match(jobs, sites, *rest, policy)
+    down = int(sites.capacity[:, 0, 0].argmax())
+    held = replace(
+        jobs,
+        current_site=before.site.astype(np.int64),
+        migration_cost=1e-6 * before.cost_micro,
+    )
+    failed = replace(sites, up=np.arange(8) != down)
+    plan = match(held, failed, *rest, replace(policy, max_moves=budget), before.warm())
+    others = (before.site >= 0) & (before.site != down)
+    assert int((others & (plan.site >= 0) & (plan.site != before.site)).sum()) <= budget
+    assert not (plan.site == down).any()
+    rejected = plan.site < 0
+    assert rejected.any()
+    assert not rejected[jobs.priority == 1].any()
+    assert (plan.site[before.site == down] >= 0).any()
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+def test_the_last_plan_is_found_by_id_in_any_order_and_of_any_length(
+    pure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRIDLOOM_PURE", pure)
+    draw = np.random.default_rng(4)
+    names = sorted({"j" * int(k) + chr(int(c)) for k, c in draw.integers(1, 900, (400, 2))})
+    known, wanted = draw.permutation(names)[:250], np.array(sorted(draw.permutation(names)[:200]))
+    site, slot = draw.integers(-1, 5, len(known)), draw.integers(-1, 5, len(known))
+    last = last_options(wanted, Warm(known, site, slot), 4, 4)
+    at = {name: (int(m), int(t)) for name, m, t in zip(known, site, slot, strict=True)}
+    for name, option in zip(wanted, last, strict=True):
+        m, t = at.get(name, (-1, -1))
+        assert option == (4 * m + t if 0 <= m < 4 and 0 <= t < 4 else -1)
+    assert (last >= 0).any()
+
+
 def _national_day(jobs_count: int, site_count: int, slots: int) -> tuple:
     """The same network over a day: prices by hour, runs of 1 to 6 hours, deadlines for most."""
     jobs, sites, series, network, _ = _national_network(jobs_count, site_count)
@@ -179,7 +251,7 @@ def test_every_pod_of_a_real_cluster_is_placed_or_rejected_with_a_reason(data_di
         here = plan.site == m
         assert plan.used[m, 0].tolist() == demand[here].sum(axis=0).tolist()
     assert plan.dual <= plan.primal
-    assert plan.gap_rel < 0.02
+    assert plan.gap_rel < 0.005
     assert Status.BAD_INPUT not in plan.status
 
 
