@@ -1,17 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The compiled twin of samples.filled: the same rows, in one pass over the columns.
-
-A sample's bucket is looked up by the first bits of its float form: they name a range narrower than
-a bucket, whose first bucket is in `GUESS`; a comparison or two of integers finds the exact one.
-"""
+"""The compiled twin of samples.filled: the same rows, in one pass over the columns."""
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
-from libc.string cimport memcpy
 
 import numpy as np
 
 cimport numpy as cnp
 
+from kernels.rollup._bucket cimport bucket_of
 from kernels.rollup._layout cimport Sample
 
 from kernels.rollup import layout, samples, sketch
@@ -20,9 +16,6 @@ cnp.import_array()
 
 cdef enum:
     TEXTS = 6
-    STEPS = 64  # ranges from one power of two to the next: each less than 1/64 wide, a bucket 1/50
-    SHIFT = 46  # of a float's 64 bits: what remains is its exponent and 6 bits
-    ONE = 1023 * STEPS  # what remains of 1.0
 
 assert len(layout.TEXTS) == TEXTS, "the texts of a sample are others"
 
@@ -32,26 +25,8 @@ cdef uint8_t OVERFLOW_ = layout.Outcome.OVERFLOW, UNLISTED_ = layout.Outcome.UNL
 cdef uint8_t REVERSED_ = layout.Outcome.REVERSED, NEGATIVE_ = layout.Outcome.NEGATIVE
 cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 
-cdef int64_t[::1] BOUNDS = sketch.BOUNDS
-cdef int16_t[::1] GUESS = np.searchsorted(
-    sketch.BOUNDS, [(STEPS + n % STEPS << n // STEPS) // STEPS for n in range(STEPS * 63)] + [2**63 - 1]
-).astype(np.int16)
-
-
-cdef inline int32_t bucket_of(int64_t sample) noexcept nogil:
-    """sketch.buckets of one sample, which is not negative."""
-    cdef double value = <double>sample
-    cdef uint64_t bits
-    cdef int32_t bucket
-    if sample <= 0:
-        return 0
-    memcpy(&bits, &value, sizeof(bits))
-    bucket = GUESS[<Py_ssize_t>(bits >> SHIFT) - ONE]
-    while BOUNDS[bucket] < sample:
-        bucket += 1
-    while BOUNDS[bucket - 1] >= sample:  # the float may be the next larger one
-        bucket -= 1
-    return bucket
+cdef const int64_t[::1] BOUNDS = sketch.BOUNDS
+cdef const int16_t[::1] GUESS = sketch.GUESS
 
 
 cdef inline int64_t floored(int64_t value, int64_t step) noexcept nogil:
@@ -155,7 +130,7 @@ def filled(columns, int64_t window_ms):
             row.fault = OVERFLOW_
         if row.fault:
             row.sample = row.energy_mj = 0
-        row.bucket = bucket_of(row.sample)
+        row.bucket = bucket_of(row.sample, &BOUNDS[0], &GUESS[0])
         at_ms = row.end_ms if kind == REGISTER else row.start_ms
         if i == 0 or at_ms < window or <uint64_t>at_ms - <uint64_t>window >= <uint64_t>window_ms:
             window = floored(at_ms, window_ms)

@@ -141,6 +141,10 @@ class Ledger:
         live = [s for s in self._readings.values() if s.end_ms > horizon_ms]
         return np.array(live, SAMPLE)
 
+    def newest(self, size: int) -> Rows:
+        """The last so many readings that were accepted."""
+        return np.array(list(self._readings.values())[len(self) - size :], SAMPLE)
+
     def live(self) -> int:
         """How many `rows` there are."""
         return len(self.rows())
