@@ -116,9 +116,10 @@ class Changed:
 def _chosen(symbols: Symbols) -> tuple[Any, Any]:
     if os.environ.get("GRIDLOOM_PURE") == "1":
         return RackIds(symbols), split
-    from kernels.rollup import _changed
+    from kernels.rollup._changed import RackIds as Ids
+    from kernels.rollup._changed import split as compiled
 
-    return _changed.RackIds(symbols), _changed.split
+    return Ids(symbols), compiled
 
 
 def _part(rows: Rows, ids: npt.NDArray[np.int32], window_ms: int) -> Part:
