@@ -160,15 +160,15 @@ cdef class Ledger:
                 out += 1
         return live
 
-    def newest(self, Py_ssize_t size):
-        """The last so many readings that were accepted."""
-        cdef cnp.ndarray last = np.empty(size, layout.SAMPLE)
-        cdef Sample* out = <Sample*>cnp.PyArray_DATA(last)
-        cdef Py_ssize_t i, first = self.readings.count - size
+    def newest(self, out):
+        """Write the last len(out) readings that were accepted."""
+        cdef cnp.ndarray last = out
+        cdef Sample* row = <Sample*>cnp.PyArray_DATA(last)
+        cdef Py_ssize_t i, size = len(last), first = self.readings.count - size
         assert first >= 0, "more readings than there are"
+        assert last.dtype == layout.SAMPLE and last.flags.c_contiguous
         for i in range(size):
-            out[i] = self._sample(first + i)
-        return last
+            row[i] = self._sample(first + i)
 
     cdef inline Sample _sample(self, Py_ssize_t i) noexcept nogil:
         return sample_of(&self.readings.held[i], &self.places.cells[self.readings.held[i].cell])

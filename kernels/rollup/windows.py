@@ -36,7 +36,7 @@ class _Ledger(Protocol):
     def apply(
         self, rows: Rows, received_ms: Int64s
     ) -> tuple[npt.NDArray[np.uint8], Rows, reference.Sketches]: ...
-    def newest(self, size: int) -> Rows: ...
+    def newest(self, out: Rows) -> None: ...
     def live(self) -> int: ...
     def rows(self) -> Rows: ...
 
@@ -83,6 +83,8 @@ class Windows:
         self.lateness_ms = lateness_ms
         self._new = ledger or _ledger()
         self.growth = Growth(SAMPLE)  # of which it counts the rows: the ledger has them
+        # It stays: fresh memory for every save would cost more than what is written there.
+        self._added = np.empty(0, SAMPLE)
         self._fill([], np.empty(0, SAMPLE), NEVER_MS)
 
     def apply(self, readings: pa.RecordBatch, partition: int) -> Applied:
@@ -133,7 +135,11 @@ class Windows:
 
     def added(self) -> bytes:
         """What was taken in since the base or the last seal."""
-        rows = self._ledger.newest(self.growth.rows)
+        size = self.growth.rows
+        if size > len(self._added):
+            self._added = np.empty(2 * size, SAMPLE)
+        rows = self._added[:size]
+        self._ledger.newest(rows)
         names = self._symbols.compact(rows, TEXTS)
         return pack(self.VERSION, Snapshot(self._parameters, names, rows))
 
