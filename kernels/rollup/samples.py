@@ -51,6 +51,7 @@ class Reader:
     def __init__(self, symbols: Symbols, window_ms: int) -> None:
         self._symbols = symbols
         self._window_ms = window_ms
+        self._none = symbols.code("")
 
     def read(self, readings: pa.RecordBatch) -> tuple[Rows, Int64s]:
         """(samples, received_ms) of a batch of READINGS; ValueError where a column has a null."""
@@ -63,7 +64,7 @@ class Reader:
             texts=tuple(self._symbols.indexed(readings.column(name)) for name in TEXTS),
             kind=fixed_indexed(readings.column("kind"), KINDS),
             unit=fixed_indexed(readings.column("unit"), UNITS),
-            none=self._symbols.code(""),
+            none=self._none,
         )
         return filled(columns, self._window_ms), numbers(readings.column("received_ms"))
 
