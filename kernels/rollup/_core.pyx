@@ -17,8 +17,13 @@ cimport numpy as cnp
 
 from kernels.rollup._bucket cimport bucket_of
 from kernels.rollup._layout cimport (
+    ACCEPTED,
+    DUPLICATE,
+    LATE,
     LEVELS,
     NONE,
+    OTHER_UNIT,
+    SUPERSEDED,
     Cell,
     Gathered,
     Held,
@@ -35,9 +40,11 @@ from kernels.rollup._places cimport (
     is_in,
     known_windows,
     made_cell,
+    misfit,
     released,
     tell_all,
     touch,
+    unit_of,
 )
 from kernels.rollup._readings cimport (
     Readings,
@@ -64,14 +71,6 @@ from kernels.rollup._window cimport (
 from kernels.rollup import layout, sketch
 
 cnp.import_array()
-
-cdef enum:
-    ACCEPTED = 0
-    DUPLICATE = 1
-    SUPERSEDED = 2
-    LATE = 3
-    OTHER_UNIT = 4
-    OVERFLOW = 5
 
 cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 
@@ -229,12 +228,9 @@ cdef class Ledger:
         if cell != NONE:
             return cell
         for level in range(LEVELS):
-            if known[level] != NONE and self._unit(known[level]) != row.unit:
+            if known[level] != NONE and unit_of(&self.places, known[level]) != row.unit:
                 return -2
         return made_cell(&self.places, row, known)
-
-    cdef inline uint8_t _unit(self, int32_t window) noexcept nogil:
-        return self.places.cells[self.places.windows[window].first].unit
 
     cdef int _put_beside(self, const Sample* row, int32_t head) except -1:
         """Take in a reading of an instant that has some, the newest of which is `head`."""
@@ -258,7 +254,7 @@ cdef class Ledger:
             winner = winner_of(&self.readings, mate)
         decides = winner == NULL or self._is_better(row, winner)
         cell = known_windows(&self.places, row, known)
-        fault = self._misfit(row, known, winner, decides)
+        fault = misfit(&self.places, row, known, winner, decides)
         if fault:
             return fault
         if cell == NONE:
@@ -306,33 +302,7 @@ cdef class Ledger:
         cdef int32_t[LEVELS] known
         tell_all(&self.places, self.readings.held)
         known_windows(&self.places, row, known)
-        return self._misfit(row, known, NULL, True)
-
-    cdef int _misfit(
-        self, const Sample* row, const int32_t* known, const Held* winner, bint decides
-    ) noexcept nogil:
-        """Why the sample cannot be added to these windows in place of `winner`; 0 if it can."""
-        cdef int32_t level, k
-        cdef int64_t total, total_mj
-        cdef const Window* window
-        for level in range(LEVELS):
-            if known[level] == NONE:
-                continue
-            window = &self.places.windows[known[level]]
-            if self._unit(known[level]) != row.unit:
-                return OTHER_UNIT
-            if not decides:
-                continue
-            total = window.sum
-            total_mj = window.energy_mj
-            if winner != NULL:
-                for k in range(LEVELS):
-                    if self.places.cells[winner.cell].places[k] == known[level]:
-                        total -= winner.sample
-                        total_mj -= winner.energy_mj
-            if total > INT64_MAX - row.sample or total_mj > INT64_MAX - row.energy_mj:
-                return OVERFLOW
-        return 0
+        return misfit(&self.places, row, known, NULL, True)
 
     cdef int _touch_slot(self, int32_t cell, int32_t mate) except -1:
         """One revision more for each window of the slot's readings, of which `mate` is the newest

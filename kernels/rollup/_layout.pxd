@@ -8,6 +8,14 @@ cdef enum:
     FEW = 19      # samples of a window without a sketch: below 20 the p95 is the largest
     GATHERED = 16 # samples that a cell gathers before its windows are told
 
+cdef enum:  # layout.Outcome
+    ACCEPTED = 0
+    DUPLICATE = 1
+    SUPERSEDED = 2
+    LATE = 3
+    OTHER_UNIT = 4
+    OVERFLOW = 5
+
 cdef struct Sample:  # layout.SAMPLE
     int64_t start_ms
     int64_t end_ms

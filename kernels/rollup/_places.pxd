@@ -5,7 +5,7 @@
 #
 # A batch's samples gather by cell, and their windows are told of them together.
 
-from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int16_t, int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -13,6 +13,8 @@ from kernels.rollup._layout cimport (
     GATHERED,
     LEVELS,
     NONE,
+    OTHER_UNIT,
+    OVERFLOW,
     Cell,
     Gathered,
     Held,
@@ -132,6 +134,35 @@ cdef inline int32_t known_windows(
             else:
                 found[level] = window_of(places, row, <uint8_t>level, &at, &hashed)
     return cell
+
+
+cdef inline uint8_t unit_of(const Places* places, int32_t window) noexcept nogil:
+    return places.cells[places.windows[window].first].unit
+
+
+cdef inline int misfit(
+    const Places* places, const Sample* row, const int32_t* known, const Held* winner, bint decides
+) noexcept nogil:
+    """Why the sample cannot be added to these windows in place of `winner`; 0 if it can."""
+    cdef int32_t level, k
+    cdef int64_t total, total_mj
+    for level in range(LEVELS):
+        if known[level] == NONE:
+            continue
+        if unit_of(places, known[level]) != row.unit:
+            return OTHER_UNIT
+        if not decides:
+            continue
+        total = places.windows[known[level]].sum
+        total_mj = places.windows[known[level]].energy_mj
+        if winner != NULL:
+            for k in range(LEVELS):
+                if places.cells[winner.cell].places[k] == known[level]:
+                    total -= winner.sample
+                    total_mj -= winner.energy_mj
+        if total > INT64_MAX - row.sample or total_mj > INT64_MAX - row.energy_mj:
+            return OVERFLOW
+    return 0
 
 
 cdef inline int32_t made_cell(Places* places, const Sample* row, const int32_t* known) except -1:
