@@ -106,7 +106,11 @@ class Symbols:
             raise ValueError("a text of the column is null")
         _, offsets, data = texts.buffers()
         ends = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
-        return indices, self._texts.codes(ends, np.frombuffer(data or b"", np.uint8))
+        return indices, self.codes(ends, np.frombuffer(data or b"", np.uint8))
+
+    def codes(self, offsets: Codes, data: npt.NDArray[np.uint8]) -> Codes:
+        """Codes of the texts data[offsets[i]:offsets[i + 1]], utf-8."""
+        return self._texts.codes(offsets, data)
 
     def array(self, codes: Codes) -> pa.DictionaryArray:
         """Codes as a dictionary column that holds the texts in use, in order of first use.

@@ -1,6 +1,20 @@
-# Layout of the compiled twin: layout.SAMPLE and layout.WINDOW as structs, and a window's sketch.
+# Layout of the compiled twin: layout.SAMPLE and layout.WINDOW as structs, and what the state is of.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t
+
+cdef enum:
+    NONE = -1     # no place
+    LEVELS = 3    # rack, site, hub
+    FEW = 19      # samples of a window without a sketch: below 20 the p95 is the largest
+    GATHERED = 16 # samples that a cell gathers before its windows are told
+
+cdef enum:  # layout.Outcome
+    ACCEPTED = 0
+    DUPLICATE = 1
+    SUPERSEDED = 2
+    LATE = 3
+    OTHER_UNIT = 4
+    OVERFLOW = 5
 
 cdef struct Sample:  # layout.SAMPLE
     int64_t start_ms
@@ -29,13 +43,18 @@ cdef struct Held:  # a Sample in the state, in one line of the cache: the rest i
     int64_t energy_mj
     int32_t meter
     int32_t source
-    int32_t bucket
     int32_t cell
     int32_t link      # next older reading of the same instant (meter, register, end); -1 at the end
+    int32_t before    # next older reading of the same cell
+    int16_t bucket
     uint8_t kind
-    uint8_t unit
     uint8_t sampled   # whether it is the one that counts in its slot
-    uint8_t spare
+
+cdef struct Series:  # the readings of one meter and register
+    int64_t latest_ms   # the largest end
+    int32_t register_
+    int32_t cell        # that of the last one accepted; -1 at first
+    int32_t other       # next register of the same meter
 
 cdef struct Row:  # layout.WINDOW
     int64_t start_ms
@@ -54,29 +73,44 @@ cdef struct Row:  # layout.WINDOW
     uint8_t unit
     uint16_t spare
 
-cdef struct Bucket:
-    int32_t bucket
+cdef struct Counts:  # a sketch, once its window has more than FEW samples
+    int32_t low      # first bucket of the array
+    int32_t room     # buckets of the array
+    int32_t zeros    # count of bucket 0, which is far from all others
+    int32_t[1] of    # counts of the buckets from `low` on
+
+cdef struct Window:  # in one line of the cache: what it is of is in its first cell
+    int64_t sum
+    int64_t energy_mj
+    int64_t min
+    int64_t max
+    Counts* counts      # NULL for few samples: those can be looked up
     int32_t count
-
-cdef struct Sketch:  # few buckets as a list, many as an array
-    Bucket* listed      # ascending, none empty; NULL once it is an array
-    int32_t* counts     # of the buckets from `low` on, but for bucket 0
-    int32_t used        # buckets of the list
-    int32_t room        # of the list or the array
-    int32_t low
-    int32_t zeros       # count of bucket 0, which is far from all others
-
-cdef struct Window:
-    Row row
-    Sketch sketch
+    uint32_t revision   # readings of its slots, which are fewer than 2**31
     int32_t touched_by  # the last batch that touched it
-    bint narrowed       # lost a sample that was its smallest or largest
+    int32_t first       # its oldest cell
+    int32_t cells       # its newest cell
+    uint8_t level
+    uint8_t narrowed    # lost a sample that was its smallest or largest
 
-cdef struct Cell:  # what readings of one place, register and window share: where their windows are
+cdef struct Cell:  # what readings of one place, register, unit and window share: where their windows are
     int64_t window_ms
     int32_t site
     int32_t rack
     int32_t hub
     int32_t register_
-    int32_t[3] places   # by level; -1 where it is in none
     uint8_t levels
+    uint8_t unit
+    int32_t gathered        # its samples that the windows do not have yet; -1 for none
+    int32_t newest          # reading
+    int32_t[LEVELS] places  # windows by level; -1 where it is in none
+    int32_t[LEVELS] others  # by level: next older cell of the same window
+
+cdef struct Gathered:  # samples of a cell, on their way to its windows
+    int32_t cell
+    int32_t size
+    int64_t sum
+    int64_t energy_mj
+    int64_t min
+    int64_t max
+    int16_t[GATHERED] buckets

@@ -1,30 +1,34 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The compiled twin of samples.filled: the same rows, in one pass over the columns.
+"""The compiled twin of samples.filled, and of what comes before it: the same rows, in one pass.
 
-A sample's bucket is looked up by the first bits of its float form: they name a range narrower than
-a bucket, whose first bucket is in `GUESS`; a comparison or two of integers finds the exact one.
+    a row's text   codes[indices[row]]   codes: of the batch's dictionary, kept from batch to batch
+                                         for as long as its bytes are the same
 """
 
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
-from libc.string cimport memcpy
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
 
 import numpy as np
 
 cimport numpy as cnp
 
+from kernels.rollup._arrow cimport ArrowArray, ArrowSchema, has_null
+from kernels.rollup._bucket cimport bucket_of
 from kernels.rollup._layout cimport Sample
 
 from kernels.rollup import layout, samples, sketch
+from schemas.telemetry import KINDS, READINGS
 
 cnp.import_array()
 
 cdef enum:
+    NUMBERS = 4
     TEXTS = 6
-    STEPS = 64  # ranges from one power of two to the next: each less than 1/64 wide, a bucket 1/50
-    SHIFT = 46  # of a float's 64 bits: what remains is its exponent and 6 bits
-    ONE = 1023 * STEPS  # what remains of 1.0
+    LISTS = TEXTS + 2  # with kind and unit
 
 assert len(layout.TEXTS) == TEXTS, "the texts of a sample are others"
+assert samples.NUMBERS == ("start_ms", "end_ms", "revision", "quantity")
 
 cdef uint8_t DELTA = samples.DELTA, REGISTER = samples.REGISTER, MJ = samples.MJ, MW = samples.MW
 cdef uint8_t UNLISTED = samples.UNLISTED
@@ -32,26 +36,23 @@ cdef uint8_t OVERFLOW_ = layout.Outcome.OVERFLOW, UNLISTED_ = layout.Outcome.UNL
 cdef uint8_t REVERSED_ = layout.Outcome.REVERSED, NEGATIVE_ = layout.Outcome.NEGATIVE
 cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 
-cdef int64_t[::1] BOUNDS = sketch.BOUNDS
-cdef int16_t[::1] GUESS = np.searchsorted(
-    sketch.BOUNDS, [(STEPS + n % STEPS << n // STEPS) // STEPS for n in range(STEPS * 63)] + [2**63 - 1]
-).astype(np.int16)
+cdef const int64_t[::1] BOUNDS = sketch.BOUNDS
+cdef const int16_t[::1] GUESS = sketch.GUESS
+
+COLUMNS = [column.name for column in READINGS.columns]
+cdef list PLACES = [COLUMNS.index(name) for name in (*samples.NUMBERS, "received_ms")]
+cdef list TEXT_PLACES = [COLUMNS.index(name) for name in (*layout.TEXTS, "kind", "unit")]
 
 
-cdef inline int32_t bucket_of(int64_t sample) noexcept nogil:
-    """sketch.buckets of one sample, which is not negative."""
-    cdef double value = <double>sample
-    cdef uint64_t bits
-    cdef int32_t bucket
-    if sample <= 0:
-        return 0
-    memcpy(&bits, &value, sizeof(bits))
-    bucket = GUESS[<Py_ssize_t>(bits >> SHIFT) - ONE]
-    while BOUNDS[bucket] < sample:
-        bucket += 1
-    while BOUNDS[bucket - 1] >= sample:  # the float may be the next larger one
-        bucket -= 1
-    return bucket
+cdef struct Columns:
+    int64_t size
+    const int64_t* start_ms
+    const int64_t* end_ms
+    const int64_t* revision
+    const int64_t* quantity
+    const int32_t* indices[LISTS]
+    const int32_t* codes[LISTS]
+    int32_t none
 
 
 cdef inline int64_t floored(int64_t value, int64_t step) noexcept nogil:
@@ -68,6 +69,8 @@ cdef inline bint power(int64_t quantity, int64_t duration, int64_t* out) noexcep
         rest = quantity % duration
         if whole >= INT64_MAX // 1000 - 1:
             return False
+    elif duration == 1000:
+        return True  # of a second: it is the same number
     milli = rest * 1000 // duration
     left = rest * 1000 - milli * duration
     out[0] = whole * 1000 + milli
@@ -77,65 +80,26 @@ cdef inline bint power(int64_t quantity, int64_t duration, int64_t* out) noexcep
     return True
 
 
-cdef struct Column:
-    const int32_t* codes
-    const int32_t* indices
-    uint64_t size
-
-
-cdef Column column_of(pair, Py_ssize_t size, list held) except *:
-    """A dictionary column; `held` keeps its arrays alive."""
-    cdef Column column
-    cdef cnp.ndarray codes = np.ascontiguousarray(pair[1], np.int32)
-    cdef cnp.ndarray indices = np.ascontiguousarray(pair[0], np.int32)
-    if len(indices) != size:
-        raise ValueError("columns of a batch differ in length")
-    held += [codes, indices]
-    column.size = len(codes)
-    column.codes = <const int32_t*>cnp.PyArray_DATA(codes)
-    column.indices = <const int32_t*>cnp.PyArray_DATA(indices)
-    return column
-
-
-def filled(columns, int64_t window_ms):
-    """Rows of layout.SAMPLE; a row with a fault has no sample, no energy and no bucket."""
-    cdef const int64_t[::1] start_ms = columns.start_ms, end_ms = columns.end_ms
-    cdef const int64_t[::1] revision = columns.revision, quantity = columns.quantity
-    cdef Py_ssize_t i, k, size = start_ms.shape[0]
-    cdef cnp.ndarray rows = np.empty(size, layout.SAMPLE)
-    cdef Sample* row = <Sample*>cnp.PyArray_DATA(rows)
-    cdef Column[TEXTS + 2] texts
-    cdef int32_t[TEXTS + 2] code
+cdef void fill(Sample* row, const Columns* columns, int64_t window_ms) noexcept nogil:
+    cdef int64_t i, at_ms, window = 0
     cdef int32_t none = columns.none
-    cdef int64_t at_ms, window = 0
     cdef uint8_t kind, unit
     cdef bint energy
-    cdef uint64_t index
-    held = []
-    for k, pair in enumerate((*columns.texts, columns.kind, columns.unit)):
-        texts[k] = column_of(pair, size, held)
-    if not (end_ms.shape[0] == revision.shape[0] == quantity.shape[0] == size):
-        raise ValueError("columns of a batch differ in length")
-    for i in range(size):
-        for k in range(TEXTS + 2):
-            index = <uint64_t>texts[k].indices[i]
-            if index >= texts[k].size:
-                raise IndexError("a row names a text that its dictionary does not have")
-            code[k] = texts[k].codes[index]
-        kind = <uint8_t>code[TEXTS]
-        unit = <uint8_t>code[TEXTS + 1]
+    for i in range(columns.size):
+        kind = <uint8_t>columns.codes[TEXTS][columns.indices[TEXTS][i]]
+        unit = <uint8_t>columns.codes[TEXTS + 1][columns.indices[TEXTS + 1][i]]
         energy = kind == DELTA and unit == MJ
-        row.start_ms = start_ms[i]
-        row.end_ms = end_ms[i]
-        row.revision = revision[i]
-        row.sample = quantity[i]
-        row.energy_mj = quantity[i] if energy else 0
-        row.meter = code[0]
-        row.register_ = code[1]
-        row.source = code[2]
-        row.site = code[3]
-        row.rack = code[4]
-        row.hub = code[5]
+        row.start_ms = columns.start_ms[i]
+        row.end_ms = columns.end_ms[i]
+        row.revision = columns.revision[i]
+        row.sample = columns.quantity[i]
+        row.energy_mj = columns.quantity[i] if energy else 0
+        row.meter = columns.codes[0][columns.indices[0][i]]
+        row.register_ = columns.codes[1][columns.indices[1][i]]
+        row.source = columns.codes[2][columns.indices[2][i]]
+        row.site = columns.codes[3][columns.indices[3][i]]
+        row.rack = columns.codes[4][columns.indices[4][i]]
+        row.hub = columns.codes[5][columns.indices[5][i]]
         row.kind = kind
         row.unit = MW if energy else unit
         row.levels = 0
@@ -151,14 +115,165 @@ def filled(columns, int64_t window_ms):
             row.fault = REVERSED_
         elif row.sample < 0:
             row.fault = NEGATIVE_
-        elif energy and not power(quantity[i], row.end_ms - row.start_ms, &row.sample):
+        elif energy and not power(row.energy_mj, row.end_ms - row.start_ms, &row.sample):
             row.fault = OVERFLOW_
         if row.fault:
             row.sample = row.energy_mj = 0
-        row.bucket = bucket_of(row.sample)
+        row.bucket = bucket_of(row.sample, &BOUNDS[0], &GUESS[0])
         at_ms = row.end_ms if kind == REGISTER else row.start_ms
         if i == 0 or at_ms < window or <uint64_t>at_ms - <uint64_t>window >= <uint64_t>window_ms:
             window = floored(at_ms, window_ms)
         row.window_ms = window
         row += 1
+
+
+cdef int check(const int32_t* indices, int64_t size, int64_t texts) except -1:
+    """IndexError where an index is none of that many texts'."""
+    cdef int64_t i
+    cdef uint32_t largest = 0
+    for i in range(size):
+        largest = max(largest, <uint32_t>indices[i])
+    if size and largest >= texts:
+        raise IndexError("a row names a text that its dictionary does not have")
+    return 0
+
+
+def filled(given, int64_t window_ms):
+    """samples.filled."""
+    cdef Columns columns
+    cdef Py_ssize_t k
+    cdef cnp.ndarray indices, codes
+    cdef const int64_t[::1] start_ms = given.start_ms, end_ms = given.end_ms
+    cdef const int64_t[::1] revision = given.revision, quantity = given.quantity
+    cdef cnp.ndarray rows = np.empty(start_ms.shape[0], layout.SAMPLE)
+    columns.size = start_ms.shape[0]
+    if not (end_ms.shape[0] == revision.shape[0] == quantity.shape[0] == columns.size):
+        raise ValueError("columns of a batch differ in length")
+    if columns.size == 0:
+        return rows
+    columns.start_ms, columns.end_ms = &start_ms[0], &end_ms[0]
+    columns.revision, columns.quantity = &revision[0], &quantity[0]
+    columns.none = given.none
+    held = []
+    for k, pair in enumerate((*given.texts, given.kind, given.unit)):
+        indices = np.ascontiguousarray(pair[0], np.int32)
+        codes = np.ascontiguousarray(pair[1], np.int32)
+        if len(indices) != columns.size:
+            raise ValueError("columns of a batch differ in length")
+        held += [codes, indices]
+        columns.indices[k] = <const int32_t*>cnp.PyArray_DATA(indices)
+        columns.codes[k] = <const int32_t*>cnp.PyArray_DATA(codes)
+        check(columns.indices[k], columns.size, len(codes))
+    fill(<Sample*>cnp.PyArray_DATA(rows), &columns, window_ms)
     return rows
+
+
+cdef class Dictionary:
+    """The texts of a column in the last batch, and what they are coded as."""
+
+    cdef object code  # (offsets, data) -> codes
+    cdef bytes offsets, data
+    cdef cnp.ndarray codes
+    cdef int64_t size
+
+    def __init__(self, code):
+        self.code = code
+        self.size = -1
+
+    cdef const int32_t* of(self, const ArrowArray* texts) except? NULL:
+        """The code of each text."""
+        cdef const int32_t* offsets = <const int32_t*>texts.buffers[1]
+        cdef const char* data = <const char*>texts.buffers[2]
+        cdef int64_t bytes_ = 0
+        if texts.length:
+            offsets += texts.offset
+            bytes_ = offsets[texts.length] - offsets[0]
+            data += offsets[0]
+        if not self._is_same(texts.length, offsets, data, bytes_):
+            if has_null(texts):
+                raise ValueError("a text of the column is null")
+            self.size = -1
+            self.offsets = (<const char*>offsets)[: 4 * (texts.length + 1)] if texts.length else b""
+            self.data = data[:bytes_] if bytes_ else b""
+            self.codes = np.empty(0, np.int32)
+            if texts.length:
+                ends = np.frombuffer(self.offsets, np.int32)
+                self.codes = np.ascontiguousarray(
+                    self.code(ends - ends[0], np.frombuffer(self.data, np.uint8)), np.int32
+                )
+            self.size = texts.length
+        return <const int32_t*>cnp.PyArray_DATA(self.codes)
+
+    cdef bint _is_same(
+        self, int64_t size, const int32_t* offsets, const char* data, int64_t bytes_
+    ) except -1:
+        return (
+            size == self.size and len(self.data) == bytes_
+            and (size == 0 or memcmp(<const char*>self.offsets, offsets, 4 * (size + 1)) == 0)
+            and (bytes_ == 0 or memcmp(<const char*>self.data, data, bytes_) == 0)
+        )
+
+
+cdef class Reader:
+    """samples.Reader: the samples of one batch after the other."""
+
+    cdef list dictionaries
+    cdef int32_t none
+    cdef int64_t window_ms
+
+    def __init__(self, symbols, int64_t window_ms):
+        self.dictionaries = [Dictionary(symbols.codes) for _ in layout.TEXTS]
+        self.dictionaries += [Dictionary(samples.places(names)) for names in (KINDS, layout.UNITS)]
+        self.none = symbols.code("")
+        self.window_ms = window_ms
+
+    def read(self, readings):
+        """(samples, received_ms) of a batch of READINGS; ValueError where a column has a null."""
+        schema, array = readings.__arrow_c_array__()  # they live until the end
+        return self._read(
+            <ArrowSchema*>PyCapsule_GetPointer(schema, "arrow_schema"),
+            <ArrowArray*>PyCapsule_GetPointer(array, "arrow_array"),
+        )
+
+    cdef _read(self, const ArrowSchema* schema, const ArrowArray* array):
+        cdef Columns columns
+        cdef Py_ssize_t k, place
+        cdef const int64_t* numbers[NUMBERS + 1]
+        cdef cnp.ndarray rows = np.empty(array.length, layout.SAMPLE)
+        cdef cnp.ndarray received_ms = np.empty(array.length, np.int64)
+        if array.n_children != len(COLUMNS):
+            raise ValueError(f"a batch of readings has the columns {', '.join(COLUMNS)}")
+        for k, place in enumerate(PLACES):
+            numbers[k] = <const int64_t*>values(schema.children[place], array, place, b"l", 8)
+        for k, place in enumerate(TEXT_PLACES):
+            columns.indices[k] = <const int32_t*>values(
+                schema.children[place], array, place, b"i", 4
+            )
+            columns.codes[k] = (<Dictionary>self.dictionaries[k]).of(
+                array.children[place].dictionary
+            )
+            check(columns.indices[k], array.length, array.children[place].dictionary.length)
+        columns.size = array.length
+        columns.start_ms, columns.end_ms = numbers[0], numbers[1]
+        columns.revision, columns.quantity = numbers[2], numbers[3]
+        columns.none = self.none
+        if array.length:
+            fill(<Sample*>cnp.PyArray_DATA(rows), &columns, self.window_ms)
+            memcpy(cnp.PyArray_DATA(received_ms), numbers[NUMBERS], 8 * array.length)
+        return rows, received_ms
+
+
+cdef const char* values(
+    const ArrowSchema* schema, const ArrowArray* batch, Py_ssize_t place, bytes format_, int size
+) except? NULL:
+    """The first value of a column, or the first index of one of texts."""
+    cdef const ArrowArray* column = batch.children[place]
+    if schema.format != format_ or (size == 4) != (schema.dictionary != NULL):
+        raise ValueError(f"column {COLUMNS[place]} has another type")
+    if size == 4 and schema.dictionary.format != b"u":
+        raise ValueError(f"column {COLUMNS[place]} is not of texts")
+    if has_null(column):
+        raise ValueError(f"column {COLUMNS[place]} has a null")
+    if column.length == 0:
+        return NULL
+    return <const char*>column.buffers[1] + size * (batch.offset + column.offset)

@@ -3,7 +3,7 @@
 # A table is open addressing over entries (hash << 32 | place + 1), 0 = empty: a look at the row
 # behind an entry is needed only where 32 bits of the hash agree, and none to make the table larger.
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, realloc
 
 cdef extern from *:
@@ -13,8 +13,26 @@ cdef extern from *:
     #else
     #define gridloom_prefetch(at) ((void)(at))
     #endif
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    /* Pages of 2 MB for the whole of a large block: a fault for each 4 KB costs as much as its use. */
+    static void gridloom_large_pages(void* block, size_t size) {
+        const size_t page = 4096, least = (size_t)8 << 20;
+        size_t first = ((size_t)block + page - 1) / page * page;
+        size_t end = ((size_t)block + size) / page * page;
+        if (size >= least) madvise((void*)first, end - first, MADV_HUGEPAGE);
+    }
+    #else
+    static void gridloom_large_pages(void* block, size_t size) { (void)block; (void)size; }
+    #endif
     """
     void prefetch "gridloom_prefetch"(const void* at) noexcept nogil
+    void large_pages "gridloom_large_pages"(void* block, size_t size) noexcept nogil
+
+
+cdef struct Table:
+    uint64_t* entries
+    uint64_t mask
 
 
 cdef inline uint32_t mixed(int32_t one, int32_t other, int32_t third, int64_t ms) noexcept nogil:
@@ -28,7 +46,7 @@ cdef inline uint32_t mixed(int32_t one, int32_t other, int32_t third, int64_t ms
     return <uint32_t>(h >> 32)
 
 
-cdef inline uint64_t entry_of(uint32_t hashed, int32_t place) noexcept nogil:
+cdef inline uint64_t entry_of(uint32_t hashed, Py_ssize_t place) noexcept nogil:
     return <uint64_t>hashed << 32 | <uint64_t>(place + 1)
 
 
@@ -41,29 +59,31 @@ cdef inline void* grown(void* block, size_t count, size_t size) except NULL:
     cdef void* bigger = realloc(block, count * size)
     if bigger == NULL:
         raise MemoryError("no memory for the open windows; shard the readings topic")
+    large_pages(bigger, count * size)
     return bigger
 
 
-cdef inline uint64_t* widened(uint64_t* table, uint64_t* mask, size_t size) except NULL:
-    """The table with room for `size` entries, a power of two; `mask` is that of the old one."""
-    cdef uint64_t* larger = <uint64_t*>calloc(size, sizeof(uint64_t))
+cdef inline int reserve(Table* table, size_t count) except -1:
+    """Room for `count` entries that fill at most two thirds of the table."""
+    cdef size_t least = count + count // 2, size = 2048
+    cdef uint64_t* larger
     cdef uint64_t i, at
+    if table.entries != NULL and least <= table.mask:
+        return 0
+    while size <= least:
+        size *= 2
+    larger = <uint64_t*>calloc(size, sizeof(uint64_t))
     if larger == NULL:
         raise MemoryError("no memory for the open windows; shard the readings topic")
-    if table != NULL:
-        for i in range(mask[0] + 1):
-            if table[i]:
-                at = (table[i] >> 32) & (size - 1)
+    large_pages(larger, size * sizeof(uint64_t))
+    if table.entries != NULL:
+        for i in range(table.mask + 1):
+            if table.entries[i]:
+                at = (table.entries[i] >> 32) & (size - 1)
                 while larger[at]:
                     at = (at + 1) & (size - 1)
-                larger[at] = table[i]
-        free(table)
-    mask[0] = size - 1
-    return larger
-
-
-cdef inline size_t power_of_two(size_t least) noexcept nogil:
-    cdef size_t size = 2048
-    while size < least:
-        size *= 2
-    return size
+                larger[at] = table.entries[i]
+        free(table.entries)
+    table.entries = larger
+    table.mask = size - 1
+    return 0

@@ -1,69 +1,116 @@
-# One window of the compiled twin: its sums, its extremes and its sketch.
+# One window of the compiled twin: its sums, its extremes and its samples.
 
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
-from kernels.rollup._layout cimport Cell, Held, Row, Sample, Window
-from kernels.rollup._sketch cimport count_in
-
-
-cdef inline Row empty_row(const Sample* row, uint8_t level) noexcept nogil:
-    """An empty window of the level that the reading is in."""
-    cdef Row new
-    new.start_ms = row.window_ms
-    new.revision = new.count = new.sum = new.min = new.max = new.energy_mj = 0
-    new.site = row.site
-    new.rack = row.rack
-    new.hub = row.hub
-    new.register_ = row.register_
-    new.p95_bucket = 0
-    new.level = level
-    new.unit = row.unit
-    new.spare = 0
-    return new
+from kernels.rollup._layout cimport FEW, NONE, Cell, Gathered, Held, Row, Sample, Window
+from kernels.rollup._sketch cimport bucket_p95, count_all, counts_into, few_into, uncount
 
 
-cdef inline int add(Window* window, const Held* row) except -1:
-    cdef Row* total = &window.row
-    if total.count == 0 or row.sample < total.min:
-        total.min = row.sample
-    if total.count == 0 or row.sample > total.max:
-        total.max = row.sample
-    total.count += 1
-    total.sum += row.sample
-    total.energy_mj += row.energy_mj
-    return count_in(&window.sketch, row.bucket, 1)
+cdef inline int add(
+    Window* window, const Gathered* more, const Cell* cells, const Gathered* gathered,
+    const Held* held
+) except -1:
+    """Add these samples, and no revision; none of them is among those that `samples_in` finds."""
+    cdef int16_t[FEW] buckets
+    cdef int32_t found
+    if window.counts == NULL and window.count + more.size > FEW:
+        found = samples_in(window, cells, gathered, held, buckets)
+        count_all(&window.counts, buckets, found)
+    if window.counts != NULL:
+        count_all(&window.counts, more.buckets, more.size)
+    if window.count == 0 or more.min < window.min:
+        window.min = more.min
+    if window.count == 0 or more.max > window.max:
+        window.max = more.max
+    window.count += more.size
+    window.sum += more.sum
+    window.energy_mj += more.energy_mj
+    return 0
 
 
-cdef inline bint remove(Window* window, const Held* row) except -1:
+cdef inline int32_t samples_in(
+    const Window* window, const Cell* cells, const Gathered* gathered, const Held* held,
+    int16_t* buckets
+) noexcept nogil:
+    """Buckets of the window's few samples, without those that it has not been told of."""
+    cdef int32_t cell = window.cells, at, untold, found = 0
+    while cell != NONE:
+        at = cells[cell].newest
+        untold = gathered[cells[cell].gathered].size if cells[cell].gathered != NONE else 0
+        while at != NONE:
+            if untold > 0:
+                untold -= 1
+            elif held[at].sampled:
+                buckets[found] = held[at].bucket
+                found += 1
+            at = held[at].before
+        cell = cells[cell].others[window.level]
+    return found
+
+
+cdef inline bint remove(Window* window, const Held* row) noexcept nogil:
     """Take the sample out; must the window's extremes be looked for again?"""
-    cdef Row* total = &window.row
-    total.count -= 1
-    total.sum -= row.sample
-    total.energy_mj -= row.energy_mj
-    count_in(&window.sketch, row.bucket, -1)
-    if row.sample == total.min or row.sample == total.max:
-        window.narrowed = True
-    return window.narrowed
+    window.count -= 1
+    window.sum -= row.sample
+    window.energy_mj -= row.energy_mj
+    if window.counts != NULL:
+        uncount(window.counts, row.bucket)
+    return row.sample == window.min or row.sample == window.max
 
 
-cdef inline Held held_of(const Sample* row, int32_t cell, int32_t link, bint sampled) noexcept nogil:
-    """A reading as the state holds it."""
-    cdef Held held
-    held.start_ms = row.start_ms
-    held.end_ms = row.end_ms
-    held.revision = row.revision
-    held.sample = row.sample
-    held.energy_mj = row.energy_mj
-    held.meter = row.meter
-    held.source = row.source
-    held.bucket = row.bucket
-    held.cell = cell
-    held.link = link
-    held.kind = row.kind
-    held.unit = row.unit
-    held.sampled = sampled
-    held.spare = 0
-    return held
+cdef inline void widen(Window* window, const Cell* cells, const Held* held) noexcept nogil:
+    """Smallest and largest of a window that lost one of them, from all its samples."""
+    cdef int32_t cell = window.cells, at
+    cdef bint none = True
+    window.narrowed = False
+    window.min = window.max = 0
+    while cell != NONE:
+        at = cells[cell].newest
+        while at != NONE:
+            if held[at].sampled:
+                window.min = held[at].sample if none else min(window.min, held[at].sample)
+                window.max = max(window.max, held[at].sample)
+                none = False
+            at = held[at].before
+        cell = cells[cell].others[window.level]
+
+
+cdef inline void row_into(
+    Row* out, const Window* window, const Cell* cells, int32_t largest
+) noexcept nogil:
+    """The window as layout.WINDOW; `largest`: the bucket of its largest sample."""
+    cdef const Cell* first = &cells[window.first]
+    out.start_ms = first.window_ms
+    out.revision = window.revision
+    out.count = window.count
+    out.sum = window.sum
+    out.min = window.min
+    out.max = window.max
+    out.energy_mj = window.energy_mj
+    out.site = first.site
+    out.rack = first.rack
+    out.hub = first.hub
+    out.register_ = first.register_
+    out.p95_bucket = bucket_p95(window.counts, window.count) if window.counts != NULL else largest
+    out.level = window.level
+    out.unit = first.unit
+    out.spare = 0
+
+
+cdef inline int64_t sketch_bytes_max(const Window* window) noexcept nogil:
+    """As many bytes as `sketch_into` writes, or more: two numbers of 32 bits a bucket."""
+    return 10 * (window.count if window.counts == NULL else window.counts.room + 1)
+
+
+cdef inline uint8_t* sketch_into(
+    uint8_t* out, const Window* window, const Cell* cells, const Gathered* gathered,
+    const Held* held
+) noexcept nogil:
+    """sketch.encode of the window; returns the end of what it wrote."""
+    cdef int16_t[FEW] buckets
+    if window.counts != NULL:
+        return counts_into(out, window.counts)
+    return few_into(out, buckets, samples_in(window, cells, gathered, held, buckets))
 
 
 cdef inline Sample sample_of(const Held* held, const Cell* cell) noexcept nogil:
@@ -83,7 +130,7 @@ cdef inline Sample sample_of(const Held* held, const Cell* cell) noexcept nogil:
     row.hub = cell.hub
     row.bucket = held.bucket
     row.kind = held.kind
-    row.unit = held.unit
+    row.unit = cell.unit
     row.levels = cell.levels
     row.fault = 0
     return row

@@ -1,6 +1,10 @@
-"""Changed: the windows that a batch changed, as columns of ROLLUPS and ROLLUPS_PARTIAL."""
+"""Changed: the windows that a batch changed, as columns of ROLLUPS and ROLLUPS_PARTIAL.
 
-from typing import Any
+`split` is the plain form of _changed.pyx.
+"""
+
+import os
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +18,27 @@ from schemas.topic import Topic
 from schemas.usage import ROLLUPS, ROLLUPS_PARTIAL
 
 # WINDOW begins with its 64-bit fields: so many of its bytes as a matrix are these columns.
-_NUMBERS = ("start_ms", "revision", "count", "sum", "min", "max", "energy_mj")
+NUMBERS = ("start_ms", "revision", "count", "sum", "min", "max", "energy_mj", "end_ms")
+CODES = ("level", "unit", "hub_id", "register", "id")
+FLOAT_EXACT = 2**53
 _WORDS = WINDOW.itemsize // 8
-_FLOAT_EXACT = 2**53
+_INT64, _INT32, _FLOAT64, _BINARY = pa.int64(), pa.int32(), pa.float64(), pa.binary()
 
 Rows = npt.NDArray[Any]
 
 assert WINDOW.names is not None
-assert WINDOW.names[: len(_NUMBERS)] == _NUMBERS
+assert WINDOW.names[: len(NUMBERS) - 1] == NUMBERS[:-1]
+
+
+class Part(NamedTuple):
+    """Windows as columns: numbers[NUMBERS, rows], codes[CODES, rows]."""
+
+    numbers: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int32]
+
+
+# racks; their mean and p95 [2, rows]; sites and hubs; where the sketch of each of those ends
+Split = tuple[Part, npt.NDArray[np.float64], Part, npt.NDArray[np.int32]]
 
 
 class RackIds(dict[int, int]):
@@ -38,50 +55,83 @@ class RackIds(dict[int, int]):
         return code
 
 
+def split(windows: Rows, ends: npt.NDArray[np.int32], window_ms: int, ids: RackIds) -> Split:
+    """The windows of racks, and those of sites and hubs, each in the order given."""
+    is_rack = windows["level"] == RACK
+    places = np.flatnonzero(~is_rack)
+    racks, others = windows.take(np.flatnonzero(is_rack)), windows.take(places)
+    pairs = (racks["site_id"].astype(np.int64) << 32 | racks["rack_id"]).tolist()
+    rack_ids = np.array([ids[pair] for pair in pairs], np.int32)
+    means = _means(racks["sum"], racks["count"])
+    p95 = sketch.p95(racks["p95_bucket"], racks["min"], racks["max"])
+    other_ids = np.where(others["level"] == SITE, others["site_id"], others["hub_id"])
+    # of racks nothing is in the bytes: each other's begins where the other before it ended
+    other_ends = np.concatenate([ends[:1], ends.take(places + 1)])
+    return (
+        _part(racks, rack_ids, window_ms),
+        np.array([means, p95]),
+        _part(others, other_ids, window_ms),
+        other_ends,
+    )
+
+
 class Changed:
     """Rows of layout.WINDOW in the order in which a batch touched them, and their sketches."""
 
-    def __init__(self, windows: Rows, sketches: Sketches, window_ms: int) -> None:
-        is_rack = windows["level"] == RACK
-        self._racks = windows.take(np.flatnonzero(is_rack))
-        others = np.flatnonzero(~is_rack)
-        self._others = windows.take(others)
-        ends, self._sketches = sketches
-        # of racks nothing is in the bytes: each other's begins where the other before it ended
-        self._ends = np.concatenate([ends[:1], ends.take(others + 1)])
+    def __init__(self, symbols: Symbols, window_ms: int) -> None:
+        self._symbols = symbols
         self._window_ms = window_ms
+        self._ids, self._split = _chosen(symbols)
 
-    def rollups(self, symbols: Symbols, ids: RackIds) -> pa.RecordBatch:
-        """The racks' windows, finished."""
-        racks = self._racks
-        pairs = (racks["site_id"].astype(np.int64) << 32 | racks["rack_id"]).tolist()
-        columns = self._columns(racks, symbols)
-        columns["id"] = symbols.array(np.array([ids[pair] for pair in pairs], np.int32))
-        columns["mean"] = pa.array(_means(racks["sum"], racks["count"]))
-        columns["p95"] = pa.array(sketch.p95(racks["p95_bucket"], racks["min"], racks["max"]))
-        columns["pue_ppm"] = pa.nulls(len(racks), pa.int64())
-        return _batch(ROLLUPS, columns)
+    def batches(
+        self, windows: Rows, sketches: Sketches, partition: int
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        """Finished windows of racks, and what this partition knows of those of sites and hubs."""
+        ends, data = sketches
+        racks, floats, others, ends = self._split(windows, ends, self._window_ms, self._ids)
+        size = racks.codes.shape[1]
+        columns = self._columns(racks)
+        columns["mean"], columns["p95"] = (_array(_FLOAT64, column) for column in floats)
+        columns["pue_ppm"] = pa.nulls(size, _INT64)
+        rollups = _batch(ROLLUPS, columns)
+        size = others.codes.shape[1]
+        columns = self._columns(others)
+        columns["partition"] = _array(_INT32, np.full(size, partition, np.int32))
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
+        columns["sketch"] = pa.Array.from_buffers(_BINARY, size, buffers, 0)
+        return rollups, _batch(ROLLUPS_PARTIAL, columns)
 
-    def partials(self, symbols: Symbols, partition: int) -> pa.RecordBatch:
-        """What this partition knows of the windows of sites and hubs."""
-        rows = self._others
-        columns = self._columns(rows, symbols)
-        codes = np.where(rows["level"] == SITE, rows["site_id"], rows["hub_id"])
-        columns["id"] = symbols.array(codes)
-        columns["partition"] = pa.array(np.full(len(rows), partition, np.int32))
-        buffers = [None, pa.py_buffer(self._ends), pa.py_buffer(self._sketches)]
-        columns["sketch"] = pa.Array.from_buffers(pa.binary(), len(rows), buffers)
-        return _batch(ROLLUPS_PARTIAL, columns)
-
-    def _columns(self, rows: Rows, symbols: Symbols) -> dict[str, pa.Array]:
-        numbers = rows.view(np.int64).reshape(-1, _WORDS)[:, : len(_NUMBERS)].T.copy()
-        columns = {name: pa.array(column) for name, column in zip(_NUMBERS, numbers, strict=True)}
-        columns["end_ms"] = pa.array(numbers[0] + self._window_ms)
-        columns["level"] = fixed_array(rows["level"], LEVELS)
-        columns["unit"] = fixed_array(rows["unit"], UNITS)
-        columns["hub_id"] = symbols.array(rows["hub_id"])
-        columns["register"] = symbols.array(rows["register"])
+    def _columns(self, part: Part) -> dict[str, pa.Array]:
+        columns = {
+            name: _array(_INT64, column) for name, column in zip(NUMBERS, part.numbers, strict=True)
+        }
+        level, unit, *texts = part.codes
+        columns["level"] = fixed_array(level, LEVELS)
+        columns["unit"] = fixed_array(unit, UNITS)
+        for name, codes in zip(CODES[2:], texts, strict=True):
+            columns[name] = self._symbols.array(codes)
         return columns
+
+
+def _chosen(symbols: Symbols) -> tuple[Any, Any]:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return RackIds(symbols), split
+    from kernels.rollup._changed import RackIds as Ids
+    from kernels.rollup._changed import split as compiled
+
+    return Ids(symbols), compiled
+
+
+def _part(rows: Rows, ids: npt.NDArray[np.int32], window_ms: int) -> Part:
+    numbers = rows.view(np.int64).reshape(-1, _WORDS)[:, : len(NUMBERS)].T.copy()
+    numbers[-1] = numbers[0] + window_ms
+    names = ("level", "unit", "hub_id", "register")
+    return Part(numbers, np.array([*(rows[name] for name in names), ids], np.int32))
+
+
+def _array(kind: pa.DataType, values: npt.NDArray[Any]) -> pa.Array:
+    """Numbers that lie one after the other, as they are."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)], 0)
 
 
 def _batch(topic: Topic, columns: dict[str, pa.Array]) -> pa.RecordBatch:
@@ -93,6 +143,6 @@ def _batch(topic: Topic, columns: dict[str, pa.Array]) -> pa.RecordBatch:
 def _means(sums: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """sum / count, rounded once; 0 for a window without samples."""
     means = sums / np.maximum(counts, 1)
-    for index in np.flatnonzero(sums >= _FLOAT_EXACT):  # a float would round the sum before
+    for index in np.flatnonzero(sums >= FLOAT_EXACT):  # a float would round the sum before
         means[index] = int(sums[index]) / int(counts[index])
     return means

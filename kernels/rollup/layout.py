@@ -16,7 +16,7 @@ LATENESS_MS = 49 * MS_PER_HOUR
 # Before any row: so early that no row is late, and yet minus the lateness still 64 bits.
 NEVER_MS = -(2**62)
 
-# Orders are the structs' in _core.pyx, without padding. Texts are codes of kernels.symbols, unit
+# Orders are the structs' in _layout.pxd, without padding. Texts are codes of kernels.symbols, unit
 # and kind are places in lists, levels is a set of 1 << level; a counter's reading has none.
 SAMPLE = np.dtype(
     [

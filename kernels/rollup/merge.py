@@ -7,16 +7,17 @@ energies, sketches and revisions add, extremes compare. PUE = facility / IT ener
 
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 
+from kernels.columns import numbers
 from kernels.refusal import Refusal
 from kernels.rollup import sketch
-from kernels.rollup.layout import LATENESS_MS, WINDOW_MS
+from kernels.rollup.layout import LATENESS_MS, NEVER_MS, WINDOW_MS
 from schemas.codec import decode, encode
 from schemas.errors import DecodeError
 from schemas.telemetry import FACILITY_ENERGY, IT_ENERGY
@@ -35,6 +36,7 @@ _PPM = 1_000_000
 _MARK = struct.Struct("<iq")
 
 WindowKey = tuple[str, str, str, int]  # level, id, register, start
+Changed = dict[WindowKey, int]  # windows of a batch, and the p95 bucket of the last part of each
 Count = Callable[[Sequence[bytes]], tuple[int, int]]  # sketch.counted and its twin
 
 
@@ -86,6 +88,7 @@ class Merge:
         self._first_ms = INT64_MAX  # end of the window that closes next, or earlier
         self._counted = _counted()
         self._latest_ms: dict[int, int] = {}  # readings partition -> latest window end that it sent
+        self._horizon_ms = NEVER_MS  # windows that end here or before can no longer change
 
     def apply(self, partials: pa.RecordBatch) -> Merged:
         """Apply one batch of ROLLUPS_PARTIAL, in any order, with any duplicates.
@@ -94,13 +97,14 @@ class Merge:
         late_revision, bad_input (unit, sketch), overflow.
         """
         merged = Merged()
-        changed: dict[WindowKey, None] = {}
-        columns = [partials.column(name).to_pylist() for name in COLUMNS]
+        changed: Changed = {}
+        columns = [_values(partials.column(name)) for name in COLUMNS]
         for index, row in enumerate(zip(*columns, strict=True)):
             self._take(index, Part(*row), merged, changed)
         if changed:
             merged.rollups = _rollups(
                 [list(self._windows[key].values()) for key in changed],
+                list(changed.values()),
                 self._quotients(changed),
                 self._counted,
             )
@@ -133,6 +137,7 @@ class Merge:
         (marks,) = struct.unpack_from("<I", dumped, 1)
         at = 5 + marks * _MARK.size
         merge._latest_ms = dict(_MARK.iter_unpack(dumped[5:at]))
+        merge._horizon_ms = _horizon_ms(merge._latest_ms.values())
         batch = decode(ROLLUPS_PARTIAL, dumped[at:], {})
         columns = [batch.column(name).to_pylist() for name in COLUMNS]
         for row in zip(*columns, strict=True):
@@ -141,10 +146,12 @@ class Merge:
             merge._first_ms = min(merge._first_ms, part.end_ms)
         return merge
 
-    def _take(self, index: int, part: Part, merged: Merged, changed: dict[WindowKey, None]) -> None:
-        latest_ms = self._latest_ms.get(part.partition, part.end_ms)
-        self._latest_ms[part.partition] = max(latest_ms, part.end_ms)
-        if part.end_ms <= self._horizon_ms():
+    def _take(self, index: int, part: Part, merged: Merged, changed: Changed) -> None:
+        latest_ms = self._latest_ms.get(part.partition)
+        if latest_ms is None or part.end_ms > latest_ms:
+            self._latest_ms[part.partition] = part.end_ms
+            self._horizon_ms = _horizon_ms(self._latest_ms.values())
+        if part.end_ms <= self._horizon_ms:
             text = "its window is closed; replay the readings of that time"
             merged.refused.append(_refusal(index, part, "late_revision", "end_ms", text))
             return
@@ -157,38 +164,25 @@ class Merge:
             else:
                 merged.superseded += 1
             return
+        fault = ""
+        try:
+            counted, bucket = self._counted([part.sketch])
+            if counted != part.count:
+                fault = f"the sketch holds {counted} samples of {part.count}"
+        except ValueError as error:
+            fault = str(error)
         others = [other for other in parts.values() if other is not known]
-        if fault := self._misfit(part, others):
-            merged.refused.append(_refusal(index, part, *fault))
+        if (others or fault) and (refused := _misfit(part, others, fault)):
+            merged.refused.append(_refusal(index, part, *refused))
             return
         parts[part.partition] = part
         self._windows[key] = parts
         self._first_ms = min(self._first_ms, part.end_ms)
-        changed[key] = None
+        changed[key] = bucket
         merged.accepted += 1
 
-    def _misfit(self, part: Part, others: list[Part]) -> tuple[str, str, str] | None:
-        """Why a part cannot be added to the others: (reason, field, what to do)."""
-        if any(other.unit != part.unit for other in others):
-            return "bad_input", "unit", "another partition has another unit; give each its register"
-        try:
-            counted, _ = self._counted([part.sketch])
-        except ValueError as error:
-            return "bad_input", "sketch", str(error)
-        if counted != part.count:
-            return "bad_input", "sketch", f"the sketch holds {counted} samples of {part.count}"
-        for name in ("sum", "energy_mj"):
-            if sum(getattr(other, name) for other in others) + getattr(part, name) > INT64_MAX:
-                return "overflow", name, "the partitions' sum does not fit 64 bits"
-        return None
-
-    def _horizon_ms(self) -> int:
-        """Windows that end here or before can no longer change."""
-        latest_ms = self._latest_ms.values()
-        return max(min(latest_ms), max(latest_ms) - MAX_LAG_MS) - RETENTION_MS
-
     def _close(self) -> None:
-        if not self._latest_ms or self._first_ms > (horizon_ms := self._horizon_ms()):
+        if not self._latest_ms or self._first_ms > (horizon_ms := self._horizon_ms):
             return
         ends = {key: next(iter(parts.values())).end_ms for key, parts in self._windows.items()}
         for key, end_ms in ends.items():
@@ -196,7 +190,7 @@ class Merge:
                 del self._windows[key]
         self._first_ms = min((ms for ms in ends.values() if ms > horizon_ms), default=INT64_MAX)
 
-    def _quotients(self, changed: dict[WindowKey, None]) -> list[dict[str, object]]:
+    def _quotients(self, changed: Changed) -> list[dict[str, object]]:
         """PUE of the changed windows, where both registers are known."""
         places = dict.fromkeys(
             (level, place, start_ms)
@@ -221,17 +215,55 @@ def _counted() -> Count:
     return chosen
 
 
+def _values(column: pa.Array) -> list[Any]:
+    """The column as Python values; a text that many rows have is made once."""
+    if isinstance(column, pa.DictionaryArray):
+        texts = column.dictionary.to_pylist()
+        return [texts[place] for place in numbers(column.indices).tolist()]
+    values: list[Any] = (
+        column.to_pylist() if column.type == pa.binary() else numbers(column).tolist()
+    )
+    return values
+
+
+def _horizon_ms(latest_ms: Iterable[int]) -> int:
+    """Windows that end here or before can no longer change, where partitions are so far."""
+    latest = list(latest_ms)
+    return max(min(latest), max(latest) - MAX_LAG_MS) - RETENTION_MS if latest else NEVER_MS
+
+
+def _misfit(part: Part, others: list[Part], fault: str) -> tuple[str, str, str] | None:
+    """Why a part with this fault of its sketch cannot be added: (reason, field, what to do)."""
+    if any(other.unit != part.unit for other in others):
+        return "bad_input", "unit", "another partition has another unit; give each its register"
+    if fault:
+        return "bad_input", "sketch", fault
+    for name in ("sum", "energy_mj"):
+        if sum(getattr(other, name) for other in others) + getattr(part, name) > INT64_MAX:
+            return "overflow", name, "the partitions' sum does not fit 64 bits"
+    return None
+
+
 def _rollups(
-    windows: list[list[Part]], quotients: list[dict[str, object]], counted: Count
+    windows: list[list[Part]],
+    buckets: list[int],
+    quotients: list[dict[str, object]],
+    counted: Count,
 ) -> pa.RecordBatch:
-    """Rows of ROLLUPS: each window the sum of its parts, then the quotients."""
+    """Rows of ROLLUPS: each window the sum of its parts, then the quotients.
+
+    buckets: the p95 of each window that is of one partition.
+    """
     whole = [
         parts[0] if len(parts) == 1 and parts[0].count else _together(parts) for parts in windows
     ]
     columns = dict(zip(COLUMNS, map(list, zip(*whole, strict=True)), strict=True))
     del columns["partition"], columns["sketch"]
     columns["mean"] = [part.sum / part.count if part.count else 0.0 for part in whole]
-    buckets = [counted([part.sketch for part in parts])[1] for parts in windows]
+    buckets = [
+        bucket if len(parts) == 1 else counted([part.sketch for part in parts])[1]
+        for parts, bucket in zip(windows, buckets, strict=True)
+    ]
     extremes = (np.array(columns[name], np.int64) for name in ("min", "max"))
     columns["p95"] = sketch.p95(np.array(buckets, np.int32), *extremes).tolist()
     columns["pue_ppm"] = [None] * len(windows)

@@ -5,7 +5,7 @@ that of its start, a counter's that of its end. `filled` is the plain form of _s
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 from kernels.columns import numbers
 from kernels.rollup import sketch
 from kernels.rollup.layout import SAMPLE, TEXTS, UNITS, Outcome
+from kernels.snapshot import Block
 from kernels.symbols import UNLISTED, Symbols, fixed_indexed
 from schemas.telemetry import KINDS
 from schemas.units import INT64_MAX
@@ -24,7 +25,7 @@ MJ, MW = UNITS.index("mJ"), UNITS.index("mW")
 
 Rows = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
-_NUMBERS = ("start_ms", "end_ms", "revision", "quantity")
+NUMBERS = ("start_ms", "end_ms", "revision", "quantity")
 Texts = tuple[npt.NDArray[np.int32], npt.NDArray[Any]]  # indices; what each dictionary entry is
 
 
@@ -41,29 +42,49 @@ class Columns(NamedTuple):
     none: int  # the code of the empty text
 
 
-def samples_of(readings: pa.RecordBatch, symbols: Symbols, window_ms: int) -> Rows:
-    """The batch as samples; ValueError where a column has a null."""
-    start_ms, end_ms, revision, quantity = (numbers(readings.column(name)) for name in _NUMBERS)
-    columns = Columns(
-        start_ms,
-        end_ms,
-        revision,
-        quantity,
-        texts=tuple(symbols.indexed(readings.column(name)) for name in TEXTS),
-        kind=fixed_indexed(readings.column("kind"), KINDS),
-        unit=fixed_indexed(readings.column("unit"), UNITS),
-        none=symbols.code(""),
-    )
-    return _fill()(columns, window_ms)
+Coded = Callable[[npt.NDArray[np.int32], npt.NDArray[np.uint8]], npt.NDArray[Any]]
 
 
-def _fill() -> Callable[[Columns, int], Rows]:
+class Reader:
+    """The samples of one batch after the other; the plain twin of _samples.Reader."""
+
+    def __init__(self, symbols: Symbols, window_ms: int) -> None:
+        self._symbols = symbols
+        self._window_ms = window_ms
+        self._none = symbols.code("")
+
+    def read(self, readings: pa.RecordBatch) -> tuple[Rows, Int64s]:
+        """(samples, received_ms) of a batch of READINGS; ValueError where a column has a null."""
+        start_ms, end_ms, revision, quantity = (numbers(readings.column(name)) for name in NUMBERS)
+        columns = Columns(
+            start_ms,
+            end_ms,
+            revision,
+            quantity,
+            texts=tuple(self._symbols.indexed(readings.column(name)) for name in TEXTS),
+            kind=fixed_indexed(readings.column("kind"), KINDS),
+            unit=fixed_indexed(readings.column("unit"), UNITS),
+            none=self._none,
+        )
+        return filled(columns, self._window_ms), numbers(readings.column("received_ms"))
+
+
+def reader(symbols: Symbols, window_ms: int) -> Reader:
+    """A reader of batches whose texts `symbols` codes."""
     if os.environ.get("GRIDLOOM_PURE") == "1":
-        return filled
-    from kernels.rollup._samples import filled as compiled
+        return Reader(symbols, window_ms)
+    from kernels.rollup._samples import Reader as Compiled
 
-    made: Callable[[Columns, int], Rows] = compiled
-    return made
+    compiled: Reader = Compiled(symbols, window_ms)
+    return compiled
+
+
+def places(names: Sequence[str]) -> Coded:
+    """What codes texts, as Arrow lays them out, by their place in a fixed list."""
+    place = {name: code for code, name in enumerate(names)}
+    return lambda offsets, data: np.array(
+        [place.get(text, UNLISTED) for text in Block(offsets, data).names()], np.int32
+    )
 
 
 def filled(columns: Columns, window_ms: int) -> Rows:

@@ -42,6 +42,12 @@ def _table() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
 
 BOUNDS, CENTRES = _table()
 
+# Where _bucket.pxd begins to look: the bucket of the smallest sample of each of the 64 ranges
+# between two powers of two.
+GUESS = np.searchsorted(
+    BOUNDS, [(64 + n % 64 << n // 64) // 64 for n in range(64 * 63)] + [INT64_MAX]
+).astype(np.int16)
+
 
 def buckets(samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
     """The bucket of each sample (not negative)."""

@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kernels.columns import numbers
 from kernels.growth import Growth, pieces, recode
 from kernels.refusal import Refusal
 from kernels.rollup import reference
-from kernels.rollup.changed import Changed, RackIds
+from kernels.rollup.changed import Changed
 from kernels.rollup.layout import LATENESS_MS, NEVER_MS, SAMPLE, TEXTS, UNITS, WINDOW_MS, Outcome
-from kernels.rollup.samples import samples_of
+from kernels.rollup.samples import reader
 from kernels.snapshot import Snapshot, pack, unpack
 from kernels.symbols import Symbols
 from schemas.telemetry import KINDS
@@ -37,6 +36,7 @@ class _Ledger(Protocol):
     def apply(
         self, rows: Rows, received_ms: Int64s
     ) -> tuple[npt.NDArray[np.uint8], Rows, reference.Sketches]: ...
+    def newest(self, out: Rows) -> None: ...
     def live(self) -> int: ...
     def rows(self) -> Rows: ...
 
@@ -82,7 +82,9 @@ class Windows:
         self.window_ms = window_ms
         self.lateness_ms = lateness_ms
         self._new = ledger or _ledger()
-        self.growth = Growth(SAMPLE)
+        self.growth = Growth(SAMPLE)  # of which it counts the rows: the ledger has them
+        # It stays: fresh memory for every save would cost more than what is written there.
+        self._added = np.empty(0, SAMPLE)
         self._fill([], np.empty(0, SAMPLE), NEVER_MS)
 
     def apply(self, readings: pa.RecordBatch, partition: int) -> Applied:
@@ -91,8 +93,7 @@ class Windows:
         Refused with reason: late_revision, unknown_value, interval_reversed, negative, overflow,
         bad_input (a register that has another unit in the same window).
         """
-        rows = samples_of(readings, self._symbols, self.window_ms)
-        received_ms = numbers(readings.column("received_ms"))
+        rows, received_ms = self._reader.read(readings)
         outcomes, windows, sketches = self._ledger.apply(rows, received_ms)
         accepted, duplicate, superseded, *others = np.bincount(outcomes, minlength=3).tolist()
         refused = [
@@ -100,20 +101,12 @@ class Windows:
             for index in (np.nonzero(outcomes >= Outcome.LATE)[0] if others else ())
         ]
         if self.growth.has_base:
-            taken = (outcomes == Outcome.ACCEPTED) | (outcomes == Outcome.SUPERSEDED)
-            self.growth.note(rows if taken.all() else rows.take(np.flatnonzero(taken)))
+            self.growth.rows += accepted + superseded
         assert readings.num_rows == accepted + duplicate + superseded + len(refused), (
             "a row vanished"
         )
-        changed = Changed(windows, sketches, self.window_ms)
-        applied = Applied(
-            changed.rollups(self._symbols, self._rack_ids),
-            changed.partials(self._symbols, partition),
-            refused,
-            accepted,
-            duplicate,
-            superseded,
-        )
+        batches = self._changed.batches(windows, sketches, partition)
+        applied = Applied(*batches, refused, accepted, duplicate, superseded)
         if len(self._ledger) > self._clean_at:
             self._clean()
         return applied
@@ -142,7 +135,11 @@ class Windows:
 
     def added(self) -> bytes:
         """What was taken in since the base or the last seal."""
-        rows = self.growth.added()
+        size = self.growth.rows
+        if size > len(self._added):
+            self._added = np.empty(2 * size, SAMPLE)
+        rows = self._added[:size]
+        self._ledger.newest(rows)
         names = self._symbols.compact(rows, TEXTS)
         return pack(self.VERSION, Snapshot(self._parameters, names, rows))
 
@@ -163,7 +160,7 @@ class Windows:
         windows._ledger.watermark_ms = watermark_ms
         windows._clean_at = max(_CLEAN_ROWS, 2 * len(windows._ledger))
         windows.growth.restart(True)
-        windows.growth.note(rows[-1])  # the last piece may go on to grow
+        windows.growth.rows = len(rows[-1])  # the last piece may go on to grow
         return windows
 
     @property
@@ -176,7 +173,8 @@ class Windows:
 
     def _fill(self, names: list[str], rows: Rows, watermark_ms: int) -> None:
         self._symbols = Symbols(names)
-        self._rack_ids = RackIds(self._symbols)
+        self._reader = reader(self._symbols, self.window_ms)
+        self._changed = Changed(self._symbols, self.window_ms)
         open_ms = self.lateness_ms + self.window_ms
         self._ledger = self._new(rows, self._symbols.names, open_ms, watermark_ms)
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))

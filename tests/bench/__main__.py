@@ -9,6 +9,7 @@ from schemas.errors import GridloomError
 from tests.bench.case import SUITES, Case, say, show
 
 _MODULES = (
+    "agents",
     "balance",
     "balance_sites",
     "decode",

@@ -40,6 +40,7 @@ class Took:
     """Wall seconds from the first event in hand to the last result, and CPU seconds meanwhile.
 
     start_s: wall seconds before that, from the start of its processes.
+    shares: CPU seconds of each process, in words, where there are several.
     """
 
     rows: int
@@ -47,6 +48,7 @@ class Took:
     cpu_s: float
     broker_cpu_s: float
     start_s: float
+    shares: str = ""
 
     @property
     def rows_per_s(self) -> float:
@@ -75,6 +77,7 @@ def cases(suite: str, case: str, took: dict[str, Took | None], note: str) -> Ite
     """A case a figure; the first that took part is gridloom."""
     ours = took.pop("gridloom")
     assert ours is not None
+    note = "; ".join(filter(None, (note, ours.shares)))
     for name, one in {"gridloom": ours, **took}.items():
         if one is not None:
             say(

@@ -25,6 +25,7 @@ from tests.bench.instances import network as instance
 from tests.bench.metered import BATCH_ROWS, Quarters
 from tests.bench.readings import Input
 from tests.bench.sites_models import model_sites
+from tests.bench.windowed import SECONDS
 from tests.property.test_records import written
 
 Run = Callable[[], object]
@@ -79,6 +80,15 @@ def _rollup() -> Run:
     return lambda: [windows.apply(batch, 0) for batch in batches]
 
 
+def _rollup_seconds() -> Run:
+    """A window and a half of readings every second, of racks that are known by then."""
+    windows = rollup.Windows(SECONDS.window_ms)
+    for number in range(2):
+        windows.apply(SECONDS.batch(number, BATCH_ROWS), 0)
+    batches = [SECONDS.batch(number, BATCH_ROWS) for number in (2, 3)]
+    return lambda: [windows.apply(batch, 0) for batch in batches]
+
+
 def _sites() -> Run:
     sites = model_sites(np.random.default_rng(1), 16, 96, 0.25)
     balance_sites(sites.take([0]))
@@ -103,6 +113,7 @@ KERNELS = {
     "records": Kernel(4_000, "record", _records),
     "meter": Kernel(2 * BATCH_ROWS, "row", _meter),
     "rollup": Kernel(2 * BATCH_ROWS, "row", _rollup),
+    "rollup-seconds": Kernel(2 * BATCH_ROWS, "row", _rollup_seconds),
     "balance-sites": Kernel(16 * 96, "site step", _sites),
     "balance-network": Kernel(8 * 24, "region step", _network),
     "match": Kernel(500, "job", _match),

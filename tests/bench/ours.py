@@ -107,15 +107,16 @@ def run(
                 raise GridloomError("gridloom did not finish in time", f"see {folder}")
             time.sleep(_POLL_S)
         broker_s, *own_s = (cpu_s(pid) - s for pid, s in zip(pids, before_s, strict=True))
-        used = zip([*agents, _INGEST], own_s, strict=True)
-        say("gridloom, s of CPU: " + ", ".join(f"{agent} {s:.2f}" for agent, s in used))
+        used = zip(["broker", *agents, _INGEST], [broker_s, *own_s], strict=True)
+        shares = "ours, s of CPU: " + ", ".join(f"{name} {s:.2f}" for name, s in used)
+        say(shares)
     written = [settings.topic(name) for name in written_by(agents)]
     ended_ms = asyncio.run(last_written_ms(settings, written))
     given.check("gridloom", asyncio.run(_results(settings, given)))
     if METER in beside:
         asyncio.run(_check_usage(settings, given))
     wall_s, start_s = (ended_ms - started_ms) / 1000, (started_ms - launched_ms) / 1000
-    return Took(given.rows, wall_s, sum(own_s), broker_s, start_s)
+    return Took(given.rows, wall_s, sum(own_s), broker_s, start_s, shares)
 
 
 def _are_loaded(log: "Log", stages: int) -> bool:

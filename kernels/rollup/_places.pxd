@@ -1,0 +1,294 @@
+# Cells and windows of the compiled twin: how a reading's are found, made and added to.
+#
+#     cells    readings of one place, register, unit and window; table by (site, register, rack, window)
+#     windows  table of those of sites and hubs; a rack's is that of any of its cells
+#
+# A batch's samples gather by cell, and their windows are told of them together.
+
+from libc.stdint cimport INT64_MAX, int16_t, int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from kernels.rollup._layout cimport (
+    GATHERED,
+    LEVELS,
+    NONE,
+    OTHER_UNIT,
+    OVERFLOW,
+    Cell,
+    Gathered,
+    Held,
+    Sample,
+    Window,
+)
+from kernels.rollup._tables cimport Table, entry_of, grown, mixed, place_of, reserve
+from kernels.rollup._window cimport add
+
+cdef enum:
+    RACK = 0
+    SITE = 1
+
+cdef struct Places:
+    Cell* cells
+    Window* windows
+    Table by_cell
+    Table by_window
+    Py_ssize_t cell_count, cell_room, window_count, window_room, entered_count
+    int32_t* changed     # windows that the batch touched, in that order
+    Py_ssize_t changed_count
+    Gathered* gathered   # of the cells that the batch added to
+    Py_ssize_t gathered_count, gathered_room
+    int32_t batch
+
+
+cdef inline void released(Places* places) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(places.window_count):
+        free(places.windows[i].counts)
+    free(places.cells)
+    free(places.windows)
+    free(places.by_cell.entries)
+    free(places.by_window.entries)
+    free(places.changed)
+    free(places.gathered)
+
+
+cdef inline int begin(Places* places, Py_ssize_t rows) except -1:
+    """A batch of so many rows begins."""
+    places.batch += 1
+    places.changed_count = places.gathered_count = 0
+    if rows > places.gathered_room:
+        places.gathered = <Gathered*>grown(places.gathered, rows, sizeof(Gathered))
+        places.gathered_room = rows
+    return 0
+
+
+cdef inline bint is_in(const Sample* row, const Cell* cell) noexcept nogil:
+    return (
+        cell.window_ms == row.window_ms and cell.site == row.site and cell.rack == row.rack
+        and cell.hub == row.hub and cell.register_ == row.register_
+        and cell.levels == row.levels and cell.unit == row.unit
+    )
+
+
+cdef inline int32_t cell_of(
+    const Places* places, const Sample* row, uint64_t* at, uint32_t* hashed, int32_t* rack
+) noexcept nogil:
+    """The reading's cell, or -1; `at`: its place in the table; `rack`: the window of its rack, or -1."""
+    cdef int32_t place
+    cdef const Cell* there
+    hashed[0] = mixed(row.site, row.register_, row.rack, row.window_ms)
+    at[0] = hashed[0] & places.by_cell.mask
+    rack[0] = NONE
+    while places.by_cell.entries[at[0]] != 0:
+        if places.by_cell.entries[at[0]] >> 32 == hashed[0]:
+            place = place_of(places.by_cell.entries[at[0]])
+            there = &places.cells[place]
+            if is_in(row, there):
+                rack[0] = there.places[RACK]
+                return place
+            if (there.window_ms == row.window_ms and there.rack == row.rack
+                    and there.site == row.site and there.register_ == row.register_
+                    and there.places[RACK] != NONE):
+                rack[0] = there.places[RACK]
+        at[0] = (at[0] + 1) & places.by_cell.mask
+    return NONE
+
+
+cdef inline int32_t window_of(
+    const Places* places, const Sample* row, uint8_t level, uint64_t* at, uint32_t* hashed
+) noexcept nogil:
+    """The reading's window by site or hub, or -1; `at`: its place in the table."""
+    cdef int32_t place = row.site if level == SITE else row.hub
+    cdef int32_t window
+    cdef const Cell* there
+    hashed[0] = mixed(place, row.register_, level, row.window_ms)
+    at[0] = hashed[0] & places.by_window.mask
+    while places.by_window.entries[at[0]] != 0:
+        if places.by_window.entries[at[0]] >> 32 == hashed[0]:
+            window = place_of(places.by_window.entries[at[0]])
+            there = &places.cells[places.windows[window].first]
+            if (there.window_ms == row.window_ms and places.windows[window].level == level
+                    and there.register_ == row.register_
+                    and (there.site if level == SITE else there.hub) == place):
+                return window
+        at[0] = (at[0] + 1) & places.by_window.mask
+    return NONE
+
+
+cdef inline int32_t known_windows(
+    const Places* places, const Sample* row, int32_t* found
+) noexcept nogil:
+    """The reading's cell, or -1; `found`: by level its windows that are there, -1 for the others."""
+    cdef uint64_t at
+    cdef uint32_t hashed
+    cdef int32_t level, rack
+    cdef int32_t cell = cell_of(places, row, &at, &hashed, &rack)
+    for level in range(LEVELS):
+        found[level] = NONE
+        if row.levels >> level & 1:
+            if cell != NONE:
+                found[level] = places.cells[cell].places[level]
+            elif level == RACK:
+                found[level] = rack
+            else:
+                found[level] = window_of(places, row, <uint8_t>level, &at, &hashed)
+    return cell
+
+
+cdef inline uint8_t unit_of(const Places* places, int32_t window) noexcept nogil:
+    return places.cells[places.windows[window].first].unit
+
+
+cdef inline int misfit(
+    const Places* places, const Sample* row, const int32_t* known, const Held* winner, bint decides
+) noexcept nogil:
+    """Why the sample cannot be added to these windows in place of `winner`; 0 if it can."""
+    cdef int32_t level, k
+    cdef int64_t total, total_mj
+    for level in range(LEVELS):
+        if known[level] == NONE:
+            continue
+        if unit_of(places, known[level]) != row.unit:
+            return OTHER_UNIT
+        if not decides:
+            continue
+        total = places.windows[known[level]].sum
+        total_mj = places.windows[known[level]].energy_mj
+        if winner != NULL:
+            for k in range(LEVELS):
+                if places.cells[winner.cell].places[k] == known[level]:
+                    total -= winner.sample
+                    total_mj -= winner.energy_mj
+        if total > INT64_MAX - row.sample or total_mj > INT64_MAX - row.energy_mj:
+            return OVERFLOW
+    return 0
+
+
+cdef inline int32_t made_cell(Places* places, const Sample* row, const int32_t* known) except -1:
+    """A new cell for the reading; of its windows those of `known` are there."""
+    cdef uint64_t at
+    cdef uint32_t hashed
+    cdef int32_t level, rack, place, new = <int32_t>places.cell_count
+    cdef Cell* cell
+    if places.cell_count == places.cell_room:
+        places.cell_room = max(1024, 2 * places.cell_room)
+        places.cells = <Cell*>grown(places.cells, places.cell_room, sizeof(Cell))
+    reserve(&places.by_cell, places.cell_count + 1)
+    cell = &places.cells[new]
+    cell.window_ms = row.window_ms
+    cell.site = row.site
+    cell.rack = row.rack
+    cell.hub = row.hub
+    cell.register_ = row.register_
+    cell.levels = row.levels
+    cell.unit = row.unit
+    cell.gathered = cell.newest = NONE
+    cell_of(places, row, &at, &hashed, &rack)
+    places.by_cell.entries[at] = entry_of(hashed, new)
+    places.cell_count += 1
+    for level in range(LEVELS):
+        place = NONE
+        if row.levels >> level & 1:
+            place = known[level]
+            if place == NONE:
+                place = made_window(places, row, <uint8_t>level, new)
+            cell.others[level] = places.windows[place].cells
+            places.windows[place].cells = new
+        cell.places[level] = place
+    return new
+
+
+cdef inline int32_t made_window(
+    Places* places, const Sample* row, uint8_t level, int32_t cell
+) except -1:
+    """The window of the level that the reading is in, and the cell is its first."""
+    cdef uint64_t at
+    cdef uint32_t hashed
+    cdef Window* window
+    if places.window_count == places.window_room:
+        places.window_room = max(1024, 2 * places.window_room)
+        places.windows = <Window*>grown(places.windows, places.window_room, sizeof(Window))
+        places.changed = <int32_t*>grown(places.changed, places.window_room, sizeof(int32_t))
+    if level != RACK:
+        reserve(&places.by_window, places.entered_count + 1)
+        window_of(places, row, level, &at, &hashed)
+        places.by_window.entries[at] = entry_of(hashed, places.window_count)
+        places.entered_count += 1
+    window = &places.windows[places.window_count]
+    memset(window, 0, sizeof(Window))
+    window.level = level
+    window.first = cell
+    window.cells = NONE
+    places.window_count += 1
+    return <int32_t>(places.window_count - 1)
+
+
+cdef inline void touch(Places* places, int32_t place) noexcept nogil:
+    if places.windows[place].touched_by != places.batch:
+        places.windows[place].touched_by = places.batch
+        places.changed[places.changed_count] = place
+        places.changed_count += 1
+
+
+cdef inline int gather(
+    Places* places, int32_t place, const Sample* row, const Held* held
+) except -1:
+    """Add the reading to what its cell has gathered; its windows are touched, and told later."""
+    cdef Gathered* gathered
+    if places.cells[place].gathered == NONE:
+        begin_gathering(places, place)
+    gathered = &places.gathered[places.cells[place].gathered]
+    gathered.sum += row.sample
+    gathered.energy_mj += row.energy_mj
+    gathered.min = min(gathered.min, row.sample)
+    gathered.max = max(gathered.max, row.sample)
+    gathered.buckets[gathered.size] = <int16_t>row.bucket
+    gathered.size += 1
+    if gathered.size == GATHERED:
+        tell(places, gathered, held)
+    return 0
+
+
+cdef inline void begin_gathering(Places* places, int32_t place) noexcept nogil:
+    cdef Cell* cell = &places.cells[place]
+    cdef int32_t level
+    cell.gathered = <int32_t>places.gathered_count
+    places.gathered_count += 1
+    places.gathered[cell.gathered].cell = place
+    empty(&places.gathered[cell.gathered])
+    for level in range(LEVELS):
+        if cell.places[level] != NONE:
+            touch(places, cell.places[level])
+
+
+cdef inline void empty(Gathered* gathered) noexcept nogil:
+    gathered.size = 0
+    gathered.sum = gathered.energy_mj = 0
+    gathered.min = 0x7FFFFFFFFFFFFFFF
+    gathered.max = 0
+
+
+cdef inline int tell(Places* places, Gathered* gathered, const Held* held) except -1:
+    """Add what was gathered to its windows."""
+    cdef const Cell* cell = &places.cells[gathered.cell]
+    cdef Window* window
+    cdef int32_t level
+    for level in range(LEVELS):
+        if cell.places[level] != NONE:
+            window = &places.windows[cell.places[level]]
+            add(window, gathered, places.cells, places.gathered, held)
+            window.revision += gathered.size
+    empty(gathered)
+    return 0
+
+
+cdef inline int tell_all(Places* places, const Held* held) except -1:
+    """Now every window has all of its samples."""
+    cdef Py_ssize_t i
+    for i in range(places.gathered_count):
+        if places.gathered[i].size:
+            tell(places, &places.gathered[i], held)
+        places.cells[places.gathered[i].cell].gathered = NONE
+    places.gathered_count = 0
+    return 0
