@@ -152,7 +152,7 @@ class Plans:
         free = self._p.capacity - self._engine.used(option)
         current = np.ascontiguousarray(self._costs(option))
         search = self._engine.search(*shortlist.arrays(), option, current, free)
-        target = bound + policy.gap_target * float(np.abs(current).sum())
+        target = _target(bound, current, policy)
         few = self._few()
         if all_first:
             everyone, passes = np.arange(len(option)), policy.passes if few else 1
@@ -172,9 +172,8 @@ class Plans:
         free = self._p.capacity - self._engine.used(option)
         current = np.ascontiguousarray(self._costs(option))
         search = self._engine.search(*shortlist.arrays(), option, current, free)
-        scale = float(np.abs(current).sum())
         work = min(policy.work, _WORK_A_JOB * len(option))
-        search.ruin(work, _SEED, bound + policy.gap_target * scale)
+        search.ruin(work, _SEED, _target(bound, current, policy))
         return self._fill(option, self._p.capacity - self._engine.used(option))
 
     def cost_of(self, option: I32) -> float:
@@ -220,6 +219,11 @@ def _largest_share(problem: Problem) -> F64:
     share = problem.demand / np.where(total > 0, total, 1.0)
     largest: F64 = share.max(axis=1)
     return np.where(largest > 0, largest, 1.0)  # who needs nothing fits wherever it is tried
+
+
+def _target(bound: float, current: F64, policy: Policy) -> float:
+    """A cost that is near enough to the bound, though the scale shrinks with the cost."""
+    return bound + policy.gap_target * min(float(np.abs(current).sum()), abs(bound))
 
 
 def _descending(key: F64) -> I64:
