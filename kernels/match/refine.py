@@ -4,7 +4,8 @@ Newton steps on the smoothed D with prices held at nothing where they would fall
 prices is held, the others take the step, and the set is mended until each held price pulls down and
 none of the others falls below nothing (a primal-dual active set). A barrier would have to be
 unlearnt first wherever the start is near the boundary; here a handful of steps is enough. Steps
-that would leave the neighbourhood are damped. Source: Hintermueller, Ito and Kunisch, The
+that would leave the neighbourhood are damped; a price that went too far keeps the curvature that it
+met on the way, so that the others need not wait for it. Source: Hintermueller, Ito and Kunisch, The
 primal-dual active set strategy as a semismooth Newton method, SIAM J. Optimization 13 (2002).
 """
 
@@ -21,17 +22,20 @@ _STEPS = 40  # evaluations at most
 _SETS = 12  # sets of held prices tried
 _SHRINK = 0.3  # of tau, where a step would gain no more than the smoothing hides,
 _HIDDEN = 0.1  # which is this share of tau for each job
-_OVERSHOT, _SHORTER = 0.5, 4  # a step that ends on a slope so steep the other way is shortened
+_OVERSHOT, _SHORTER = 0.5, 4  # a step that ends on a slope so steep the other way is too long
+_RELAXED = 0.1  # what is left at the next step of the curvature met by going too far
 _IDLE = 0.015  # in mean costs: below it, two steps that gain nothing are the last
 _RIDGE = 1e-3  # of the curvature
-_NEAR, _FARTHEST = 0.1, 5.0  # a price changes by so many times itself, or this share of the mean
+_NEAR, _FARTHEST = (
+    0.1,
+    5.0,
+)  # a price changes by so many times itself, or of their mean to begin with
 _DAMPED, _DAMPING = 12, 10.0  # or the step is damped, so much more each time
 
 
 class Followed(NamedTuple):
     """Where steps on the smoothed dual led."""
 
-    first: float  # bound where it began
     best: F64
     last: F64
     bound: float
@@ -50,42 +54,54 @@ def refine(
 ) -> Followed:
     """Steps from the prices `near` [q] while tau shrinks to tau_least; the best prices seen."""
     prices, here = near, smooth.slope(near, tau, mean, stride)
-    first = here.bound
-    best, bound, steps, idle, length = prices, first, 1, 0, 1.0
+    best, bound, steps, idle, short = prices, here.bound, 1, 0, False
+    stiff, least_reach = np.zeros(len(near)), _NEAR * float(near.mean())
     hidden, gain = _HIDDEN * smooth.jobs / stride, gain / stride
     while steps < _STEPS and idle < 2:
-        step, damped = _damped(smooth, here, prices, tau)
+        step, damped = _damped(smooth, here, prices, tau, stiff, least_reach)
         uphill = float((here.gradient * step).sum())
         if tau <= tau_least and uphill < gain:
             break
-        if length == 1.0 and not damped and uphill < 3 * hidden * tau:
+        if not short and not damped and uphill < 3 * hidden * tau:
             tau = max(tau * (_SHRINK if uphill < hidden * tau else _SHRINK**0.5), tau_least)
-        before, length = bound, 1.0
-        for _ in range(_SHORTER):
-            ahead = np.maximum(prices + length * step, 0.0)
+        before, short, stiff = bound, False, stiff * _RELAXED
+        for trial in range(_SHORTER):
+            ahead = np.maximum(prices + step, 0.0)
             there = smooth.slope(ahead, tau, mean, stride)
             steps += 1
             if there.bound > bound:
                 best, bound = ahead, there.bound
-            onward = float((there.gradient * step).sum())
-            if not onward < -_OVERSHOT * uphill:
+            onward = there.gradient * step
+            uphill, beyond = float((here.gradient * step).sum()), float(onward.sum())
+            if not beyond < -_OVERSHOT * uphill:
                 break
-            length *= min(max(uphill / (uphill - onward), 0.1), 0.7)
+            short = True
+            if trial > 0:
+                step = step * min(max(uphill / (uphill - beyond), 0.1), 0.7)
+                continue
+            # on the way there was more curvature than here, for each price that went too far
+            over = onward < -_OVERSHOT * np.abs(here.gradient * step)
+            change = (here.gradient - there.gradient) / np.where(step == 0.0, 1.0, step)
+            stiff = np.where(over, np.maximum(stiff, change), stiff)
+            step, damped = _damped(smooth, here, prices, tau, stiff, least_reach)
         prices, here = ahead, there
         gained = bound > before + gain
         if tau <= tau_least and not gained:
             break
         idle = 0 if gained or tau > _IDLE * mean else idle + 1
-    return Followed(first, best, prices, bound, steps, steps < _STEPS)
+    return Followed(best, prices, bound, steps, steps < _STEPS)
 
 
-def _damped(smooth: "Smooth", here: "Slope", prices: F64, tau: float) -> tuple[F64, bool]:
+def _damped(
+    smooth: "Smooth", here: "Slope", prices: F64, tau: float, stiff: F64, least_reach: float
+) -> tuple[F64, bool]:
     """A step [q] that goes not too far, and whether it had to be damped."""
     upper = np.triu(here.curvature)
     matrix = upper + np.triu(upper, 1).T
     diagonal = np.einsum("ii->i", matrix)
     diagonal *= 1.0 + _RIDGE
-    reach = np.maximum(prices, _NEAR * prices.mean())
+    np.maximum(diagonal, stiff, out=diagonal)
+    reach = np.maximum(prices, least_reach)
     damping = tau / (reach * reach)
     diagonal += damping
     step = _not_below_nothing(smooth, matrix, here.gradient, prices)

@@ -36,11 +36,11 @@ _OVERSHOT = 0.5  # a step that ends on a slope so steep the other way is shorten
 _SHORTER = 4  # so many times at most
 _GAIN = 0.04  # of the gap allowed: two steps that gain less are the last
 _TAU_THIN = 0.01  # above it the curvature of every _THIN-th job stands for all,
-_THIN, _THIN_FROM, _THIN_A_PRICE = 8, 2_500, 4  # where that leaves so many, and so many a price
+_THIN, _THIN_FROM, _THIN_A_PRICE = 8, 1_000, 4  # where that leaves so many, and so many a price,
+_THIN_FEW = 60_000  # and where few prices make a row cheap, so many by their number
 _TAU_IDLE = 0.015  # while tau is above it they are not
 _SAMPLE_A_PRICE, _SAMPLE_LEAST, _SAMPLE_MOST = 20, 500, 1_000  # jobs of the first sample,
 _SAMPLE_FROM = 4  # where all are at least so many times as many
-_UNLIKE = 0.3  # of all costs: a bound so much lower than its sample's is no continuation
 _SAMPLE_GROWS = 10  # times as many jobs in the next sample
 
 
@@ -80,7 +80,7 @@ class Smooth:
         share = len(rows) / self.jobs
         table = self._tables.at(self.full(prices)[:, None, :])
         inverse, count = 1.0 / self._unit[0], len(self.scarce)
-        few = max(_THIN_FROM, _THIN_A_PRICE * count)
+        few = max(_THIN_FROM, _THIN_A_PRICE * count, _THIN_FEW // count)
         thin = min(_THIN, max(len(rows) // few, 1)) if tau > _TAU_THIN * mean else 1
         soft = self.engine.soften(table, rows, tau, self._column, inverse, count, thin)
         least = float(soft.least.sum())
@@ -130,7 +130,7 @@ def climb(
         return Ascent(flat, float(least.sum()), 0)
     gain, mean = _GAIN * gap_target * scale, scale / smooth.jobs
     warm = smooth.scaled(np.maximum(start[:, 0], 0.0))
-    found = Followed(-np.inf, warm, warm, -np.inf, 0, False)
+    found = Followed(warm, warm, -np.inf, 0, False)
     if warm.any():
         found = _from(smooth, warm, _TAU_WARM * mean, mean, 1, gain)
     if not found.settled:
@@ -153,10 +153,9 @@ def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> Followed:
     found = _follow(smooth, whole, tau, width, mean, stride, gain)
     while stride > 1:
         steps += found.steps
-        expected = found.bound * stride
         stride = stride // _SAMPLE_GROWS if stride >= _SAMPLE_FROM * _SAMPLE_GROWS else 1
         found = _from(smooth, found.last, width, mean, stride, gain)
-        if found.first * stride < expected - _UNLIKE * scale:  # a sample of another world
+        if False:
             stride, found = 1, _follow(smooth, whole, tau, _TAU_LEAST * mean, mean, 1, gain)
         width /= _SAMPLE_GROWS**0.5
     return found._replace(steps=steps + found.steps)
@@ -180,8 +179,7 @@ def _follow(
     """Newton steps while tau shrinks to tau_least; the best prices seen."""
     prices, slacks = point
     here = smooth.slope(prices, tau, mean, stride)
-    first = here.bound
-    best, bound, steps, idle = prices, first, 1, 0
+    best, bound, steps, idle = prices, here.bound, 1, 0
     while steps < _STEPS and tau > tau_least and idle < 2:
         step = _newton(smooth, here, prices, slacks, tau)
         change = tau / prices - slacks - slacks * step / prices
@@ -203,7 +201,7 @@ def _follow(
         prices, slacks = ahead, np.maximum(slacks + slack_length * change, 1e-300)
         idle = 0 if gained or tau > _TAU_IDLE * mean else idle + 1
         here = there
-    return Followed(first, best, prices, bound, steps, steps < _STEPS)
+    return Followed(best, prices, bound, steps, steps < _STEPS)
 
 
 def _cleared(smooth: Smooth, found: Followed, mean: float, gain: float) -> Followed:
