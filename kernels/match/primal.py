@@ -16,8 +16,9 @@ from kernels.match.reference import Engine, Sweep
 from kernels.match.search import REJECTED
 
 _TURNS, _TURN_OPTIONS = 10, 10_000_000  # of greedy plans by regret; fewer where options are many
+_FAILED = 4  # turns in a row that find nothing cheaper are the last
 _LOST = 0.5  # of the gap: what jobs lose is to be as much of it for one more turn
-_SURE_FROM, _SURE = 2_000, 0.7  # from so many jobs on, so many are placed without an order
+_SURE_FROM, _SURE = 2_000, 0.8  # from so many jobs on, so many are placed without an order
 _IMPROVED_MAX = 5  # plans that local search starts from,
 _IMPROVED_JOBS = 10_000  # fewer of them, down to one, above so many jobs in all
 _CANDIDATES_MAX = 96  # options of a job that local search looks at,
@@ -163,6 +164,8 @@ class Plans:
         target = _target(bound, current, policy)
         few = self._few()
         for turn, scan in enumerate((policy.scan, policy.scan, *[_SCAN_LOSERS] * _ROUNDS)):
+            if float(current.sum()) <= target:
+                break
             if turn == 1 and all_first:
                 everyone, passes = np.arange(len(option)), policy.passes if few else 1
                 search.descend(everyone, passes, policy.scan if few else _SCAN_MANY, target)
@@ -204,16 +207,19 @@ class Plans:
         """The cheapest of a few greedy plans; who lost much in one is earlier in the next."""
         key, best, least = answers.second - answers.least, self.option, np.inf
         options = len(key) * self._p.capacity.shape[0] * self._p.capacity.shape[1]
+        failed = 0
         for _ in range(min(max(_TURN_OPTIONS // options, 1), _TURNS)):
             option = self._in_order(table, answers.option, key)
             cost = self.cost_of(option)
             if cost < least:
-                best, least = option, cost
+                best, least, failed = option, cost, 0
                 self._take(option)
+            else:
+                failed += 1
             lost = self._engine.costs(table, option[:, None])[:, 0] - answers.least
             squeaks = lost > key
             few = float(lost.sum()) < _LOST * (cost - bound)
-            if few or not squeaks.any() or self.is_near(bound, policy):
+            if few or failed == _FAILED or not squeaks.any() or self.is_near(bound, policy):
                 break
             key = np.where(squeaks, lost, key)
         return best
