@@ -41,6 +41,7 @@ _THIN_FEW = 60_000  # and where few prices make a row cheap, so many by their nu
 _TAU_IDLE = 0.015  # while tau is above it they are not
 _SAMPLE_A_PRICE, _SAMPLE_LEAST, _SAMPLE_MOST = 20, 500, 1_000  # jobs of the first sample,
 _SAMPLE_FROM = 4  # where all are at least so many times as many
+_UNLIKE = 0.3  # of all costs: a bound so much lower than its sample's is no continuation
 _SAMPLE_GROWS = 10  # times as many jobs in the next sample
 
 
@@ -153,9 +154,11 @@ def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> Followed:
     found = _follow(smooth, whole, tau, width, mean, stride, gain)
     while stride > 1:
         steps += found.steps
+        expected = found.bound * stride
         stride = stride // _SAMPLE_GROWS if stride >= _SAMPLE_FROM * _SAMPLE_GROWS else 1
         found = _from(smooth, found.last, width, mean, stride, gain)
-        if False:
+        unlike = found.bound * stride < expected - _UNLIKE * scale
+        if unlike and not found.settled:  # a sample of another world
             stride, found = 1, _follow(smooth, whole, tau, _TAU_LEAST * mean, mean, 1, gain)
         width /= _SAMPLE_GROWS**0.5
     return found._replace(steps=steps + found.steps)
