@@ -235,12 +235,14 @@ cdef class Engine:
 
     def used(self, const int[::1] option):
         """Use [M, T, k] of the options."""
-        edges = np.zeros((self.rows, self.slots + 1, self.kinds), np.int64)
+        edges_ = np.zeros((self.rows, self.slots + 1, self.kinds), np.int64)
+        cdef long long[:, :, ::1] edges = edges_
         cdef Py_ssize_t job
-        for job in range(self.n):
-            if option[job] >= 0:
-                self.add_edges(edges, job, option[job])
-        return np.ascontiguousarray(edges.cumsum(axis=1)[:, : self.slots])
+        with nogil:
+            for job in range(self.n):
+                if option[job] >= 0:
+                    self.add_edges(edges, job, option[job])
+        return np.ascontiguousarray(edges_.cumsum(axis=1)[:, : self.slots])
 
     def wanted(self):
         """One slot: use [M, k] if every job came wherever it may."""
