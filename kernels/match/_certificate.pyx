@@ -8,7 +8,7 @@ import numpy as np
 
 cimport cython
 
-from kernels.match.certificate import _watt_cost, _windows
+from kernels.match.certificate import _fillable, _watt_cost, _windows
 from kernels.match.columns import LIMITED, RESOURCES
 from kernels.match.threads import in_blocks
 
@@ -139,7 +139,7 @@ def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1)
         violations.append(f"site {m}, slot {t}: {RESOURCES[k]} {used[m, t, k]} is too much")
     if not (prices >= 0).all():
         violations.append("a price is below zero")
-    held = exact_sum((prices * sites.capacity).ravel())
+    held = exact_sum((prices * _fillable(jobs, sites.capacity)).ravel())
     cdef double operations = 2 * horizon + 4 * KINDS + 16
     margin = 2 * operations * 2.0**-52 * (exact_sum(size_) + exact_sum(reject) + held)
     dual = exact_sum(np.array([exact_sum(least_), -held, -margin]))

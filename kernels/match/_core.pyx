@@ -134,7 +134,7 @@ cdef class Engine:
         self.reject = problem.reject
         option = np.arange(self.sites * self.slots, dtype=np.int32)
         self.site_of, self.slot_of = option // max(self.slots, 1), option % max(self.slots, 1)
-        self.alone = problem.fixed
+        self.alone = np.zeros((self.n, 0))
         if self.slots == 1:
             self.alone = self._alone()
 
@@ -172,13 +172,16 @@ cdef class Engine:
         return first_, last_, holes_
 
     def _alone(self):
-        alone_ = np.empty((self.n, self.sites))
+        """Answers [n, wide] at no prices: sites, rejection, and inf up to a multiple of four."""
+        alone_ = np.full((self.n, self.sites // 4 * 4 + 4), np.inf)
         cdef double[:, ::1] alone = alone_
         cdef Py_ssize_t job, site
         with nogil:
             for job in range(self.n):
                 for site in range(self.sites):
-                    alone[job, site] = self.fixed[job, site] if self.open[job, site, 0] else INFINITE
+                    if self.open[job, site, 0]:
+                        alone[job, site] = self.fixed[job, site]
+                alone[job, self.sites] = self.reject[job]
         return alone_
 
     # -- pricing ---------------------------------------------------------------------------------

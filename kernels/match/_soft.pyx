@@ -1,57 +1,38 @@
-"""Compiled smoothed dual: reference.py's soften and solve, one slot."""
+"""Compiled smoothed dual: reference.py's soften and solve, one slot. The loops are in _soft.h."""
 
 import numpy as np
 
 from kernels.match._core cimport Engine
 from kernels.match.reference import FAINT, Soft
 
-cdef extern from *:
-    """
-    /* weight = decay((price - low) * inverse), elementwise; reference.py has decay. */
-    #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
-    __attribute__((target_clones("avx2", "default")))
-    #endif
-    static void gridloom_decay(
-        double *weight, const double *price, double low, double inverse, long count)
-    {
-        for (long at = 0; at < count; at++) {  /* a multiple of 4: no rest to do one by one */
-            const double x = (price[at] - low) * inverse, y = x / 256.0;
-            double power = 1.0 - y * (1.0 - y * (0.5 - y * (1.0 / 6.0 - y * (1.0 / 24.0))));
-            power *= power; power *= power; power *= power; power *= power;
-            power *= power; power *= power; power *= power; power *= power;
-            weight[at] = x >= 10.0 ? 0.0 : power;
-        }
-    }
-    static inline double gridloom_least(const double *price, long count)
-    {
-        double one = price[0], other = price[0];
-        long at = 1;
-        for (; at + 1 < count; at += 2) {
-            if (price[at] < one) one = price[at];
-            if (price[at + 1] < other) other = price[at + 1];
-        }
-        if (at < count && price[at] < one) one = price[at];
-        return one < other ? one : other;
-    }
-    /* row -= factor * above, elementwise. */
-    #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
-    __attribute__((target_clones("avx2", "default")))
-    #endif
-    static void gridloom_eliminate(double *row, const double *above, double factor, long count)
-    {
-        for (long at = 0; at < count; at++) row[at] -= factor * above[at];
-    }
-    """
-    void gridloom_decay(
-        double* weight, const double* price, double low, double inverse, long count
+cdef extern from "_soft.h":
+    ctypedef struct gl_soft:
+        long sites, wide
+        int kinds, sides
+        const double* alone
+        const double* amount
+        const double* table
+        const int* span
+        const long long* demand
+        const long long* drawn
+        const int* side
+        const long long* column
+        const double* unit
+        double inverse, narrow, faint
+        long thin, count, padded
+        double* price
+        double* weight
+        double* own
+        double* expected
+        int* at
+        int* of_site
+        double* dense
+        double* use
+        double* curvature
+    void gl_soften(
+        const gl_soft* soft, const long long* rows, long many, double* least
     ) noexcept nogil
-    double gridloom_least(const double* price, long count) noexcept nogil
-    void gridloom_eliminate(
-        double* row, const double* above, double factor, long count
-    ) noexcept nogil
-
-cdef double INFINITE = float("inf")
-cdef double FAINTEST = FAINT
+    void gl_eliminate(double* row, const double* above, double factor, long count) noexcept nogil
 
 
 def soften(
@@ -65,77 +46,35 @@ def soften(
     int thin,
 ):
     """Answers with weights exp(-(price - least) / tau), by `rows`."""
-    least_, use_, curvature_ = np.empty(len(rows)), np.zeros(count), np.zeros((count, count))
-    cdef double[::1] least = least_, use = use_
+    cdef gl_soft soft
+    cdef Py_ssize_t sites = engine.sites, kinds = engine.kinds, wide = engine.alone.shape[1]
+    cdef Py_ssize_t padded = (count + 3) // 4 * 4, most = max(sites * kinds, 1)
+    least_, curvature_ = np.empty(max(len(rows), 1)), np.zeros((count, padded))
+    behind = np.zeros((table.shape[0], kinds, wide))
+    behind[:, :, :sites] = np.asarray(table)[:, :, :, 0]
+    cdef double[::1] least = least_, work = np.zeros(2 * wide + 2 * most + 2 * padded + 1)
     cdef double[:, ::1] curvature = curvature_
-    cdef Py_ssize_t sites = engine.sites, kinds = engine.kinds
-    padded = (sites + 4) // 4 * 4
-    cdef double[::1] price = np.full(padded, np.inf), weight = np.empty(sites + 2)
-    cdef double[::1] every = np.empty(padded)
-    most = max(sites * kinds, 1)
-    cdef double[::1] expected = np.empty(most), own = np.empty(most)
-    cdef int[::1] at = np.empty(most, np.int32), of_site = np.empty(most, np.int32)
-    cdef int[::1] near = np.empty(sites + 2, np.int32)
-    cdef Py_ssize_t row, job, site, k, e, f, drawn
-    cdef double low, whole, share, change, narrow = thin / tau
-    cdef double inverse = 1.0 / tau
-    cdef int answers, which
-    cdef bint dense
-    cdef double[::1] whole_row = np.zeros(max(count, 1))
-    cdef long long need
+    cdef const double[:, :, ::1] priced = behind
+    cdef int[::1] drawn = np.empty(2 * most, np.int32)
+    cdef Py_ssize_t many = rows.shape[0]
+    if not many or not count:
+        return Soft(least_[:many], np.zeros(count), np.zeros((count, count)))
+    soft.sites, soft.wide, soft.kinds, soft.sides = sites, wide, <int>kinds, <int>engine.sides
+    soft.alone, soft.amount, soft.table = &engine.alone[0, 0], &engine.amount[0, 0], &priced[0, 0, 0]
+    soft.span, soft.demand, soft.side = &engine.span[0, 0], &engine.demand[0, 0], &engine.side[0]
+    if engine.sides:
+        soft.drawn = &engine.drawn[0, 0, 0]
+    soft.column, soft.unit = &column[0, 0], &inverse_unit[0]
+    soft.inverse, soft.narrow, soft.faint = 1.0 / tau, thin / tau, FAINT
+    soft.thin, soft.count, soft.padded = thin, count, padded
+    soft.price, soft.weight, soft.own = &work[0], &work[wide], &work[2 * wide]
+    soft.expected, soft.dense = &work[2 * wide + most], &work[2 * wide + 2 * most]
+    soft.use, soft.curvature = &work[2 * wide + 2 * most + padded], &curvature[0, 0]
+    soft.at, soft.of_site = &drawn[0], &drawn[most]
     with nogil:
-        for row in range(rows.shape[0]):
-            job = rows[row]
-            engine.price_row(table, job, &price[0])
-            price[sites] = engine.reject[job]
-            low = gridloom_least(&price[0], sites + 1)
-            least[row] = low
-            whole, answers = 0.0, 0
-            gridloom_decay(&every[0], &price[0], low, inverse, padded)
-            for site in range(sites + 1):
-                weight[answers], near[answers] = every[site], <int>site
-                whole += every[site]
-                answers += every[site] != 0.0
-            drawn = 0
-            for which in range(answers):
-                site = near[which]
-                if site == sites:
-                    break
-                share = weight[which] / whole
-                for k in range(kinds):
-                    if column[site, k] < 0:
-                        continue
-                    need = engine.need(job, site, k)
-                    if need > 0:
-                        change = <double>need * inverse_unit[k]
-                        use[column[site, k]] += share * change
-                        if share > FAINTEST:
-                            at[drawn], of_site[drawn] = <int>column[site, k], <int>site
-                            own[drawn], expected[drawn] = change, share * change
-                            drawn += 1
-            if answers == 1 or row % thin:
-                continue
-            dense = 4 * drawn > count  # a whole row in one go is then the faster way
-            if dense:
-                for e in range(drawn):
-                    whole_row[at[e]] = expected[e]
-            for e in range(drawn):
-                change = expected[e] * narrow
-                if dense:
-                    gridloom_eliminate(
-                        &curvature[at[e], at[e]], &whole_row[at[e]], change, count - at[e]
-                    )
-                else:
-                    for f in range(e, drawn):
-                        curvature[at[e], at[f]] -= change * expected[f]
-                for f in range(e, drawn):
-                    if of_site[f] != of_site[e]:
-                        break
-                    curvature[at[e], at[f]] += own[e] * narrow * expected[f]
-            if dense:
-                for e in range(drawn):
-                    whole_row[at[e]] = 0.0
-    return Soft(least_, use_, curvature_)
+        gl_soften(&soft, &rows[0], many, &least[0])
+    use = np.asarray(work)[2 * wide + 2 * most + padded :][:count].copy()
+    return Soft(least_[:many], use, curvature_[:, :count])
 
 
 def solve(double[:, ::1] matrix, double[::1] right):
@@ -147,7 +86,7 @@ def solve(double[:, ::1] matrix, double[::1] right):
             for i in range(j + 1, count):
                 factor = matrix[j, i] / matrix[j, j]
                 if factor != 0.0:
-                    gridloom_eliminate(&matrix[i, i], &matrix[j, i], factor, count - i)
+                    gl_eliminate(&matrix[i, i], &matrix[j, i], factor, count - i)
                     right[i] -= factor * right[j]
         for i in range(count - 1, -1, -1):
             right[i] = right[i] / matrix[i, i]

@@ -4,8 +4,9 @@
 
 for every p >= 0; quotas are capacities too (quota_proof.py). Nothing here is shared with the solver
 but the columns: eligibility, run lengths, costs and use are worked out a second time, window by
-window. A margin for the rounding of every
-sum is taken off the bound, so that dual <= primal holds in floats as it does on paper.
+window. Where all jobs ask for a resource in steps, its capacity counts down to a whole step, since
+no plan uses the rest. A margin for the rounding of every sum is taken off the bound, so that
+dual <= primal holds in floats as it does on paper.
 """
 
 import os
@@ -136,7 +137,7 @@ def certify(
         violations.append(f"site {m}, slot {t}: {RESOURCES[k]} {used[m, t, k]} is too much")
     quota_used = quotas.used(site, slot, within, count)
     violations += quotas.violations(quota_used)
-    held = np.concatenate([(prices * sites.capacity).ravel(), quotas.held()])
+    held = np.concatenate([(prices * _fillable(jobs, sites.capacity)).ravel(), quotas.held()])
     operations = 2 * horizon + 4 * (len(RESOURCES) + quotas.most()) + 16
     margin = 2 * operations * _EPSILON * (fsum(size) + fsum(reject) + fsum(held))
     if not (prices >= 0).all() or not (quotas.prices >= 0).all():
@@ -208,6 +209,16 @@ def _windows(lengths: I64, watt: F64, prices: F64, capacity: I64) -> _Windows:
         free = np.pad(capacity.transpose(by_resource), [(0, 0), *after], constant_values=unbound)
         windows.room[d] = sliding_window_view(free, length, 2).min(-1)
     return windows
+
+
+def _fillable(jobs: Jobs, capacity: I64) -> I64:
+    """Capacity [M, T, K] down to a whole step of what is asked for; facility-side use has none."""
+    filled = capacity.copy()
+    for k in range(len(RESOURCES)):
+        step = 0 if k in FACILITY_SIDE else int(np.gcd.reduce(jobs.demand[:, k]))
+        if step > 1:
+            filled[:, :, k] -= filled[:, :, k] % step
+    return filled
 
 
 def _need(jobs: Jobs, sites: Sites, part: I64, k: int) -> I64:

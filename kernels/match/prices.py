@@ -26,6 +26,7 @@ class PriceTables:
         self._power = problem.active.tolist().index(POWER)
         count, horizon = problem.watt_cost.shape
         self._shape = (len(problem.lengths), len(problem.active), count, horizon)
+        self._is_plain = horizon == 1 == len(problem.lengths) and len(problem.capacity) == count
         self._energy = np.empty((self._shape[0], count, horizon))
         for s in self._signatures:
             paid = problem.pools.factor[s][:, None] * problem.watt_cost
@@ -37,6 +38,10 @@ class PriceTables:
 
     def at(self, prices: F64) -> F64:
         """Table [d, k, M, T] at prices [R, T, k]: of a site, and of the quotas used there."""
+        if self._is_plain:  # the sums are the rates themselves
+            table = np.ascontiguousarray((prices[:, 0].T * self._scale[:, :, 0])[None, :, :, None])
+            table[:, self._power] += self._energy
+            return table
         table = np.empty(self._shape)
         sites, padded = len(self._p.watt_cost), np.concatenate([prices, np.zeros_like(prices[:1])])
         for s in self._signatures:

@@ -1,4 +1,9 @@
-"""Primal: whole plans from prices. Several greedy orders, then local search on the best of them."""
+"""Primal: whole plans from prices. Several greedy orders, then local search on the best of them.
+
+The first order is by regret, and whoever loses more in a plan than its place in the order was for
+comes so much earlier in the next. Source: Joslin and Clements, Squeaky wheel optimization, Journal
+of AI Research 10 (1999).
+"""
 
 from typing import NamedTuple
 
@@ -7,9 +12,14 @@ import numpy as np
 from kernels.match.columns import F64, I32, I64, Policy
 from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem
-from kernels.match.reference import Engine
+from kernels.match.reference import Engine, Sweep
+from kernels.match.search import REJECTED
 from kernels.match.volume import Costs
 
+_TURNS, _TURN_OPTIONS = 10, 10_000_000  # of greedy plans by regret; fewer where options are many
+_FAILED = 4  # turns in a row that find nothing cheaper are the last
+_LOST = 0.5  # of the gap: what jobs lose is to be as much of it for one more turn
+_SURE_FROM, _SURE = 2_000, 0.8  # from so many jobs on, so many are placed without an order
 _IMPROVED_MAX = 5  # plans that local search starts from,
 _IMPROVED_JOBS = 10_000  # fewer of them, down to one, above so many jobs in all
 _CANDIDATES_MAX = 96  # options of a job that local search looks at,
@@ -86,7 +96,7 @@ class Plans:
         left = np.flatnonzero(option < 0)
         self._engine.place(table, left[_descending(regret[left])], option, free)
         self._take(self._fill(option, free))
-        bound = float(answers.least.sum() - (prices * self._p.capacity).sum())
+        bound = float(answers.least.sum() - (prices * self._p.fillable()).sum())
         if not self.is_near(bound, policy):
             self._mend(table, answers.least, regret, bound, policy)
         return bound
@@ -119,7 +129,7 @@ class Plans:
         return self.cost < np.inf and self.cost - bound <= policy.gap_target * self.scale
 
     def polish(self, prices: F64, bound: float, policy: Policy) -> None:
-        """A repair in the order that serves most often, and local search on it or the plan kept;
+        """Repairs by regret, and local search on the best of them or the plan kept;
 
         then repairs in other orders; then the cheapest is ruined and recreated. Each only as long
         as the gap to `bound` is not met and there is work left.
@@ -132,19 +142,19 @@ class Plans:
                 return
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
-        regret = answers.second - answers.least
-        by_regret = _descending(regret)
-        starts = [self._greedy(table, by_regret)]
-        if self.cost < np.inf:
-            starts.append(self.option)
+        starts = [self.option] if self.cost < np.inf else []
+        starts.append(self._by_regret(table, answers, bound, policy))
+        if self.is_near(bound, policy):
+            return
         shortlist = self._shortlist(table, answers.least, policy)
         self._improve(starts, 1, shortlist, bound, policy)
         if self.is_near(bound, policy):
             return
+        regret = answers.second - answers.least
         by_share, by_size = _descending(regret / self._share), _descending(self._share)
         starts += [
             self._greedy(table, by_size),
-            self._evict(table, answers.option, by_regret, by_size),
+            self._evict(table, answers.option, _descending(regret), by_size),
             self._greedy(table, by_share),
             self._greedy(table, _descending(self._p.reject / self._share)),
             self.option,
@@ -192,19 +202,20 @@ class Plans:
         *,
         all_first: bool = True,
     ) -> I32:
-        """Every job in turn, a few others looked at; then those that lose most, all looked at.
-
-        Without `all_first`, only the latter.
+        """Those that lose most; every job in turn, a few others looked at; again those that lose
+        most, all looked at. Without `all_first`, only who loses.
         """
         free = self._p.capacity - self._engine.used(option)
         current = np.ascontiguousarray(self._costs(option))
         search = self._engine.search(*shortlist.arrays(), option, current, free)
-        target = bound + policy.gap_target * float(np.abs(current).sum())
+        target = _target(bound, current, policy)
         few = self._few()
-        if all_first:
-            everyone, passes = np.arange(len(option)), policy.passes if few else 1
-            search.descend(everyone, passes, policy.scan if few else _SCAN_MANY, target)
-        for scan in (policy.scan, *[_SCAN_LOSERS] * _ROUNDS):
+        for turn, scan in enumerate((policy.scan, policy.scan, *[_SCAN_LOSERS] * _ROUNDS)):
+            if float(current.sum()) <= target:
+                break
+            if turn == 1 and all_first:
+                everyone, passes = np.arange(len(option)), policy.passes if few else 1
+                search.descend(everyone, passes, policy.scan if few else _SCAN_MANY, target)
             if float(current.sum()) <= target:
                 break
             paid = self._engine.costs(shortlist.table, option[:, None])[:, 0]
@@ -219,9 +230,8 @@ class Plans:
         free = self._p.capacity - self._engine.used(option)
         current = np.ascontiguousarray(self._costs(option))
         search = self._engine.search(*shortlist.arrays(), option, current, free)
-        scale = float(np.abs(current).sum())
         work = min(policy.work, _WORK_A_JOB * len(option))
-        search.ruin(work, _SEED, bound + policy.gap_target * scale)
+        search.ruin(work, _SEED, _target(bound, current, policy))
         return self._fill(option, self._p.capacity - self._engine.used(option))
 
     def cost_of(self, option: I32) -> float:
@@ -252,6 +262,41 @@ class Plans:
             run = np.where(count > 0, self._p.lengths[self._p.span], self._p.capacity.shape[1])
             self._first = _descending(run.min(axis=1).astype(np.float64) ** 2 / count.sum(axis=1))
         return self._greedy(self._tables.at(prices), self._first)
+
+    def _by_regret(self, table: F64, answers: Sweep, bound: float, policy: Policy) -> I32:
+        """The cheapest of a few greedy plans; who lost much in one is earlier in the next."""
+        key, best, least = answers.second - answers.least, self.option, np.inf
+        options = len(key) * self._p.capacity.shape[0] * self._p.capacity.shape[1]
+        failed = 0
+        for _ in range(min(max(_TURN_OPTIONS // options, 1), _TURNS)):
+            option = self._in_order(table, answers.option, key)
+            cost = self.cost_of(option)
+            if cost < least:
+                best, least, failed = option, cost, 0
+                self._take(option)
+            else:
+                failed += 1
+            lost = self._engine.costs(table, option[:, None])[:, 0] - answers.least
+            squeaks = lost > key
+            few = float(lost.sum()) < _LOST * (cost - bound)
+            if few or failed == _FAILED or not squeaks.any() or self.is_near(bound, policy):
+                break
+            key = np.where(squeaks, lost, key)
+        return best
+
+    def _in_order(self, table: F64, wanted: I32, key: F64) -> I32:
+        """Greedy by `key`, the largest first. Whom there is room for in any order go ahead."""
+        option, free = self._nothing()
+        order = np.arange(len(key))
+        if len(key) >= _SURE_FROM:
+            at = int((1.0 - _SURE) * len(key))
+            sure = key > np.partition(key, at)[at]
+            ahead = np.where(sure, wanted, np.int32(REJECTED))
+            left = free - self._engine.used(ahead)
+            if (left >= 0).all():
+                option, free, order = ahead, left, np.flatnonzero(~sure)
+        self._engine.place(table, order[_descending(key[order])], option, free)
+        return self._fill(option, free)
 
     def _evict(self, table: F64, wanted: I32, order: I64, again: I64) -> I32:
         """What each job wants at the prices; those without room are placed anew, large first."""
@@ -289,6 +334,11 @@ def _smallest(key: F64, count: int) -> I64:
     last = np.partition(key, count)[count]
     below = np.flatnonzero(key < last)
     return np.concatenate([below, np.flatnonzero(key == last)[: count - len(below)]])
+
+
+def _target(bound: float, current: F64, policy: Policy) -> float:
+    """A cost that is near enough to the bound, though the scale shrinks with the cost."""
+    return bound + policy.gap_target * min(float(np.abs(current).sum()), abs(bound))
 
 
 def _descending(key: F64) -> I64:

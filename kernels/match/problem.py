@@ -80,6 +80,13 @@ class Problem(NamedTuple):
             pools=self.pools._replace(signature=self.pools.signature[rows]),
         )
 
+    def fillable(self) -> I64:
+        """Capacity [R, T, k] that jobs can fill, down to a whole step of what they ask for."""
+        step = np.gcd.reduce(self.demand // self.times[:, None], axis=0)
+        step[(self.scale_ppm != PPM).any(axis=0)] = 1  # drawn in other steps than asked
+        filled: I64 = self.capacity - self.capacity % np.maximum(step, 1)
+        return filled
+
 
 class Compiled(NamedTuple):
     """The problem, and what became of the jobs that are not in it."""

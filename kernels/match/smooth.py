@@ -19,14 +19,15 @@ from kernels.match.columns import ANY, F64, I64
 from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem
 from kernels.match.reference import Engine
+from kernels.match.refine import Followed, refine
 from kernels.match.volume import Ascent
 
 PRICES_MAX = 512  # above so many the matrix costs more than it saves
 _STEPS = 40  # evaluations at most
 _TAU_COLD, _TAU_WARM = 0.5, 0.02  # tau to begin with, in mean costs of a job,
-_TAU_LEAST = 2e-5  # and to end with
+_TAU_LEAST = 2e-5  # and to end with,
+_TAU_FINE = 1e-3  # from prices that are nearly right
 _PRICE_COLD = 0.1  # prices to begin with: what capacity is worth, in costs of all jobs
-_PRICE_LEAST = 1e-6  # of the mean price: what a warm start begins with where nothing was short
 _PRICE_CLEARED = 1e-3  # of the highest price: lower ones are cleared, if the bound allows
 _SHRINK, _SHRINK_MOST = 0.5, 0.2  # of tau with a full step, and its least share that is left
 _TO_BOUNDARY = 0.95  # of the way to a price of nothing
@@ -35,7 +36,8 @@ _OVERSHOT = 0.5  # a step that ends on a slope so steep the other way is shorten
 _SHORTER = 4  # so many times at most
 _GAIN = 0.04  # of the gap allowed: two steps that gain less are the last
 _TAU_THIN = 0.01  # above it the curvature of every _THIN-th job stands for all,
-_THIN, _THIN_FROM, _THIN_A_PRICE = 8, 1_000, 4  # where that leaves so many, and so many a price
+_THIN, _THIN_FROM, _THIN_A_PRICE = 8, 1_000, 4  # where that leaves so many, and so many a price,
+_THIN_FEW = 60_000  # and where few prices make a row cheap, so many by their number
 _TAU_IDLE = 0.015  # while tau is above it they are not
 _SAMPLE_A_PRICE, _SAMPLE_LEAST, _SAMPLE_MOST = 20, 500, 1_000  # jobs of the first sample,
 _SAMPLE_FROM = 4  # where all are at least so many times as many
@@ -43,7 +45,7 @@ _UNLIKE = 0.3  # of all costs: a bound so much lower than its sample's is no con
 _SAMPLE_GROWS = 10  # times as many jobs in the next sample
 
 
-class _Slope(NamedTuple):
+class Slope(NamedTuple):
     """D at some prices, and the smoothed D's gradient [q] and curvature [q, q] (negated)."""
 
     bound: float
@@ -62,8 +64,8 @@ class Smooth:
     """The smoothed dual of one problem, over the prices that can be above nothing."""
 
     def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
-        self._engine, self._tables = engine, tables
-        capacity = problem.capacity[:, 0, :].astype(np.float64)
+        self.engine, self._tables = engine, tables
+        capacity = problem.fillable()[:, 0, :].astype(np.float64)
         self.scarce = _scarce(problem, engine)  # [q] of M x k
         largest: F64 = capacity.max(axis=0)
         self._unit = np.broadcast_to(np.where(largest > 0, largest, 1.0), capacity.shape)
@@ -73,18 +75,18 @@ class Smooth:
         self._capacity = (capacity / self._unit).ravel()[self.scarce]
         self.jobs = len(problem.row)
 
-    def slope(self, prices: F64, tau: float, mean: float, stride: int) -> _Slope:
+    def slope(self, prices: F64, tau: float, mean: float, stride: int) -> Slope:
         """Over every stride-th job, with as large a share of the capacity."""
         rows = np.arange(0, self.jobs, stride)
         share = len(rows) / self.jobs
         table = self._tables.at(self.full(prices)[:, None, :])
         inverse, count = 1.0 / self._unit[0], len(self.scarce)
-        few = max(_THIN_FROM, _THIN_A_PRICE * count)
+        few = max(_THIN_FROM, _THIN_A_PRICE * count, _THIN_FEW // count)
         thin = min(_THIN, max(len(rows) // few, 1)) if tau > _TAU_THIN * mean else 1
-        soft = self._engine.soften(table, rows, tau, self._column, inverse, count, thin)
+        soft = self.engine.soften(table, rows, tau, self._column, inverse, count, thin)
         least = float(soft.least.sum())
         bound = least - share * float((prices * self._capacity).sum())
-        return _Slope(bound, soft.use - share * self._capacity, soft.curvature)
+        return Slope(bound, soft.use - share * self._capacity, soft.curvature)
 
     def full(self, prices: F64) -> F64:
         """Prices [M, k] in currency per unit."""
@@ -129,7 +131,7 @@ def climb(
         return Ascent(flat, float(least.sum()), 0)
     gain, mean = _GAIN * gap_target * scale, scale / smooth.jobs
     warm = smooth.scaled(np.maximum(start[:, 0], 0.0))
-    found = _Followed(-np.inf, warm, warm, -np.inf, 0, False)
+    found = Followed(warm, warm, -np.inf, 0, False)
     if warm.any():
         found = _from(smooth, warm, _TAU_WARM * mean, mean, 1, gain)
     if not found.settled:
@@ -140,16 +142,7 @@ def climb(
     return Ascent(smooth.full(found.best)[:, None, :], found.bound, found.steps)
 
 
-class _Followed(NamedTuple):
-    first: float  # bound where it began
-    best: F64
-    last: F64
-    bound: float
-    steps: int
-    settled: bool  # it ended since nothing was left to gain
-
-
-def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> _Followed:
+def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> Followed:
     prices, tau = smooth.begin(scale), _TAU_COLD * mean
     sample = min(max(_SAMPLE_A_PRICE * len(prices), _SAMPLE_LEAST), _SAMPLE_MOST)
     stride = max(smooth.jobs // sample, 1)
@@ -164,19 +157,17 @@ def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> _Followed:
         expected = found.bound * stride
         stride = stride // _SAMPLE_GROWS if stride >= _SAMPLE_FROM * _SAMPLE_GROWS else 1
         found = _from(smooth, found.last, width, mean, stride, gain)
-        if found.first * stride < expected - _UNLIKE * scale:  # a sample of another world
+        unlike = found.bound * stride < expected - _UNLIKE * scale
+        if unlike and not found.settled:  # a sample of another world
             stride, found = 1, _follow(smooth, whole, tau, _TAU_LEAST * mean, mean, 1, gain)
         width /= _SAMPLE_GROWS**0.5
     return found._replace(steps=steps + found.steps)
 
 
-def _from(
-    smooth: Smooth, near: F64, tau: float, mean: float, stride: int, gain: float
-) -> _Followed:
+def _from(smooth: Smooth, near: F64, tau: float, mean: float, stride: int, gain: float) -> Followed:
     """From prices that are nearly right."""
-    prices = np.maximum(near, _PRICE_LEAST * near.mean())
-    least = tau / _SAMPLE_GROWS**0.5 if stride > 1 else _TAU_LEAST * mean
-    return _follow(smooth, _Point(prices, tau / prices), tau, least, mean, stride, gain)
+    least = tau / _SAMPLE_GROWS**0.5 if stride > 1 else _TAU_FINE * mean
+    return refine(smooth, near, tau, least, mean, stride, gain)
 
 
 def _follow(
@@ -187,12 +178,11 @@ def _follow(
     mean: float,
     stride: int,
     gain: float,
-) -> _Followed:
+) -> Followed:
     """Newton steps while tau shrinks to tau_least; the best prices seen."""
     prices, slacks = point
     here = smooth.slope(prices, tau, mean, stride)
-    first = here.bound
-    best, bound, steps, idle = prices, first, 1, 0
+    best, bound, steps, idle = prices, here.bound, 1, 0
     while steps < _STEPS and tau > tau_least and idle < 2:
         step = _newton(smooth, here, prices, slacks, tau)
         change = tau / prices - slacks - slacks * step / prices
@@ -214,24 +204,27 @@ def _follow(
         prices, slacks = ahead, np.maximum(slacks + slack_length * change, 1e-300)
         idle = 0 if gained or tau > _TAU_IDLE * mean else idle + 1
         here = there
-    return _Followed(first, best, prices, bound, steps, steps < _STEPS)
+    return Followed(best, prices, bound, steps, steps < _STEPS)
 
 
-def _cleared(smooth: Smooth, found: _Followed, mean: float, gain: float) -> _Followed:
+def _cleared(smooth: Smooth, found: Followed, mean: float, gain: float) -> Followed:
     """The same with nothing for what the barrier alone gives a price."""
-    prices = np.where(found.best > _PRICE_CLEARED * found.best.max(), found.best, 0.0)
+    faint = found.best <= _PRICE_CLEARED * found.best.max()
+    if not found.best[faint].any():
+        return found
+    prices = np.where(faint, 0.0, found.best)
     bound = smooth.slope(prices, _TAU_LEAST * mean, mean, 1).bound
     if bound < found.bound - gain:
         return found
     return found._replace(best=prices, bound=bound, steps=found.steps + 1)
 
 
-def _newton(smooth: Smooth, here: _Slope, prices: F64, slacks: F64, tau: float) -> F64:
+def _newton(smooth: Smooth, here: Slope, prices: F64, slacks: F64, tau: float) -> F64:
     matrix = here.curvature.copy()
     diagonal = np.einsum("ii->i", matrix)
     diagonal += slacks / prices
     diagonal *= 1.0 + _RIDGE
-    return smooth._engine.solve(matrix, here.gradient + tau / prices)
+    return smooth.engine.solve(matrix, here.gradient + tau / prices)
 
 
 def _within(values: F64, step: F64) -> float:

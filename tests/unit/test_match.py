@@ -163,6 +163,19 @@ def test_the_price_of_a_full_site_is_what_the_next_job_would_pay_more_elsewhere(
     assert (plan.reason_site[moved], plan.reason_resource[moved]) == (0, CORES)
 
 
+@pytest.mark.parametrize("pure", ["0", "1"])
+def test_room_that_no_whole_job_fills_is_not_held_against_the_bound(
+    pure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fractions of jobs would fill 2.75 places and cost 0.35; whole ones fill 2 and cost 0.5."""
+    monkeypatch.setenv("GRIDLOOM_PURE", pure)
+    sites = _sites(cores=8000)
+    sites.capacity[0, 0, CORES] = 11_000
+    plan = match(_jobs(3), sites, _series(100.0, 300.0))
+    assert plan.primal == pytest.approx(0.5)
+    assert plan.primal * 0.99 <= plan.dual <= plan.primal
+
+
 def test_jobs_take_turns_in_one_site() -> None:
     plan = match(_jobs(4, cores=8000), _sites(1, 4), _series([100.0, 90.0, 80.0, 70.0]))
     assert sorted(plan.slot.tolist()) == [0, 1, 2, 3]

@@ -98,6 +98,20 @@ def test_both_engines_agree_on_a_few_hundred_jobs(
     assert (compiled.primal, compiled.dual) == (plain.primal, plain.dual)
 
 
+def test_both_engines_agree_where_prices_come_from_a_sample_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = _national_network(2_400, 4)[:4]
+    policy = Policy(carbon_price_per_kg=0.2, gap_target=0.002, work=1_000)
+    compiled = match(*problem, policy)
+    monkeypatch.setenv("GRIDLOOM_PURE", "1")
+    plain = match(*problem, policy)
+    assert (compiled.site == plain.site).all()
+    assert (compiled.prices == plain.prices).all()
+    assert (compiled.primal, compiled.dual) == (plain.primal, plain.dual)
+    assert compiled.iterations == plain.iterations
+
+
 def test_a_warm_start_after_five_percent_of_churn_keeps_what_was_won() -> None:
     """The gap asked for is met in less work than from nothing, and fewer jobs move."""
     problem = _national_network(2_000, 8)
