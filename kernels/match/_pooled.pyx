@@ -2,10 +2,33 @@
 
     pool   [S, M, L] i4   rows of capacity that jobs of a signature use at a site too, -1 pads
 
-Pricing is that of _core.pyx: the tables hold what quotas cost. reference.py does both.
+Pricing is that of _core.pyx: the tables hold what quotas cost. reference.py does both; pooled.py is
+the smoothed dual.
 """
 
+import numpy as np
+
 from kernels.match._core cimport Engine
+from kernels.match.reference import FAINT, Soft
+
+cdef double INFINITE = float("inf")
+cdef double FAINTEST = FAINT
+
+
+cdef inline double decay(double x) noexcept nogil:
+    """reference.py's."""
+    cdef double y = x / 256.0
+    cdef double power = 1.0 - y * (1.0 - y * (0.5 - y * (1.0 / 6.0 - y * (1.0 / 24.0))))
+    if x >= 10.0:
+        return 0.0
+    power *= power
+    power *= power
+    power *= power
+    power *= power
+    power *= power
+    power *= power
+    power *= power
+    return power * power
 
 
 cdef class Pooled(Engine):
@@ -70,3 +93,112 @@ cdef class Pooled(Engine):
                     need = sign * self.need(job, site, k)
                     for t in range(start, end):
                         free[row, t, k] -= need
+
+    # -- the smoothed dual -----------------------------------------------------------------------
+
+    def wanted(self):
+        """One slot: use [R, k] if every job came wherever it may; of a quota at one such site."""
+        wanted_ = np.zeros((self.rows, self.kinds), np.int64)
+        most_ = np.zeros((self.rows, self.kinds), np.int64)
+        cdef long long[:, ::1] wanted = wanted_, most = most_
+        cdef Py_ssize_t job, site, k, at
+        cdef int row
+        with nogil:
+            for job in range(self.n):
+                for site in range(self.sites):
+                    if not self.open[job, site, 0]:
+                        continue
+                    for k in range(self.kinds):
+                        wanted[site, k] += self.need(job, site, k)
+                    for at in range(self.pool.shape[2]):
+                        row = self.pool[self.signature[job], site, at]
+                        if row >= 0:
+                            for k in range(self.kinds):
+                                most[row, k] = max(most[row, k], self.need(job, site, k))
+                for site in range(self.sites):
+                    for at in range(self.pool.shape[2]):
+                        row = self.pool[self.signature[job], site, at]
+                        if row >= 0:
+                            for k in range(self.kinds):
+                                wanted[row, k] += most[row, k]
+                                most[row, k] = 0
+        return wanted_
+
+    def soften(
+        self,
+        const double[:, :, :, ::1] table,
+        const long long[::1] rows,
+        double tau,
+        const long long[:, ::1] column,
+        const double[::1] inverse_unit,
+        Py_ssize_t count,
+        Py_ssize_t thin,
+    ):
+        """One slot: answers with weights exp(-(price - least) / tau)."""
+        least_, use_ = np.empty(len(rows)), np.zeros(count)
+        curvature_ = np.zeros((count, count))
+        cdef double[::1] least = least_, use = use_
+        cdef double[:, ::1] curvature = curvature_
+        cdef Py_ssize_t sites = self.sites
+        cdef Py_ssize_t here_most = self.kinds * (1 + self.pool.shape[2])
+        cdef double[::1] price = np.empty(sites + 1), weight = np.empty(sites + 1)
+        cdef double[::1] own = np.empty(max(here_most, 1)), expected = np.empty(max(count, 1))
+        cdef int[::1] here = np.empty(max(here_most, 1), np.int32)
+        cdef int[::1] drawn = np.empty(max(count, 1), np.int32)
+        place_ = np.full(max(count, 1), -1, np.int32)
+        cdef int[::1] place = place_  # of a column in `drawn`
+        cdef Py_ssize_t at, job, site, k, pool, e, f, many, met
+        cdef double low, whole, share, change, narrow = thin / tau, inverse = 1.0 / tau
+        cdef int answers, one, other
+        cdef bint curved
+        cdef long long need, row
+        with nogil:
+            for at in range(rows.shape[0]):
+                job = rows[at]
+                self.price_row(table, job, &price[0])
+                price[sites] = self.reject[job]
+                low = INFINITE
+                for site in range(sites + 1):
+                    low = min(low, price[site])
+                least[at] = low
+                whole, answers, met = 0.0, 0, 0
+                for site in range(sites + 1):
+                    weight[site] = decay((price[site] - low) * inverse)
+                    whole += weight[site]
+                    answers += weight[site] != 0.0
+                curved = answers > 1 and at % thin == 0
+                for site in range(sites):
+                    if weight[site] == 0.0:
+                        continue
+                    share, many = weight[site] / whole, 0
+                    for pool in range(-1, self.pool.shape[2]):
+                        row = site if pool < 0 else self.pool[self.signature[job], site, pool]
+                        if row < 0:
+                            continue
+                        for k in range(self.kinds):
+                            if column[row, k] < 0:
+                                continue
+                            need = self.need(job, site, k)
+                            if need > 0:
+                                change = <double>need * inverse_unit[k]
+                                use[column[row, k]] += share * change
+                                here[many], own[many] = <int>column[row, k], change
+                                many += 1
+                    if not curved or share <= FAINTEST:
+                        continue
+                    for e in range(many):
+                        one = here[e]
+                        if place[one] < 0:
+                            place[one], drawn[met], expected[met] = <int>met, one, 0.0
+                            met += 1
+                        expected[place[one]] += share * own[e]
+                        change = share * own[e] * narrow
+                        for f in range(e, many):
+                            curvature[one, here[f]] += change * own[f]
+                for e in range(met):
+                    place[drawn[e]] = -1
+                    change = expected[e] * narrow
+                    for f in range(e, met):
+                        one, other = min(drawn[e], drawn[f]), max(drawn[e], drawn[f])
+                        curvature[one, other] -= change * expected[f]
+        return Soft(least_, use_, curvature_)

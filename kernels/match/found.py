@@ -12,6 +12,7 @@ import numpy as np
 
 from kernels.match.columns import ANY, F64, I32, I64, LIMITED, RESOURCES, Jobs, Policy, Texts, Warm
 from kernels.match.kinds import Kinds, Placed, fill, places
+from kernels.match.pooled import Pooled
 from kernels.match.prices import PriceTables
 from kernels.match.primal import Plans
 from kernels.match.problem import Compiled, Problem
@@ -24,9 +25,10 @@ from kernels.match.volume import Ascent, ascend, restrict
 
 
 def _engine(problem: Problem) -> Engine:
+    pooled = bool(problem.pools.rows.shape[2])
     if os.environ.get("GRIDLOOM_PURE") == "1":
-        return Engine(problem)
-    if problem.pools.rows.shape[2]:
+        return Pooled(problem) if pooled else Engine(problem)
+    if pooled:
         from kernels.match._pooled import Pooled as Core
     else:
         from kernels.match._core import Engine as Core

@@ -41,6 +41,10 @@ _SAMPLE_A_PRICE, _SAMPLE_LEAST, _SAMPLE_MOST = 20, 500, 1_000  # jobs of the fir
 _SAMPLE_FROM = 4  # where all are at least so many times as many
 _UNLIKE = 0.3  # of all costs: a bound so much lower than its sample's is no continuation
 _SAMPLE_GROWS = 10  # times as many jobs in the next sample
+# where quotas bind: few members of each decide its price, so that all jobs are looked at
+_TAU_QUOTAS = 5.0  # instead of _TAU_COLD: members without a place are far from having one
+_GROWS_QUOTAS = 3.0  # times its price that a step adds to a price, about at most
+_JOBS_A_PRICE = 8  # fewer jobs: too few answers for a curvature, and volume steps cost little
 
 
 class _Slope(NamedTuple):
@@ -64,14 +68,15 @@ class Smooth:
     def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
         self._engine, self._tables = engine, tables
         capacity = problem.capacity[:, 0, :].astype(np.float64)
-        self.scarce = _scarce(problem, engine)  # [q] of M x k
-        largest: F64 = capacity.max(axis=0)
+        self.scarce = _scarce(problem, engine)  # [q] of R x k
+        largest: F64 = capacity[: len(problem.watt_cost)].max(axis=0)  # of sites, not of quotas
         self._unit = np.broadcast_to(np.where(largest > 0, largest, 1.0), capacity.shape)
         column = np.full(capacity.size, ANY, np.int64)
         column[self.scarce] = np.arange(len(self.scarce))
         self._column = column.reshape(capacity.shape)
         self._capacity = (capacity / self._unit).ravel()[self.scarce]
         self.jobs = len(problem.row)
+        self.pooled = len(problem.capacity) > len(problem.watt_cost)
 
     def slope(self, prices: F64, tau: float, mean: float, stride: int) -> _Slope:
         """Over every stride-th job, with as large a share of the capacity."""
@@ -80,14 +85,16 @@ class Smooth:
         table = self._tables.at(self.full(prices)[:, None, :])
         inverse, count = 1.0 / self._unit[0], len(self.scarce)
         few = max(_THIN_FROM, _THIN_A_PRICE * count)
-        thin = min(_THIN, max(len(rows) // few, 1)) if tau > _TAU_THIN * mean else 1
+        thin = 1
+        if tau > _TAU_THIN * mean and not self.pooled:
+            thin = min(_THIN, max(len(rows) // few, 1))
         soft = self._engine.soften(table, rows, tau, self._column, inverse, count, thin)
         least = float(soft.least.sum())
         bound = least - share * float((prices * self._capacity).sum())
         return _Slope(bound, soft.use - share * self._capacity, soft.curvature)
 
     def full(self, prices: F64) -> F64:
-        """Prices [M, k] in currency per unit."""
+        """Prices [R, k] in currency per unit."""
         whole = np.zeros(self._unit.size)
         whole[self.scarce] = prices
         per_unit: F64 = whole.reshape(self._unit.shape) / self._unit
@@ -104,10 +111,11 @@ class Smooth:
 
 
 def is_smooth_better(problem: Problem) -> bool:
-    """Whether the shape is one for this method: one slot, few prices."""
-    sites, slots, kinds = problem.capacity.shape
-    alone = sites == len(problem.watt_cost)  # no quotas beside the sites
-    return bool(slots == 1 and alone and sites * kinds <= PRICES_MAX)
+    """Whether the shape is one for this method: one slot, few prices, enough jobs for quotas."""
+    rows, slots, kinds = problem.capacity.shape
+    pooled = rows > len(problem.watt_cost)
+    enough = not pooled or len(problem.row) >= _JOBS_A_PRICE * rows * kinds
+    return bool(slots == 1 and rows * kinds <= PRICES_MAX and enough)
 
 
 def climb(
@@ -118,7 +126,7 @@ def climb(
     start: F64,
     gap_target: float,
 ) -> Ascent:
-    """Prices [M, 1, k] from `start`, zeros = cold; exact enough for a gap of gap_target.
+    """Prices [R, 1, k] from `start`, zeros = cold; exact enough for a gap of gap_target.
 
     least [n]: what each job would cost if it were alone.
     """
@@ -150,11 +158,11 @@ class _Followed(NamedTuple):
 
 
 def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> _Followed:
-    prices, tau = smooth.begin(scale), _TAU_COLD * mean
+    prices, tau = smooth.begin(scale), (_TAU_QUOTAS if smooth.pooled else _TAU_COLD) * mean
     sample = min(max(_SAMPLE_A_PRICE * len(prices), _SAMPLE_LEAST), _SAMPLE_MOST)
     stride = max(smooth.jobs // sample, 1)
     whole = _Point(prices, tau / prices)
-    if stride < _SAMPLE_FROM:
+    if stride < _SAMPLE_FROM or smooth.pooled:
         return _follow(smooth, whole, tau, _TAU_LEAST * mean, mean, 1, gain)
     # prices of a sample are off by its noise, which is a width of the smoothing
     width, steps = _TAU_WARM * mean, 0
@@ -230,6 +238,8 @@ def _newton(smooth: Smooth, here: _Slope, prices: F64, slacks: F64, tau: float) 
     matrix = here.curvature.copy()
     diagonal = np.einsum("ii->i", matrix)
     diagonal += slacks / prices
+    if smooth.pooled:
+        diagonal += np.maximum(here.gradient, 0.0) / (_GROWS_QUOTAS * prices)
     diagonal *= 1.0 + _RIDGE
     return smooth._engine.solve(matrix, here.gradient + tau / prices)
 
@@ -241,5 +251,5 @@ def _within(values: F64, step: F64) -> float:
 
 
 def _scarce(problem: Problem, engine: Engine) -> I64:
-    """Indices in M x k of what would be short if every job came that may."""
+    """Indices in R x k of what would be short if every job came that may."""
     return np.flatnonzero((engine.wanted() > problem.capacity[:, 0]).ravel())

@@ -1,0 +1,155 @@
+"""Prices of quotas by the smoothed dual: HiGHS' linear program is the bound's oracle."""
+
+from dataclasses import replace
+from itertools import product
+
+import highspy
+import numpy as np
+import pytest
+from kernels.match._pooled import Pooled as Compiled
+
+from kernels.match import (
+    ANY,
+    LIMITED,
+    Jobs,
+    Network,
+    Plan,
+    Policy,
+    Quotas,
+    Series,
+    Sites,
+    Terms,
+    match,
+)
+from kernels.match.pooled import Pooled as Plain
+from kernels.match.prices import PriceTables
+from kernels.match.problem import Problem as Rows
+from kernels.match.problem import compile_problem
+from kernels.match.smooth import is_smooth_better
+from tests.property.match_cases import Problem
+from tests.property.match_oracle import is_member, lifted, need, options_of
+
+HOUR_MS = 3_600_000
+TENANTS = 3
+
+
+def _problem(jobs: int, sites: int, seed: int) -> tuple[Problem, Terms]:
+    """Runs of an hour of three tenants, who get a part of what they ask for at half of the sites."""
+    random = np.random.default_rng(seed)
+    n, m = jobs, sites
+    cores = random.choice([2, 4, 8, 16, 32], n)
+    accel = random.choice([0, 1, 2, 4, 8], n, p=[0.5, 0.2, 0.1, 0.1, 0.1])
+    watts = ((6 * cores + 550 * accel) * random.uniform(0.8, 1.2, n)).astype(np.int64)
+    demand = np.column_stack([1000 * cores, 1000 * accel, watts, 0 * cores, 0 * cores])
+    pue = random.integers(1_080_000, 1_500_000, m)
+    share = demand.sum(axis=0) / 0.9 * random.dirichlet(np.full(m, 3.0))[:, None]
+    share[:, 2] *= pue / 1e6
+    tenant = random.integers(0, TENANTS, n)
+    table = Jobs.of(
+        [f"job-{i:04d}" for i in range(n)],
+        demand,
+        duration_ms=HOUR_MS,
+        data_gb=random.lognormal(1, 1, n),
+        data_site=random.integers(0, m, n),
+        reject_cost=watts * 0.004 + 3.0,
+        tenant=tenant,
+    )
+    network = Network.of(np.zeros((m, m)), random.uniform(0.0, 0.2, (m, m)))
+    columns = (
+        table,
+        Sites.of(
+            [f"site-{j}" for j in range(m)],
+            share.astype(np.int64)[:, None],
+            1,
+            hub=np.arange(m),
+            pue_ppm=pue,
+        ),
+        Series.of(HOUR_MS, random.uniform(250, 850, (m, 1)), 0.5),
+        network,
+        Policy(0.2, gap_target=0.001),
+    )
+    limit = np.full((TENANTS, len(LIMITED)), ANY)
+    for of in range(TENANTS):
+        limit[of, :3] = demand[tenant == of, :3].sum(axis=0) * 2 // 5
+    covers = np.tile(np.arange(m) < m // 2, (TENANTS, 1))
+    quotas = Quotas.of(
+        [f"of-{of}" for of in range(TENANTS)], limit, covers, 1, tenant=range(TENANTS)
+    )
+    return columns, Terms.of(columns[1], quotas)
+
+
+def _rows(problem: Problem, terms: Terms) -> Rows:
+    return compile_problem(*problem, terms=terms).problem
+
+
+def _linear(problem: Problem, terms: Terms) -> float:
+    """Optimum of the textbook model with fractions of jobs, one slot."""
+    jobs, sites = problem[:2]
+    options, reject = options_of(problem, terms), lifted(problem, terms)
+    highs = highspy.Highs()
+    highs.setOptionValue("output_flag", False)
+    highs.setOptionValue("threads", 1)
+    for cost in [*[option[4] for option in options], *reject]:
+        highs.addCol(cost, 0.0, 1.0, 0, [], [])
+    rows: dict[tuple, tuple[float, dict[int, float]]] = {
+        ("job", i): (1.0, {len(options) + i: 1.0}) for i in range(len(reject))
+    }
+    for at, (i, m, *_) in enumerate(options):
+        rows["job", i][1][at] = 1.0
+        for k, taken in enumerate(need(jobs, sites, i, m)):
+            row = rows.setdefault(("site", m, k), (float(sites.capacity[m, 0, k]), {}))
+            row[1][at] = float(taken)
+        for q, k in product(range(len(terms.quotas.quota_id)), range(3)):
+            if terms.quotas.covers[q, m] and is_member(terms, q, jobs, i):
+                row = rows.setdefault(("quota", q, k), (float(terms.quotas.limit[q, 0, k]), {}))
+                row[1][at] = float(need(jobs, sites, i, m)[k])
+    for (kind, *_), (limit, taken) in rows.items():
+        least = limit if kind == "job" else -highspy.kHighsInf
+        highs.addRow(least, limit, len(taken), list(taken), list(taken.values()))
+    highs.run()
+    assert highs.getModelStatus() == highspy.HighsModelStatus.kOptimal
+    return float(highs.getInfo().objective_function_value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bound_with_quotas_reaches_the_linear_program(seed: int) -> None:
+    problem, terms = _problem(400, 4, seed)
+    assert is_smooth_better(_rows(problem, terms))
+    plan, linear = match(*problem, terms=terms), _linear(problem, terms)
+    assert plan.quota_prices.any()  # the quotas bind
+    assert linear * (1 - 0.0015) <= plan.dual <= linear * (1 + 1e-9)
+
+
+def test_both_engines_agree_where_quotas_bind(monkeypatch: pytest.MonkeyPatch) -> None:
+    (*columns, policy), terms = _problem(400, 4, 3)
+    policy = replace(policy, passes=1, scan=16, work=20_000)
+    compiled = match(*columns, policy, terms=terms)
+    monkeypatch.setenv("GRIDLOOM_PURE", "1")
+    plain = match(*columns, policy, terms=terms)
+    for name in Plan.__dataclass_fields__:
+        left, right = getattr(compiled, name), getattr(plain, name)
+        assert np.array_equal(left, right) if isinstance(left, np.ndarray) else left == right, name
+
+
+@pytest.mark.parametrize("engine", [Compiled, Plain])
+def test_the_curvature_is_how_the_expected_use_falls_as_prices_rise(engine: type) -> None:
+    problem, terms = _problem(60, 4, 5)
+    rows = _rows(problem, terms)
+    tables, loops, tau = PriceTables(rows), engine(rows), 0.5 * float(rows.fixed.mean() + 1.0)
+    count = rows.capacity[:, 0].size
+    column = np.arange(count).reshape(rows.capacity.shape[0], -1)
+    unit = np.maximum(rows.capacity[:4, 0].max(axis=0), 1).astype(np.float64)
+
+    def soft(prices: np.ndarray):
+        table = tables.at((prices.reshape(column.shape) / unit)[:, None])
+        return loops.soften(table, np.arange(len(rows.row)), tau, column, 1.0 / unit, count, 1)
+
+    prices = np.random.default_rng(1).uniform(0.5, 5.0, count)
+    here, step = soft(prices), 1e-3
+    whole = np.triu(here.curvature) + np.triu(here.curvature, 1).T
+    for q in range(count):
+        ahead, behind = prices.copy(), prices.copy()
+        ahead[q] += step
+        behind[q] -= step
+        falls = (soft(behind).use - soft(ahead).use) / (2 * step)
+        assert np.allclose(falls, whole[q], rtol=2e-2, atol=2e-3 * whole.max())
