@@ -2,10 +2,10 @@
 
     D(p) = sum_i min(reject_i, min_o (cost_io + p . use_io)) - p . capacity  <=  any plan's cost,
 
-for every p >= 0; quotas are capacities too (quota_proof.py). Nothing here is shared with the solver
-but the columns: eligibility, run lengths, costs and use are worked out a second time, window by
-window. A margin for the rounding of every
-sum is taken off the bound, so that dual <= primal holds in floats as it does on paper.
+for every p >= 0; quotas are capacities too, as far as whole needs can fill them (quota_proof.py).
+Nothing here is shared with the solver but the columns: eligibility, run lengths, costs and use are
+worked out a second time, window by window. A margin for the rounding of every sum is taken off the
+bound, so that dual <= primal holds in floats as it does on paper.
 """
 
 import os
@@ -125,7 +125,8 @@ def certify(
         least[part] = np.where(open_, priced, np.inf).min(axis=(1, 2))
         size[part] = np.where(open_, magnitude, 0.0).max(axis=(1, 2))
         _choose(part, site, slot, cost, open_, chosen, violations)
-    reject = _outweighing(jobs, np.isfinite(least), count)
+    has_option = np.isfinite(least)
+    reject = _outweighing(jobs, has_option, count)
     least, chosen = np.minimum(least, reject), np.where(site >= 0, chosen, reject)
     least, chosen = least * count, chosen * count
     size, reject = size * count, reject * count
@@ -134,7 +135,7 @@ def certify(
         violations.append(f"site {m}, slot {t}: {RESOURCES[k]} {used[m, t, k]} is too much")
     quota_used = quotas.used(site, slot, within, count)
     violations += quotas.violations(quota_used)
-    held = np.concatenate([(prices * sites.capacity).ravel(), quotas.held()])
+    held = np.concatenate([(prices * sites.capacity).ravel(), quotas.held(has_option)])
     operations = 2 * horizon + 4 * (len(RESOURCES) + quotas.most()) + 16
     margin = 2 * operations * _EPSILON * (fsum(size) + fsum(reject) + fsum(held))
     if not (prices >= 0).all() or not (quotas.prices >= 0).all():

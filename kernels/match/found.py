@@ -6,6 +6,7 @@ in smooth.py or volume.py, plans in primal.py, reasons in reasons.py and quota_r
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from kernels.match.prices import PriceTables
 from kernels.match.primal import Plans
 from kernels.match.problem import Compiled, Problem
 from kernels.match.quota_reasons import explain_quotas
+from kernels.match.quota_search import improve_by_quota, is_choice_by_quota
 from kernels.match.reasons import explain
 from kernels.match.reference import Engine, Sweep
 from kernels.match.smooth import climb, is_smooth_better
@@ -35,6 +37,22 @@ def _engine(problem: Problem) -> Engine:
 
     compiled: Engine = Core(problem)
     return compiled
+
+
+def _near(
+    plans: Plans,
+    problem: Problem,
+    engine: Engine,
+    tables: PriceTables,
+    ascent: Ascent,
+    policy: Policy,
+) -> None:
+    """Plans as near to the bound as the policy asks; many jobs with quotas are tried by quota."""
+    if not is_choice_by_quota(problem):
+        plans.polish(ascent.prices, ascent.bound, policy)
+        return
+    plans.polish(ascent.prices, ascent.bound, replace(policy, work=0))
+    improve_by_quota(plans, problem, engine, tables, ascent.prices, ascent.bound, policy)
 
 
 _ANEW = 4  # more ascents at most, where quotas bind
@@ -123,7 +141,7 @@ class Found:
         plans = Plans(problem, engine, tables)
         alone = engine.sweep(tables.costs)
         ascent = self._ascend(engine, tables, plans, alone.least, jobs, policy, warm)
-        plans.polish(ascent.prices, ascent.bound, policy)
+        _near(plans, problem, engine, tables, ascent, policy)
         self.iterations = ascent.iterations
         priced = np.zeros((*problem.capacity.shape[:2], len(LIMITED)))
         priced[:, :, problem.active] = ascent.prices
@@ -189,8 +207,9 @@ class Found:
         self.cost[row] = np.where(placed, cost, 0.0)
         why = explain(problem, engine, tables, alone, prices, option, free)
         if problem.pools.rows.shape[2]:
-            quotas = self._terms.quotas
-            why, by = explain_quotas(problem, quotas, free, prices, alone.option, option, why)
+            quotas, whole = self._terms.quotas, free.copy()
+            whole[len(self.prices) :] += problem.pools.spare[:, :, problem.active]
+            why, by = explain_quotas(problem, quotas, whole, prices, alone.option, option, why)
             self.reason_quota[row] = by
         self.reason[row], self.reason_site[row] = why.reason, why.site
         self.reason_resource[row] = why.resource

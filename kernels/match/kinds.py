@@ -164,16 +164,7 @@ def places(compiled: Compiled, of: I64) -> Compiled:
     row = np.flatnonzero(row_of[of] >= 0)
     taken = row_of[of[row]]
     return Compiled(
-        problem._replace(
-            row=row,
-            demand=problem.demand[taken],
-            times=problem.times[taken],
-            fixed=problem.fixed[taken],
-            span=problem.span[taken],
-            open=problem.open[taken],
-            reject=problem.reject[taken],
-            pools=problem.pools._replace(signature=problem.pools.signature[taken]),
-        ),
+        problem.taking(taken)._replace(row=row),
         compiled.reason[of],
         compiled.too_large[of],
         compiled.quota[of],

@@ -40,6 +40,9 @@ from kernels.match.terms import Quotas, Terms, latency_cost
 _CHUNK = 1 << 20  # options a chunk: bounds the memory of the compilation
 
 
+_BY_ROW = ("row", "demand", "times", "fixed", "span", "open", "reject")
+
+
 class Problem(NamedTuple):
     """n jobs in order of their id, each with at least one option; k active of what is limited.
 
@@ -66,6 +69,12 @@ class Problem(NamedTuple):
         times = np.asarray(self.times[row])[..., None]
         need: I64 = times * needs(self.demand[row] // times, self.scale_ppm[site])
         return need
+
+    def taking(self, rows: I64) -> "Problem":
+        """These rows alone."""
+        of = {name: getattr(self, name)[rows] for name in _BY_ROW}
+        pools = self.pools._replace(signature=self.pools.signature[rows])
+        return self._replace(**of, pools=pools)
 
 
 class Compiled(NamedTuple):
