@@ -76,6 +76,14 @@ cdef class _Columns:
             cost += self.migration_cost[i]
         return cost
 
+    cdef double latency(self, Py_ssize_t i, Py_ssize_t m, double per_ms) noexcept nogil:
+        """What the round trip costs, nothing where it has no end."""
+        cdef double rtt
+        if self.origin_hub[i] < 0:
+            return 0.0
+        rtt = self.rtt_ms[self.origin_hub[i], self.hub[m]]
+        return per_ms * rtt if -INFINITE < rtt < INFINITE else 0.0
+
     cdef bint allows(self, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
         """What does not depend on the run's length or the cost of moving."""
         cdef long long hub = self.hub[m]
@@ -97,7 +105,7 @@ cdef class _Columns:
 
 
 def certify(jobs, sites, series, network, policy, site, slot, prices):
-    """What certificate.certify returns where there are no terms, each row is a job and latency is free."""
+    """What certificate.certify returns where there are no terms and each row is a job."""
     watt = _watt_cost(sites, series, policy)
     columns = _Columns(jobs, sites, series, network, watt)
     cdef Py_ssize_t n = columns.rows, horizon = columns.horizon
@@ -107,7 +115,7 @@ def certify(jobs, sites, series, network, policy, site, slot, prices):
     closed = np.zeros(n, np.uint8)
     plan = np.ascontiguousarray(site), np.ascontiguousarray(slot)
     _pass(
-        columns, windows.energy, windows.price, windows.room, of_length, plan[0], plan[1],
+        columns, policy.latency_price_per_ms, windows.energy, windows.price, windows.room, of_length, plan[0], plan[1],
         least_, chosen_, size_, closed,
     )
     cdef double[::1] least = least_, chosen = chosen_, reject = _outweighing(columns, least)
@@ -153,6 +161,7 @@ def _lengths(_Columns c):
 
 cdef void _pass(
     _Columns c,
+    double per_ms,
     const double[:, :, ::1] energy,
     const double[:, :, :, ::1] price,
     const long long[:, :, :, ::1] room,
@@ -189,8 +198,7 @@ cdef void _pass(
                 allowed = allowed and runs > 0 and moving < INFINITE and moving > -INFINITE
                 if not allowed and site[i] != m:
                     continue
-                if not allowed:
-                    moving = 0.0
+                moving = moving + c.latency(i, m, per_ms) if allowed else 0.0
                 d = of_length[min(max(runs, 1), c.horizon)]
                 late = <double>max(runs - c.horizon, 0) * c.watt[m, c.horizon - 1]
                 first, last = max(c.release_slot[i], 0), c.horizon - 1

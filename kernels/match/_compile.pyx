@@ -1,7 +1,8 @@
 """Compiled compile_problem: the filters, run lengths and fixed costs of all pairs in one pass.
 
-For rows that are one job each, without terms or a price of latency. problem.py is the same in numpy; both give the same problem bit for bit. A site that a filter forbids
-has the filter's number, so that a job without a site left was rejected by the highest of them.
+For rows that are one job each, without terms. problem.py is the same in numpy; both give the same
+problem bit for bit. A site that a filter forbids has the filter's number, so that a job without a
+site left was rejected by the highest of them.
 """
 
 import numpy as np
@@ -87,6 +88,12 @@ cdef class _Columns:
             cost += self.migration_cost[i]
         return cost
 
+    cdef double latency(self, Py_ssize_t i, Py_ssize_t m, double per_ms) noexcept nogil:
+        """What a round trip to an allowed site costs."""
+        if self.origin_hub[i] == -1:
+            return 0.0
+        return per_ms * self.rtt_ms[self.origin_hub[i], self.hub[m]]
+
     cdef int barred(
         self, Py_ssize_t i, Py_ssize_t m, long long slots, double transfer
     ) noexcept nogil:
@@ -158,7 +165,7 @@ def compile_problem(jobs, sites, series, network, policy):
     cdef const double[::1] last_watt = np.ascontiguousarray(watt_cost[:, -1])
     cdef Py_ssize_t i, m
     cdef long long first, last, rate, before, work, slot = 0
-    cdef double transfer
+    cdef double transfer, per_ms = policy.latency_price_per_ms
     cdef int why, highest, k
     with nogil:
         for i in range(c.rows):
@@ -189,7 +196,7 @@ def compile_problem(jobs, sites, series, network, policy):
                     elif not c.open_starts(i, m, slot, first, last, &open_[i, m, 0]):
                         why = TOO_LARGE
                     else:
-                        fixed[i, m] = transfer + <double>c.demand[i, POWER] * (
+                        fixed[i, m] = transfer + c.latency(i, m, per_ms) + <double>c.demand[i, POWER] * (
                             <double>max(slot - c.horizon, 0) * last_watt[m]
                         )
                 stage[i, m] = why

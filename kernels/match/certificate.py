@@ -85,7 +85,7 @@ def certify(
     terms = terms or Terms.of(sites)
     if quota_prices is None:
         quota_prices = np.zeros(terms.quotas.limit.shape)
-    plain = terms.is_empty and count is None and not policy.latency_price_per_ms
+    plain = terms.is_empty and count is None
     if plain and os.environ.get("GRIDLOOM_PURE") != "1":
         from kernels.match._certificate import certify as in_one_pass
 
@@ -123,7 +123,7 @@ def certify(
                 priced += worth
                 magnitude += worth
         least[part] = np.where(open_, priced, np.inf).min(axis=(1, 2))
-        size[part] = np.where(open_, magnitude, 0.0).max(axis=(1, 2))
+        size[part] = np.where(open_, magnitude, 0.0).max(axis=(1, 2), initial=0.0)
         _choose(part, site, slot, cost, open_, chosen, violations)
     has_option = np.isfinite(least)
     reject = _outweighing(jobs, has_option, count)

@@ -103,7 +103,7 @@ def compile_problem(
     `times` jobs at once; `alike` is how many jobs are like it where that is more.
     """
     terms = terms or Terms.of(sites)
-    plain = terms.is_empty and times is None and alike is None and not policy.latency_price_per_ms
+    plain = terms.is_empty and times is None and alike is None
     if plain and os.environ.get("GRIDLOOM_PURE") != "1":
         from kernels.match._compile import compile_problem as in_one_pass
 
