@@ -109,14 +109,20 @@ def match(
     def solve(wanted: Jobs) -> tuple[Found, Certificate]:
         columns = (sites, series, network, policy, terms)
         kinds = kinds_of(wanted, last_options(wanted.job_id, warm, *sites.capacity.shape[:2]))
-        if kinds is None:
+        split = None
+        if kinds is not None and (kinds.saves or not warm):
+            of_kinds = compile_problem(wanted.take(kinds.first), *columns, alike=kinds.size)
+            if not warm:
+                split = Found(of_kinds, terms).by_share(kinds, of_kinds, policy)
+            if split is None and kinds.saves:
+                bundles = wanted.take(kinds.first[kinds.bundle])
+                together = Found(compile_problem(bundles, *columns, times=kinds.times), terms)
+                split = together.by_kind(bundles, kinds, of_kinds, policy, warm)
+        if kinds is None or split is None:
             found = Found(compile_problem(wanted, *columns), terms)
             found.solve(wanted, policy, warm)
             return found, prove(wanted, found)
-        of_kinds = compile_problem(wanted.take(kinds.first), *columns, alike=kinds.size)
-        bundles = wanted.take(kinds.first[kinds.bundle])
-        together = Found(compile_problem(bundles, *columns, times=kinds.times), terms)
-        found, placed = together.by_kind(bundles, kinds, of_kinds, policy, warm)
+        found, placed = split
         proof = prove(wanted.take(kinds.first[placed.kind]), found, placed.times)
         return found.take(placed.of_jobs(kinds)), proof
 

@@ -21,6 +21,7 @@ from kernels.match.quota_reasons import explain_quotas
 from kernels.match.quota_search import improve_by_quota, is_choice_by_quota
 from kernels.match.reasons import explain
 from kernels.match.reference import Engine, Sweep
+from kernels.match.shares import parts_of, shares_of
 from kernels.match.smooth import climb, is_smooth_better
 from kernels.match.terms import Terms
 from kernels.match.volume import Ascent, ascend, restrict
@@ -112,12 +113,53 @@ class Found:
     ) -> tuple["Found", Placed]:
         """Place bundles of jobs, and what they leave job by job; a row for each place found."""
         option = np.full(len(jobs.job_id), ANY, np.int32)
-        problem, free = of_kinds.problem, self.problem.capacity.copy()
-        prices = np.zeros(problem.capacity.shape)
+        free, prices = self.problem.capacity.copy(), np.zeros(self.problem.capacity.shape)
         if len(self.problem.row):
             solved = self._optimise(jobs, policy, warm)
             option[self.problem.row], prices = solved.option, solved.prices
             free -= solved.engine.used(solved.option)
+        return self._filled(kinds, of_kinds, option, prices, free)
+
+    def by_share(
+        self, kinds: Kinds, of_kinds: Compiled, policy: Policy
+    ) -> tuple["Found", Placed] | None:
+        """Place kinds as their program splits them, the last few of each part one by one.
+
+        None where that program is too large.
+        """
+        problem = self.problem
+        tables, size = PriceTables(problem), kinds.size[problem.row]
+        shares = shares_of(problem, tables, size)
+        if shares is None:
+            return None
+        parts, left, free = parts_of(problem, shares, size)
+        rest = problem.taking(np.repeat(np.arange(len(size)), left))
+        rest = rest._replace(capacity=free.copy())
+        engine, its_tables = _engine(rest), PriceTables(rest)
+        plans = Plans(rest, engine, its_tables)
+        least = engine.sweep(its_tables.at(shares.prices)).least
+        bound = float(least.sum() - (shares.prices * free).sum())
+        whole = float(np.abs(_engine(problem).sweep(tables.costs).least * size).sum())
+        own = float(np.abs(engine.sweep(its_tables.costs).least).sum())
+        asked = policy.gap_target * max(whole / own, 1.0) if own > 0.0 else policy.gap_target
+        ascent = Ascent(shares.prices, bound, shares.steps)
+        _near(plans, rest, engine, its_tables, ascent, replace(policy, gap_target=asked))
+        self._tell(ascent)
+        none = np.setdiff1d(np.arange(len(kinds.size)), problem.row)
+        kinds = kinds._replace(
+            bundle=np.concatenate([problem.row[parts.kind], rest.row, none]),
+            times=np.concatenate([parts.times, np.ones(len(rest.row), np.int64), kinds.size[none]]),
+        )
+        nowhere = np.full(len(none), ANY, np.int32)
+        option = np.concatenate([parts.option, plans.option, nowhere])
+        free -= engine.used(plans.option)
+        return self._filled(kinds, of_kinds, option, shares.prices, free)
+
+    def _filled(
+        self, kinds: Kinds, of_kinds: Compiled, option: I32, prices: F64, free: I64
+    ) -> tuple["Found", Placed]:
+        """What bundles were given, and more of their jobs where there is room."""
+        problem = of_kinds.problem
         placed = fill(problem, PriceTables(problem), kinds, option, free)
         found = Found(places(of_kinds, placed.kind), self._terms)
         found.prices, found.quota_prices = self.prices, self.quota_prices
@@ -142,13 +184,17 @@ class Found:
         alone = engine.sweep(tables.costs)
         ascent = self._ascend(engine, tables, plans, alone.least, jobs, policy, warm)
         _near(plans, problem, engine, tables, ascent, policy)
+        self._tell(ascent)
+        return _Solved(plans.option, engine, tables, alone, ascent.prices)
+
+    def _tell(self, ascent: Ascent) -> None:
+        """The prices, by resource and quota, and the work they took."""
+        problem, sites = self.problem, len(self.prices)
         self.iterations = ascent.iterations
         priced = np.zeros((*problem.capacity.shape[:2], len(LIMITED)))
         priced[:, :, problem.active] = ascent.prices
-        sites = len(self.prices)
         self.prices[:] = priced[:sites, :, : len(RESOURCES)]
         self.quota_prices[problem.pools.quota] = priced[sites:]
-        return _Solved(plans.option, engine, tables, alone, ascent.prices)
 
     def _ascend(
         self,
