@@ -1,12 +1,12 @@
 """Shares: how many jobs of each kind go where, by the simplex method on a program of kinds.
 
-    minimise    sum over kinds k, options o of n_k cost[k, o] y[k, o]  +  n_k reject[k] y[k, rejected]
-    subject to  sum over o of y[k, o] + y[k, rejected] = 1,   sum of n_k use[k, o] y[k, o] <= capacity
+    minimise    sum over kinds k and options o of n_k cost[k, o] y[k, o]  +  n_k reject[k] y[k]
+    subject to  sum over o of y[k, o] + y[k] = 1,  sum of n_k use[k, o] y[k, o] <= capacity
 
 What prices alone cannot tell, how equal jobs are split between options of equal price, is in the
 solution. A tableau with a row for each kind and each capacity that could be short, begun with all
-jobs rejected, so that every step leaves shares that hold. Elementwise arithmetic only: the same bits
-on any machine. Source: Dantzig, Linear Programming and Extensions (1963).
+jobs rejected, so that every step leaves shares that hold. Elementwise arithmetic only: the same
+bits on any machine. Source: Dantzig, Linear Programming and Extensions (1963).
 """
 
 from typing import NamedTuple
