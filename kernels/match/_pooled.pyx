@@ -97,31 +97,36 @@ cdef class Pooled(Engine):
     # -- the smoothed dual -----------------------------------------------------------------------
 
     def wanted(self):
-        """One slot: use [R, k] if every job came wherever it may; of a quota at one such site."""
-        wanted_ = np.zeros((self.rows, self.kinds), np.int64)
-        most_ = np.zeros((self.rows, self.kinds), np.int64)
-        cdef long long[:, ::1] wanted = wanted_, most = most_
-        cdef Py_ssize_t job, site, k, at
+        """Use [R, T, k] if every job ran wherever and whenever it may; of a quota at one site."""
+        wanted_ = np.zeros((self.rows, self.slots, self.kinds), np.int64)
+        most_ = np.zeros((self.rows, self.slots, self.kinds), np.int64)
+        cdef long long[:, :, ::1] wanted = wanted_, most = most_
+        cdef Py_ssize_t job, site, k, t, at, end
         cdef int row
         with nogil:
             for job in range(self.n):
                 for site in range(self.sites):
-                    if not self.open[job, site, 0]:
+                    if not self.last[job, site]:
                         continue
-                    for k in range(self.kinds):
-                        wanted[site, k] += self.need(job, site, k)
+                    end = self.end_of(job, site, self.last[job, site] - 1)
+                    for t in range(self.first[job, site], end):
+                        for k in range(self.kinds):
+                            wanted[site, t, k] += self.need(job, site, k)
                     for at in range(self.pool.shape[2]):
                         row = self.pool[self.signature[job], site, at]
-                        if row >= 0:
+                        if row < 0:
+                            continue
+                        for t in range(self.first[job, site], end):
                             for k in range(self.kinds):
-                                most[row, k] = max(most[row, k], self.need(job, site, k))
+                                most[row, t, k] = max(most[row, t, k], self.need(job, site, k))
                 for site in range(self.sites):
                     for at in range(self.pool.shape[2]):
                         row = self.pool[self.signature[job], site, at]
                         if row >= 0:
-                            for k in range(self.kinds):
-                                wanted[row, k] += most[row, k]
-                                most[row, k] = 0
+                            for t in range(self.slots):
+                                for k in range(self.kinds):
+                                    wanted[row, t, k] += most[row, t, k]
+                                    most[row, t, k] = 0
         return wanted_
 
     def soften(
@@ -129,25 +134,25 @@ cdef class Pooled(Engine):
         const double[:, :, :, ::1] table,
         const long long[::1] rows,
         double tau,
-        const long long[:, ::1] column,
+        const long long[:, :, ::1] column,
         const double[::1] inverse_unit,
         Py_ssize_t count,
         Py_ssize_t thin,
     ):
-        """One slot: answers with weights exp(-(price - least) / tau)."""
+        """Answers with weights exp(-(price - least) / tau); column [R, T, k]."""
         least_, use_ = np.empty(len(rows)), np.zeros(count)
         curvature_ = np.zeros((count, count))
         cdef double[::1] least = least_, use = use_
         cdef double[:, ::1] curvature = curvature_
-        cdef Py_ssize_t sites = self.sites
-        cdef Py_ssize_t here_most = self.kinds * (1 + self.pool.shape[2])
-        cdef double[::1] price = np.empty(sites + 1), weight = np.empty(sites + 1)
+        cdef Py_ssize_t options = self.sites * self.slots
+        cdef Py_ssize_t here_most = self.kinds * self.slots * (1 + self.pool.shape[2])
+        cdef double[::1] price = np.empty(options + 1), weight = np.empty(options + 1)
         cdef double[::1] own = np.empty(max(here_most, 1)), expected = np.empty(max(count, 1))
         cdef int[::1] here = np.empty(max(here_most, 1), np.int32)
         cdef int[::1] drawn = np.empty(max(count, 1), np.int32)
         place_ = np.full(max(count, 1), -1, np.int32)
         cdef int[::1] place = place_  # of a column in `drawn`
-        cdef Py_ssize_t at, job, site, k, pool, e, f, many, met
+        cdef Py_ssize_t at, job, option, site, start, end, k, t, pool, e, f, many, met
         cdef double low, whole, share, change, narrow = thin / tau, inverse = 1.0 / tau
         cdef int answers, one, other
         cdef bint curved
@@ -156,34 +161,42 @@ cdef class Pooled(Engine):
             for at in range(rows.shape[0]):
                 job = rows[at]
                 self.price_row(table, job, &price[0])
-                price[sites] = self.reject[job]
+                if self.slots > 1:  # outside of its range no start has a price
+                    for site in range(self.sites):
+                        for t in range(self.slots):
+                            if not self.open[job, site, t]:
+                                price[site * self.slots + t] = INFINITE
+                price[options] = self.reject[job]
                 low = INFINITE
-                for site in range(sites + 1):
-                    low = min(low, price[site])
+                for option in range(options + 1):
+                    low = min(low, price[option])
                 least[at] = low
                 whole, answers, met = 0.0, 0, 0
-                for site in range(sites + 1):
-                    weight[site] = decay((price[site] - low) * inverse)
-                    whole += weight[site]
-                    answers += weight[site] != 0.0
+                for option in range(options + 1):
+                    weight[option] = decay((price[option] - low) * inverse)
+                    whole += weight[option]
+                    answers += weight[option] != 0.0
                 curved = answers > 1 and at % thin == 0
-                for site in range(sites):
-                    if weight[site] == 0.0:
+                for option in range(options):
+                    if weight[option] == 0.0:
                         continue
-                    share, many = weight[site] / whole, 0
+                    site, start = self.site_of[option], self.slot_of[option]
+                    end = self.end_of(job, site, start)
+                    share, many = weight[option] / whole, 0
                     for pool in range(-1, self.pool.shape[2]):
                         row = site if pool < 0 else self.pool[self.signature[job], site, pool]
                         if row < 0:
                             continue
-                        for k in range(self.kinds):
-                            if column[row, k] < 0:
-                                continue
-                            need = self.need(job, site, k)
-                            if need > 0:
-                                change = <double>need * inverse_unit[k]
-                                use[column[row, k]] += share * change
-                                here[many], own[many] = <int>column[row, k], change
-                                many += 1
+                        for t in range(start, end):
+                            for k in range(self.kinds):
+                                if column[row, t, k] < 0:
+                                    continue
+                                need = self.need(job, site, k)
+                                if need > 0:
+                                    change = <double>need * inverse_unit[k]
+                                    use[column[row, t, k]] += share * change
+                                    here[many], own[many] = <int>column[row, t, k], change
+                                    many += 1
                     if not curved or share <= FAINTEST:
                         continue
                     for e in range(many):

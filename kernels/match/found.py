@@ -218,13 +218,15 @@ class Found:
             plans.mend(start, bound, policy)
             if plans.is_near(bound, policy):
                 return Ascent(start, bound, 0)
-        if is_smooth_better(problem):
-            return climb(problem, engine, tables, least, start, policy.gap_target)
 
         def volume(start: F64) -> Ascent:
             repair, target = plans.repair, policy.gap_target
             return ascend(problem, engine, tables, start, repair, target, policy.iterations)
 
+        if is_smooth_better(problem):
+            if problem.capacity.shape[1] > 1:
+                volume(start)  # for the plans at its prices: those at the best ones may be worse
+            return climb(problem, engine, tables, least, start, policy.gap_target)
         best = volume(start)
         if problem.pools.rows.shape[2]:
             best = _anew(volume, best)

@@ -3,6 +3,8 @@
 `reference.py` has the rest. _pooled.pyx is the same, step for step.
 """
 
+from itertools import product
+
 import numpy as np
 
 from kernels.match.columns import F64, I64
@@ -13,14 +15,16 @@ class Pooled(Engine):
     """The loops over a problem with quotas."""
 
     def wanted(self) -> I64:
-        """One slot: use [R, k] if every job came wherever it may; of a quota at one such site."""
+        """Use [R, T, k] if every job ran wherever and whenever it may; of a quota at one site."""
         p = self._p
-        wanted = np.zeros((self.rows, len(p.active)), np.int64)
-        wanted[: self.sites] = Engine.wanted(self)
+        wanted = np.zeros((self.rows, self.slots, len(p.active)), np.int64)
         for job in range(len(p.row)):
             most: dict[int, I64] = {}
-            for site in np.flatnonzero(p.open[job, :, 0]).tolist():
-                need = p.need(job, site)
+            for site in np.flatnonzero(p.open[job].any(axis=1)).tolist():
+                starts = np.flatnonzero(p.open[job, site]).tolist()
+                need = np.zeros(wanted.shape[1:], np.int64)
+                need[starts[0] : self.end_of(job, site, starts[-1])] = p.need(job, site)
+                wanted[site] += need
                 for row in self._rows(job, site)[1:]:
                     most[row] = np.maximum(most.get(row, 0), need)
             for row, need in most.items():
@@ -37,14 +41,14 @@ class Pooled(Engine):
         count: int,
         thin: int,
     ) -> Soft:
-        """What Engine.soften does, for prices of quotas too; column [R, k].
+        """What Engine.soften does, for prices of quotas too and any slots; column [R, T, k].
 
         One price may be paid at several sites: the use that is expected of it is their sum.
         """
         use, curvature, least = np.zeros(count), np.zeros((count, count)), np.empty(len(rows))
         narrow = thin / tau
         for at, job in enumerate(rows.tolist()):
-            prices = [*self._priced_one(table, job)[:, 0].tolist(), self.reject[job]]
+            prices = [*self._priced_one(table, job).ravel().tolist(), self.reject[job]]
             least[at] = min(prices)
             weights = [decay((price - least[at]) * (1.0 / tau)) for price in prices]
             whole = 0.0
@@ -52,14 +56,16 @@ class Pooled(Engine):
                 whole += weight
             curved = np.count_nonzero(weights) > 1 and at % thin == 0
             expected: dict[int, float] = {}
-            for site in np.flatnonzero(weights[:-1]).tolist():
-                need, share = self._p.need(job, site), weights[site] / whole
+            for option in np.flatnonzero(weights[:-1]).tolist():
+                site, start = divmod(option, self.slots)
+                need, share = self._p.need(job, site), weights[option] / whole
                 here = []  # column, use
-                for row in self._rows(job, site):
-                    for k in np.flatnonzero((need > 0) & (column[row] >= 0)).tolist():
+                slots = range(start, self.end_of(job, site, start))
+                for row, t in product(self._rows(job, site), slots):
+                    for k in np.flatnonzero((need > 0) & (column[row, t] >= 0)).tolist():
                         own = need[k] * inverse_unit[k]
-                        use[column[row, k]] += share * own
-                        here.append((int(column[row, k]), own))
+                        use[column[row, t, k]] += share * own
+                        here.append((int(column[row, t, k]), own))
                 if not curved or share <= FAINT:
                     continue
                 for first, (one, own) in enumerate(here):

@@ -44,7 +44,10 @@ _SAMPLE_GROWS = 10  # times as many jobs in the next sample
 # where quotas bind: few members of each decide its price, so that all jobs are looked at
 _TAU_QUOTAS = 5.0  # instead of _TAU_COLD: members without a place are far from having one
 _GROWS_QUOTAS = 3.0  # times its price that a step adds to a price, about at most
-_JOBS_A_PRICE = 8  # fewer jobs: too few answers for a curvature, and volume steps cost little
+_JOBS_A_PRICE, _JOBS_LEAST = (
+    1,
+    32,
+)  # fewer jobs: too few answers for a curvature, and volume steps cost little
 
 
 class _Slope(NamedTuple):
@@ -67,23 +70,24 @@ class Smooth:
 
     def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
         self._engine, self._tables = engine, tables
-        capacity = problem.capacity[:, 0, :].astype(np.float64)
-        self.scarce = _scarce(problem, engine)  # [q] of R x k
-        largest: F64 = capacity[: len(problem.watt_cost)].max(axis=0)  # of sites, not of quotas
+        capacity = problem.capacity.astype(np.float64)
+        self.scarce = _scarce(problem, engine)  # [q] of R x T x k
+        largest: F64 = capacity[: len(problem.watt_cost)].max(axis=(0, 1))  # of sites
         self._unit = np.broadcast_to(np.where(largest > 0, largest, 1.0), capacity.shape)
         column = np.full(capacity.size, ANY, np.int64)
         column[self.scarce] = np.arange(len(self.scarce))
-        self._column = column.reshape(capacity.shape)
+        self.pooled = len(problem.capacity) > len(problem.watt_cost)
+        shape = capacity.shape if self.pooled else (len(capacity), capacity.shape[2])
+        self._column = column.reshape(shape)
         self._capacity = (capacity / self._unit).ravel()[self.scarce]
         self.jobs = len(problem.row)
-        self.pooled = len(problem.capacity) > len(problem.watt_cost)
 
     def slope(self, prices: F64, tau: float, mean: float, stride: int) -> _Slope:
         """Over every stride-th job, with as large a share of the capacity."""
         rows = np.arange(0, self.jobs, stride)
         share = len(rows) / self.jobs
-        table = self._tables.at(self.full(prices)[:, None, :])
-        inverse, count = 1.0 / self._unit[0], len(self.scarce)
+        table = self._tables.at(self.full(prices))
+        inverse, count = 1.0 / self._unit[0, 0], len(self.scarce)
         few = max(_THIN_FROM, _THIN_A_PRICE * count)
         thin = 1
         if tau > _TAU_THIN * mean and not self.pooled:
@@ -94,7 +98,7 @@ class Smooth:
         return _Slope(bound, soft.use - share * self._capacity, soft.curvature)
 
     def full(self, prices: F64) -> F64:
-        """Prices [R, k] in currency per unit."""
+        """Prices [R, T, k] in currency per unit."""
         whole = np.zeros(self._unit.size)
         whole[self.scarce] = prices
         per_unit: F64 = whole.reshape(self._unit.shape) / self._unit
@@ -111,11 +115,13 @@ class Smooth:
 
 
 def is_smooth_better(problem: Problem) -> bool:
-    """Whether the shape is one for this method: one slot, few prices, enough jobs for quotas."""
+    """Whether there are few prices, and one slot, or quotas and enough jobs."""
     rows, slots, kinds = problem.capacity.shape
     pooled = rows > len(problem.watt_cost)
-    enough = not pooled or len(problem.row) >= _JOBS_A_PRICE * rows * kinds
-    return bool(slots == 1 and rows * kinds <= PRICES_MAX and enough)
+    prices = rows * slots * kinds
+    enough = len(problem.row) >= max(_JOBS_A_PRICE * prices, _JOBS_LEAST)
+    shape = enough if pooled else slots == 1
+    return bool(shape and prices <= PRICES_MAX)
 
 
 def climb(
@@ -126,7 +132,7 @@ def climb(
     start: F64,
     gap_target: float,
 ) -> Ascent:
-    """Prices [R, 1, k] from `start`, zeros = cold; exact enough for a gap of gap_target.
+    """Prices [R, T, k] from `start`, zeros = cold; exact enough for a gap of gap_target.
 
     least [n]: what each job would cost if it were alone.
     """
@@ -136,7 +142,7 @@ def climb(
     if not len(smooth.scarce) or scale == 0.0:
         return Ascent(flat, float(least.sum()), 0)
     gain, mean = _GAIN * gap_target * scale, scale / smooth.jobs
-    warm = smooth.scaled(np.maximum(start[:, 0], 0.0))
+    warm = smooth.scaled(np.maximum(start, 0.0))
     found = _Followed(-np.inf, warm, warm, -np.inf, 0, False)
     if warm.any():
         found = _from(smooth, warm, _TAU_WARM * mean, mean, 1, gain)
@@ -145,7 +151,7 @@ def climb(
         cold = _cold(smooth, scale, mean, gain)
         found = max(found, cold, key=lambda followed: followed.bound)
     found = _cleared(smooth, found, mean, gain)
-    return Ascent(smooth.full(found.best)[:, None, :], found.bound, found.steps)
+    return Ascent(smooth.full(found.best), found.bound, found.steps)
 
 
 class _Followed(NamedTuple):
@@ -251,5 +257,5 @@ def _within(values: F64, step: F64) -> float:
 
 
 def _scarce(problem: Problem, engine: Engine) -> I64:
-    """Indices in R x k of what would be short if every job came that may."""
-    return np.flatnonzero((engine.wanted() > problem.capacity[:, 0]).ravel())
+    """Indices in R x T x k of what would be short if every job came that may."""
+    return np.flatnonzero(engine.wanted().ravel() > problem.capacity.ravel())

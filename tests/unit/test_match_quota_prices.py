@@ -28,6 +28,7 @@ from kernels.match.problem import compile_problem
 from kernels.match.smooth import is_smooth_better
 from tests.property.match_cases import Problem
 from tests.property.match_oracle import is_member, lifted, need, options_of
+from tests.unit.test_match_hierarchy import _nation
 
 HOUR_MS = 3_600_000
 TENANTS = 3
@@ -84,8 +85,8 @@ def _rows(problem: Problem, terms: Terms) -> Rows:
 
 
 def _linear(problem: Problem, terms: Terms) -> float:
-    """Optimum of the textbook model with fractions of jobs, one slot."""
-    jobs, sites = problem[:2]
+    """Optimum of the textbook model with fractions of jobs."""
+    jobs, sites, horizon = *problem[:2], problem[2].price_per_mwh.shape[1]
     options, reject = options_of(problem, terms), lifted(problem, terms)
     highs = highspy.Highs()
     highs.setOptionValue("output_flag", False)
@@ -95,15 +96,19 @@ def _linear(problem: Problem, terms: Terms) -> float:
     rows: dict[tuple, tuple[float, dict[int, float]]] = {
         ("job", i): (1.0, {len(options) + i: 1.0}) for i in range(len(reject))
     }
-    for at, (i, m, *_) in enumerate(options):
+    for at, (i, m, start, runs, _) in enumerate(options):
         rows["job", i][1][at] = 1.0
-        for k, taken in enumerate(need(jobs, sites, i, m)):
-            row = rows.setdefault(("site", m, k), (float(sites.capacity[m, 0, k]), {}))
-            row[1][at] = float(taken)
-        for q, k in product(range(len(terms.quotas.quota_id)), range(3)):
+        taken, slots = need(jobs, sites, i, m), range(start, min(start + runs, horizon))
+        for t, k in product(slots, range(5)):
+            row = rows.setdefault(("site", m, t, k), (float(sites.capacity[m, t, k]), {}))
+            row[1][at] = float(taken[k])
+        for q in range(len(terms.quotas.quota_id)):
             if terms.quotas.covers[q, m] and is_member(terms, q, jobs, i):
-                row = rows.setdefault(("quota", q, k), (float(terms.quotas.limit[q, 0, k]), {}))
-                row[1][at] = float(need(jobs, sites, i, m)[k])
+                for t, k in product(slots, range(5)):
+                    limit = float(terms.quotas.limit[q, t, k])
+                    if limit >= 0:
+                        row = rows.setdefault(("quota", q, t, k), (limit, {}))
+                        row[1][at] = float(taken[k])
     for (kind, *_), (limit, taken) in rows.items():
         least = limit if kind == "job" else -highspy.kHighsInf
         highs.addRow(least, limit, len(taken), list(taken), list(taken.values()))
@@ -119,6 +124,19 @@ def test_the_bound_with_quotas_reaches_the_linear_program(seed: int) -> None:
     plan, linear = match(*problem, terms=terms), _linear(problem, terms)
     assert plan.quota_prices.any()  # the quotas bind
     assert linear * (1 - 0.0015) <= plan.dual <= linear * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bound_of_a_lumpy_day_with_quotas_is_near_the_linear_program(seed: int) -> None:
+    """240 jobs at 12 cities in 3 slots; their sizes are a good share of what a city has."""
+    jobs, sites, series, quotas = _nation(seed)
+    limit = np.where(quotas.limit == ANY, ANY, quotas.limit // 1000 * 1000)  # whole cores
+    quotas = replace(quotas, limit=limit)
+    terms, problem = Terms.of(sites, quotas), (jobs, sites, series, Network.of(), Policy())
+    plan, linear = match(*problem, terms=terms), _linear(problem, terms)
+    assert plan.quota_prices.any()
+    assert linear * 0.98 <= plan.dual <= linear * (1 + 1e-9)
+    assert plan.primal <= 1.05 * linear
 
 
 def test_a_limit_counts_as_far_as_whole_demands_can_fill_it() -> None:
@@ -148,9 +166,17 @@ def test_many_jobs_under_quotas_are_placed_near_the_linear_program() -> None:
     assert plan.primal <= 1.0055 * linear
 
 
-def test_both_engines_agree_where_quotas_bind(monkeypatch: pytest.MonkeyPatch) -> None:
-    (*columns, policy), terms = _problem(400, 4, 3)
-    policy = replace(policy, passes=1, scan=16, work=20_000)
+@pytest.mark.parametrize("slots", [1, 3])
+def test_both_engines_agree_where_quotas_bind(slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if slots == 1:
+        (*columns, policy), terms = _problem(200, 4, 3)
+    else:
+        *columns, quotas = _nation(0)
+        few = columns[0].take(np.arange(100))
+        columns, policy = [few, *columns[1:], Network.of()], Policy(gap_target=0.1)
+        terms = Terms.of(columns[1], quotas)
+    assert is_smooth_better(_rows((*columns, policy), terms))
+    policy = replace(policy, passes=1, scan=4, candidates=4, work=1_000, iterations=4)
     compiled = match(*columns, policy, terms=terms)
     monkeypatch.setenv("GRIDLOOM_PURE", "1")
     plain = match(*columns, policy, terms=terms)
@@ -164,12 +190,12 @@ def test_the_curvature_is_how_the_expected_use_falls_as_prices_rise(engine: type
     problem, terms = _problem(60, 4, 5)
     rows = _rows(problem, terms)
     tables, loops, tau = PriceTables(rows), engine(rows), 0.5 * float(rows.fixed.mean() + 1.0)
-    count = rows.capacity[:, 0].size
-    column = np.arange(count).reshape(rows.capacity.shape[0], -1)
+    count = rows.capacity.size
+    column = np.arange(count).reshape(rows.capacity.shape)
     unit = np.maximum(rows.capacity[:4, 0].max(axis=0), 1).astype(np.float64)
 
     def soft(prices: np.ndarray):
-        table = tables.at((prices.reshape(column.shape) / unit)[:, None])
+        table = tables.at(prices.reshape(column.shape) / unit)
         return loops.soften(table, np.arange(len(rows.row)), tau, column, 1.0 / unit, count, 1)
 
     prices = np.random.default_rng(1).uniform(0.5, 5.0, count)
