@@ -76,7 +76,7 @@ class Smooth:
         self._unit = np.broadcast_to(np.where(largest > 0, largest, 1.0), capacity.shape)
         column = np.full(capacity.size, ANY, np.int64)
         column[self.scarce] = np.arange(len(self.scarce))
-        self.pooled = len(problem.capacity) > len(problem.watt_cost)
+        self.pooled = bool(problem.pools.rows.shape[2])
         shape = capacity.shape if self.pooled else (len(capacity), capacity.shape[2])
         self._column = column.reshape(shape)
         self._capacity = (capacity / self._unit).ravel()[self.scarce]
@@ -117,10 +117,11 @@ class Smooth:
 def is_smooth_better(problem: Problem) -> bool:
     """Whether there are few prices, and one slot, or quotas and enough jobs."""
     rows, slots, kinds = problem.capacity.shape
-    pooled = rows > len(problem.watt_cost)
+    pooled = bool(problem.pools.rows.shape[2])
+    alone = rows == len(problem.watt_cost)  # not even quotas that count nowhere
     prices = rows * slots * kinds
     enough = len(problem.row) >= max(_JOBS_A_PRICE * prices, _JOBS_LEAST)
-    shape = enough if pooled else slots == 1
+    shape = enough if pooled else slots == 1 and alone
     return bool(shape and prices <= PRICES_MAX)
 
 
