@@ -114,18 +114,21 @@ def match(
         start = warm if before is None else before.at_its_prices(wanted.job_id, warm)
         columns = (sites, series, network, policy, terms)
         last = last_options(wanted.job_id, warm, *sites.capacity.shape[:2])
-        kinds = kinds_of(wanted, last)
-        if kinds is None:
+        kinds, split = kinds_of(wanted, last), None
+        if kinds is not None and (kinds.saves or not warm):
+            of_kinds = compile_problem(wanted.take(kinds.first), *columns, alike=kinds.size)
+            if not warm:
+                split = Found(of_kinds, terms, threads).by_share(kinds, of_kinds, policy)
+            if split is None and kinds.saves:
+                whose = kinds.first[kinds.bundle]
+                bundled = compile_problem(wanted.take(whose), *columns, times=kinds.times)
+                together = Found(bundled, terms, threads)
+                split = together.by_kind(last[whose], kinds, of_kinds, policy, start)
+        if kinds is None or split is None:
             found = Found(compile_problem(wanted, *columns, threads=threads), terms, threads)
             found.solve(last, policy, start)
             return found, prove(wanted, found)
-        of_kinds = compile_problem(wanted.take(kinds.first), *columns, alike=kinds.size)
-        bundles = wanted.take(kinds.first[kinds.bundle])
-        bundled = compile_problem(bundles, *columns, times=kinds.times)
-        together = Found(bundled, terms, threads)
-        found, placed = together.by_kind(
-            last[kinds.first[kinds.bundle]], kinds, of_kinds, policy, start
-        )
+        found, placed = split
         proof = prove(wanted.take(kinds.first[placed.kind]), found, placed.times)
         return found.take(placed.of_jobs(kinds)), proof
 

@@ -86,6 +86,14 @@ cdef class _Columns:
             cost += self.migration_cost[i]
         return cost
 
+    cdef double latency(self, Py_ssize_t i, Py_ssize_t m, double per_ms) noexcept nogil:
+        """What the round trip costs, nothing where it has no end."""
+        cdef double rtt
+        if self.origin_hub[i] < 0:
+            return 0.0
+        rtt = self.rtt_ms[self.origin_hub[i], self.hub[m]]
+        return per_ms * rtt if -INFINITE < rtt < INFINITE else 0.0
+
     cdef bint allows(self, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
         """What does not depend on the run's length or the cost of moving."""
         cdef long long hub = self.hub[m]
@@ -107,7 +115,7 @@ cdef class _Columns:
 
 
 def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1):
-    """What certificate.certify returns where there are no terms, each row is a job and latency is free."""
+    """What certificate.certify returns where there are no terms and each row is a job."""
     watt = _watt_cost(sites, series, policy)
     columns = _Columns(jobs, sites, series, network, watt)
     cdef Py_ssize_t n = columns.rows, horizon = columns.horizon
@@ -116,11 +124,12 @@ def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1)
     least_, chosen_, size_ = np.empty(n), np.empty(n), np.empty(n)
     closed = np.zeros(n, np.uint8)
     plan = np.ascontiguousarray(site), np.ascontiguousarray(slot)
+    per_ms = policy.latency_price_per_ms
     tables = windows.energy, windows.price, windows.room, of_length
 
     def block(first, past):
         own = _Columns(jobs, sites, series, network, watt)
-        _pass(own, *tables, *plan, least_, chosen_, size_, closed, first, past)
+        _pass(own, per_ms, *tables, *plan, least_, chosen_, size_, closed, first, past)
 
     in_blocks(block, n, columns.count * horizon, threads)
     cdef double[::1] least = least_, chosen = chosen_, reject = _outweighing(columns, least)
@@ -166,6 +175,7 @@ def _lengths(_Columns c):
 
 def _pass(
     _Columns c,
+    double per_ms,
     const double[:, :, ::1] energy,
     const double[:, :, :, ::1] price,
     const long long[:, :, :, ::1] room,
@@ -205,8 +215,7 @@ def _pass(
                 allowed = allowed and runs > 0 and moving < INFINITE and moving > -INFINITE
                 if not allowed and site[i] != m:
                     continue
-                if not allowed:
-                    moving = 0.0
+                moving = moving + c.latency(i, m, per_ms) if allowed else 0.0
                 d = of_length[min(max(runs, 1), c.horizon)]
                 late = <double>max(runs - c.horizon, 0) * c.watt[m, c.horizon - 1]
                 first, last = max(c.release_slot[i], 0), c.horizon - 1

@@ -1,7 +1,8 @@
 """Compiled compile_problem: the filters, run lengths and fixed costs of all pairs in one pass.
 
-For rows that are one job each, without terms or a price of latency. problem.py is the same in numpy; both give the same problem bit for bit. A site that a filter forbids
-has the filter's number, so that a job without a site left was rejected by the highest of them.
+For rows that are one job each, without terms. problem.py is the same in numpy; both give the same
+problem bit for bit. A site that a filter forbids has the filter's number, so that a job without a
+site left was rejected by the highest of them.
 """
 
 import numpy as np
@@ -91,6 +92,12 @@ cdef class _Columns:
             cost += self.migration_cost[i]
         return cost
 
+    cdef double latency(self, Py_ssize_t i, Py_ssize_t m, double per_ms) noexcept nogil:
+        """What a round trip to an allowed site costs."""
+        if self.origin_hub[i] == -1:
+            return 0.0
+        return per_ms * self.rtt_ms[self.origin_hub[i], self.hub[m]]
+
     cdef int barred(
         self, Py_ssize_t i, Py_ssize_t m, long long slots, double transfer
     ) noexcept nogil:
@@ -145,6 +152,7 @@ cdef class _Columns:
 
 def _pass(
     _Columns c,
+    double per_ms,
     const double[::1] last_watt,
     long long[:, ::1] slots,
     double[:, ::1] fixed,
@@ -190,7 +198,7 @@ def _pass(
                     elif not c.open_starts(i, m, slot, first, last, &open_[i, m, 0]):
                         why = TOO_LARGE
                     else:
-                        fixed[i, m] = transfer + <double>c.demand[i, POWER] * (
+                        fixed[i, m] = transfer + c.latency(i, m, per_ms) + <double>c.demand[i, POWER] * (
                             <double>max(slot - c.horizon, 0) * last_watt[m]
                         )
                 stage[i, m] = why
@@ -210,10 +218,10 @@ def compile_problem(jobs, sites, series, network, policy, threads=1):
     stage_ = np.zeros((c.rows, c.sites), np.uint8)
     open__ = np.zeros((c.rows, c.sites, c.horizon), np.uint8)
     reason_ = np.full(c.rows, 0 if c.sites else SITE_DOWN, np.int8)
-    last_watt = np.ascontiguousarray(watt_cost[:, -1])
+    last_watt, per_ms = np.ascontiguousarray(watt_cost[:, -1]), policy.latency_price_per_ms
 
     def block(first, past):
-        return _pass(c, last_watt, slots_, fixed_, stage_, open__, reason_, first, past)
+        return _pass(c, per_ms, last_watt, slots_, fixed_, stage_, open__, reason_, first, past)
 
     asked_ = np.logical_or.reduce(in_blocks(block, c.rows, c.sites * c.horizon, threads))
     scale = scale_ppm(sites)

@@ -4,8 +4,8 @@
 
 for every p >= 0; quotas are capacities too (quota_proof.py). Nothing here is shared with the solver
 but the columns: eligibility, run lengths, costs and use are worked out a second time, window by
-window. Where all jobs ask for a resource in steps, its capacity counts down to a whole step, since
-no plan uses the rest. A margin for the rounding of every sum is taken off the bound, so that
+window. A capacity counts as far as whole needs can fill it: down to a whole step where all who ask
+for it do so in steps. A margin for the rounding of every sum is taken off the bound, so that
 dual <= primal holds in floats as it does on paper.
 """
 
@@ -87,7 +87,7 @@ def certify(
     terms = terms or Terms.of(sites)
     if quota_prices is None:
         quota_prices = np.zeros(terms.quotas.limit.shape)
-    plain = terms.is_empty and count is None and not policy.latency_price_per_ms
+    plain = terms.is_empty and count is None
     if plain and os.environ.get("GRIDLOOM_PURE") != "1":
         from kernels.match._certificate import certify as in_one_pass
 
@@ -126,9 +126,10 @@ def certify(
                 priced += worth
                 magnitude += worth
         least[part] = np.where(open_, priced, np.inf).min(axis=(1, 2))
-        size[part] = np.where(open_, magnitude, 0.0).max(axis=(1, 2))
+        size[part] = np.where(open_, magnitude, 0.0).max(axis=(1, 2), initial=0.0)
         _choose(part, site, slot, cost, open_, chosen, violations)
-    reject = _outweighing(jobs, np.isfinite(least), count)
+    has_option = np.isfinite(least)
+    reject = _outweighing(jobs, has_option, count)
     least, chosen = np.minimum(least, reject), np.where(site >= 0, chosen, reject)
     least, chosen = least * count, chosen * count
     size, reject = size * count, reject * count
@@ -137,7 +138,8 @@ def certify(
         violations.append(f"site {m}, slot {t}: {RESOURCES[k]} {used[m, t, k]} is too much")
     quota_used = quotas.used(site, slot, within, count)
     violations += quotas.violations(quota_used)
-    held = np.concatenate([(prices * _fillable(jobs, sites.capacity)).ravel(), quotas.held()])
+    fillable = _fillable(jobs, sites.capacity)
+    held = np.concatenate([(prices * fillable).ravel(), quotas.held(has_option)])
     operations = 2 * horizon + 4 * (len(RESOURCES) + quotas.most()) + 16
     margin = 2 * operations * _EPSILON * (fsum(size) + fsum(reject) + fsum(held))
     if not (prices >= 0).all() or not (quotas.prices >= 0).all():

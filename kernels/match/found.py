@@ -14,27 +14,47 @@ import numpy as np
 from kernels.match.alike import by_kind
 from kernels.match.columns import ANY, F64, I32, I64, LIMITED, RESOURCES, Policy, Texts, Warm
 from kernels.match.kinds import Kinds, Placed, fill, places
+from kernels.match.pooled import Pooled
 from kernels.match.prices import PriceTables
 from kernels.match.primal import Plans
 from kernels.match.problem import Compiled, Problem
 from kernels.match.quota_reasons import explain_quotas
+from kernels.match.quota_search import improve_by_quota, is_choice_by_quota
 from kernels.match.reasons import explain
 from kernels.match.reference import Engine, Sweep
+from kernels.match.shares import parts_of, shares_of
 from kernels.match.smooth import climb, is_smooth_better
 from kernels.match.terms import Terms
 from kernels.match.volume import Ascent, Costs, ascend, restrict
 
 
 def _engine(problem: Problem, threads: int) -> Engine:
+    pooled = bool(problem.pools.rows.shape[2])
     if os.environ.get("GRIDLOOM_PURE") == "1":
-        return Engine(problem)
-    if problem.pools.rows.shape[2]:
+        return Pooled(problem) if pooled else Engine(problem)
+    if pooled:
         from kernels.match._pooled import Pooled as Core
     else:
         from kernels.match._core import Engine as Core
 
     compiled: Engine = Core(problem, threads)
     return compiled
+
+
+def _near(
+    plans: Plans,
+    problem: Problem,
+    engine: Engine,
+    tables: PriceTables,
+    ascent: Ascent,
+    policy: Policy,
+) -> None:
+    """Plans as near to the bound as the policy asks; many jobs with quotas are tried by quota."""
+    if not is_choice_by_quota(problem):
+        plans.polish(ascent.prices, ascent.bound, policy)
+        return
+    plans.polish(ascent.prices, ascent.bound, replace(policy, work=0))
+    improve_by_quota(plans, problem, engine, tables, ascent.prices, ascent.bound, policy)
 
 
 # rows that are alike answer a price all at once, which smoothing makes hard and aggregation easy
@@ -97,12 +117,55 @@ class Found:
     ) -> tuple["Found", Placed]:
         """Place bundles of jobs, and what they leave job by job; a row for each place found."""
         option = np.full(len(kinds.bundle), ANY, np.int32)
-        problem, free = of_kinds.problem, self.problem.capacity.copy()
-        prices = np.zeros(problem.capacity.shape)
+        free, prices = self.problem.capacity.copy(), np.zeros(self.problem.capacity.shape)
         if len(self.problem.row):
             solved = self._optimise(last, policy, warm)
             option[self.problem.row], prices = solved.option, solved.prices
             free -= solved.engine.used(solved.option)
+        return self._filled(kinds, of_kinds, option, prices, free)
+
+    def by_share(
+        self, kinds: Kinds, of_kinds: Compiled, policy: Policy
+    ) -> tuple["Found", Placed] | None:
+        """Place kinds as their program splits them, the last few of each part one by one.
+
+        None where that program is too large.
+        """
+        problem = self.problem
+        tables, size = PriceTables(problem), kinds.size[problem.row]
+        shares = shares_of(problem, tables, size)
+        if shares is None:
+            return None
+        parts, left, free = parts_of(problem, shares, size)
+        rest = problem.take(np.repeat(np.arange(len(size)), left))
+        rest = rest._replace(capacity=free.copy())
+        engine, its_tables = _engine(rest, self._threads), PriceTables(rest)
+        plans = Plans(rest, engine, its_tables)
+        least = engine.sweep(its_tables.at(shares.prices)).least
+        bound = float(least.sum() - (shares.prices * free).sum())
+        whole = float(
+            np.abs(_engine(problem, self._threads).sweep(tables.costs).least * size).sum()
+        )
+        own = float(np.abs(engine.sweep(its_tables.costs).least).sum())
+        asked = policy.gap_target * max(whole / own, 1.0) if own > 0.0 else policy.gap_target
+        ascent = Ascent(shares.prices, bound, shares.steps)
+        _near(plans, rest, engine, its_tables, ascent, replace(policy, gap_target=asked))
+        self._tell(ascent)
+        none = np.setdiff1d(np.arange(len(kinds.size)), problem.row)
+        kinds = kinds._replace(
+            bundle=np.concatenate([problem.row[parts.kind], rest.row, none]),
+            times=np.concatenate([parts.times, np.ones(len(rest.row), np.int64), kinds.size[none]]),
+        )
+        nowhere = np.full(len(none), ANY, np.int32)
+        option = np.concatenate([parts.option, plans.option, nowhere])
+        free -= engine.used(plans.option)
+        return self._filled(kinds, of_kinds, option, shares.prices, free)
+
+    def _filled(
+        self, kinds: Kinds, of_kinds: Compiled, option: I32, prices: F64, free: I64
+    ) -> tuple["Found", Placed]:
+        """What bundles were given, and more of their jobs where there is room."""
+        problem = of_kinds.problem
         placed = fill(problem, PriceTables(problem), kinds, option, free)
         found = Found(places(of_kinds, placed.kind), self._terms, self._threads)
         found.prices, found.quota_prices = self.prices, self.quota_prices
@@ -132,14 +195,18 @@ class Found:
         plans = Plans(problem, engine, tables)
         alone = engine.sweep(tables.costs)
         ascent = self._ascend(engine, tables, plans, alone.least, last, policy, warm)
-        plans.polish(ascent.prices, ascent.bound, policy)
+        _near(plans, problem, engine, tables, ascent, policy)
+        self._tell(ascent)
+        return _Solved(plans.option, engine, tables, alone, ascent.prices)
+
+    def _tell(self, ascent: Ascent) -> None:
+        """The prices, by resource and quota, and the work they took."""
+        problem, sites = self.problem, len(self.prices)
         self.iterations = ascent.iterations
         priced = np.zeros((*problem.capacity.shape[:2], len(LIMITED)))
         priced[:, :, problem.active] = ascent.prices
-        sites = len(self.prices)
         self.prices[:] = priced[:sites, :, : len(RESOURCES)]
         self.quota_prices[problem.pools.quota] = priced[sites:]
-        return _Solved(plans.option, engine, tables, alone, ascent.prices)
 
     def _ascend(
         self,
@@ -163,15 +230,8 @@ class Found:
                 return Ascent(start, bound, 0)
         kinds = by_kind(problem)
         few = len(kinds.row) * _MANY_ALIKE <= len(problem.row)
-        smooth = Ascent(start, -np.inf, 0)
-        if is_smooth_better(problem):
-            smooth = climb(problem, engine, tables, least, start, policy.gap_target)
-            if not few:
-                return smooth
         priced = engine if kinds is problem else _engine(kinds, self._threads)
-
-        # beside a smoothed dual plans come later, from the better prices of the two
-        worth = plans.appraise(smooth.prices) if smooth.iterations else None
+        smooth, worth = Ascent(start, -np.inf, 0), None
 
         def repair(prices: F64) -> Costs:
             return worth or plans.repair(prices)
@@ -180,6 +240,14 @@ class Found:
             target = policy.gap_target
             return ascend(problem, priced, tables, start, repair, target, policy.iterations)
 
+        if is_smooth_better(problem):
+            if problem.capacity.shape[1] > 1:
+                volume(start)  # for the plans at its prices: those at the best ones may be worse
+            smooth = climb(problem, engine, tables, least, start, policy.gap_target)
+            if not few:
+                return smooth
+            # beside a smoothed dual plans come later, from the better prices of the two
+            worth = plans.appraise(smooth.prices)
         best = volume(start)
         if problem.pools.rows.shape[2] or few:
             best = _anew(volume, best)
@@ -209,8 +277,9 @@ class Found:
         self.cost[row] = np.where(placed, cost, 0.0)
         why = explain(problem, engine, tables, alone, prices, option, free)
         if problem.pools.rows.shape[2]:
-            quotas = self._terms.quotas
-            why, by = explain_quotas(problem, quotas, free, prices, alone.option, option, why)
+            quotas, whole = self._terms.quotas, free.copy()
+            whole[len(self.prices) :] += problem.pools.spare[:, :, problem.active]
+            why, by = explain_quotas(problem, quotas, whole, prices, alone.option, option, why)
             self.reason_quota[row] = by
         self.reason[row], self.reason_site[row] = why.reason, why.site
         self.reason_resource[row] = why.resource

@@ -29,6 +29,11 @@ class Kinds(NamedTuple):
     bundle: I64  # [B] kind of a bundle
     times: I64  # [B] jobs in it
 
+    @property
+    def saves(self) -> bool:
+        """Whether bundles are few enough to be solved instead of the jobs."""
+        return len(self.bundle) * _SAVED <= len(self.kind)
+
 
 class Placed(NamedTuple):
     """P places: jobs of one kind at one option."""
@@ -60,8 +65,6 @@ def kinds_of(jobs: Jobs, wanted: I32) -> Kinds | None:
     place[order] = np.arange(len(order))
     parts = [_bundles(int(count)) for count in size[order]]
     count = np.array([one for part in parts for one in part], np.int64)
-    if len(count) * _SAVED > rows:
-        return None
     bundle = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return Kinds(place[kind], first[order], size[order], bundle, count)
 
@@ -120,7 +123,7 @@ def fill(problem: Problem, tables: PriceTables, kinds: Kinds, option: I32, free:
         for at in np.argsort(cost, kind="stable").tolist():
             if cost[at] > problem.reject[row] or not left[kind]:
                 break
-            taken = _take(problem, row, at, int(left[kind]), free)
+            taken = take(problem, row, at, int(left[kind]), free)
             if taken:
                 held[kind, at] = held.get((kind, at), 0) + taken
                 left[kind] -= taken
@@ -140,7 +143,7 @@ def _costs_of(problem: Problem, tables: PriceTables, row: int) -> F64:
     return np.where(problem.open[row].ravel() == 1, cost, np.inf)
 
 
-def _take(problem: Problem, row: int, option: int, most: int, free: I64) -> int:
+def take(problem: Problem, row: int, option: int, most: int, free: I64) -> int:
     """Take room for as many jobs as there is any for, up to `most`; how many."""
     slots = problem.capacity.shape[1]
     site, start = divmod(option, slots)
@@ -165,16 +168,7 @@ def places(compiled: Compiled, of: I64) -> Compiled:
     row = np.flatnonzero(row_of[of] >= 0)
     taken = row_of[of[row]]
     return Compiled(
-        problem._replace(
-            row=row,
-            demand=problem.demand[taken],
-            times=problem.times[taken],
-            fixed=problem.fixed[taken],
-            span=problem.span[taken],
-            open=problem.open[taken],
-            reject=problem.reject[taken],
-            pools=problem.pools._replace(signature=problem.pools.signature[taken]),
-        ),
+        problem.take(taken)._replace(row=row),
         compiled.reason[of],
         compiled.too_large[of],
         compiled.quota[of],

@@ -9,7 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels.match.columns import ANY, COUNT, F64, I32, I64, LIMITED, PPM, Jobs, Sites
+from kernels.match.columns import (
+    ANY,
+    COUNT,
+    F64,
+    FACILITY_SIDE,
+    I32,
+    I64,
+    LIMITED,
+    PPM,
+    RESOURCES,
+    Jobs,
+    Sites,
+)
 from kernels.match.terms import Quotas, Terms
 
 
@@ -17,15 +29,22 @@ class Pools(NamedTuple):
     """S signatures, P quotas that could bind."""
 
     quota: I64  # [P] index in Quotas
-    capacity: I64  # [P, T, 6]
+    capacity: I64  # [P, T, 6] of the limit, what whole demands could use
+    spare: I64  # [P, T, 6] the rest of the limit
     signature: I32  # [n]
     rows: I32  # [S, M, L] rows of capacity that an option at a site uses too, ANY pads
     factor: F64  # [S, M] of the cost of energy and carbon
 
+    def members(self, row: int) -> I64:
+        """Jobs that a row of capacity behind the sites binds at any of them, ascending."""
+        bound = (self.rows == row).any(axis=(1, 2))
+        return np.flatnonzero(bound[self.signature])
+
 
 def pools_of(jobs: Jobs, sites: Sites, need_most: I64, terms: Terms) -> Pools:
     """Of the jobs of a problem; need_most [n, 6]: of each at the site where it needs most."""
-    quota, members, capacity = _binding(jobs, need_most, terms.quotas)
+    quota, members, limit = _binding(jobs, need_most, terms.quotas)
+    spare = _spare(jobs, members, limit)
     kind, first = _kinds(jobs, terms)
     count = len(sites.up)
     of_kind: list[list[int]] = [[] for _ in first]
@@ -49,7 +68,7 @@ def pools_of(jobs: Jobs, sites: Sites, need_most: I64, terms: Terms) -> Pools:
             rows[s, m, : len(held)] = held
     kept = np.array([of.index(s) for s in range(len(merged))], np.int64)
     signature: I32 = np.array(of, np.int32)[kind]
-    return Pools(quota, capacity, signature, rows, factor[kept])
+    return Pools(quota, limit - spare, spare, signature, rows, factor[kept])
 
 
 def no_pools(jobs: int, sites: int, slots: int) -> Pools:
@@ -58,6 +77,7 @@ def no_pools(jobs: int, sites: int, slots: int) -> Pools:
     return Pools(
         quota=np.empty(0, np.int64),
         capacity=np.empty((0, slots, len(LIMITED)), np.int64),
+        spare=np.empty((0, slots, len(LIMITED)), np.int64),
         signature=np.zeros(jobs, np.int32),
         rows=np.full((kinds, sites, 0), ANY, np.int32),
         factor=np.ones((kinds, sites)),
@@ -77,6 +97,19 @@ def _binding(jobs: Jobs, need_most: I64, quotas: Quotas) -> tuple[I64, list[I64]
     slots = quotas.limit.shape[1]
     capacity = np.array(limits, np.int64).reshape(-1, slots, len(LIMITED))
     return np.array(found, np.int64), members, capacity
+
+
+def _spare(jobs: Jobs, members: list[I64], limit: I64) -> I64:
+    """What no set of members can use [P, T, 6], as all their demands have a common divisor.
+
+    What a facility draws is rounded up for each job, so that it has none worth looking for.
+    """
+    spare = np.zeros_like(limit)
+    for p, rows in enumerate(members):
+        for k in set(range(len(RESOURCES))) - set(FACILITY_SIDE):
+            divisor = int(np.gcd.reduce(jobs.demand[rows, k]))
+            spare[p, :, k] = limit[p, :, k] % max(divisor, 1)
+    return spare
 
 
 def _kinds(jobs: Jobs, terms: Terms) -> tuple[I64, I64]:

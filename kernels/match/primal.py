@@ -164,6 +164,19 @@ class Plans:
         if not self.is_near(bound, policy):
             self._take(self._ruin(self.option.copy(), shortlist, bound, policy))
 
+    def rework(self, option: I32, prices: F64, bound: float, policy: Policy) -> I32:
+        """Local search on the plan given, then ruin and recreate; the cheapest plan known."""
+        self.offer(option)
+        table = self._tables.at(prices)
+        shortlist = self._shortlist(table, self._engine.sweep(table).least, policy)
+        self.offer(self._descend(self.option.copy(), shortlist, bound, policy))
+        self.offer(self._ruin(self.option.copy(), shortlist, bound, policy))
+        return self.option
+
+    def offer(self, option: I32) -> None:
+        """A plan from elsewhere, kept if it is the cheapest."""
+        self._take(option)
+
     def _improve(
         self,
         starts: list[I32],

@@ -40,6 +40,9 @@ from kernels.match.terms import Quotas, Terms, latency_cost
 _CHUNK = 1 << 20  # options a chunk: bounds the memory of the compilation
 
 
+_BY_ROW = ("row", "demand", "times", "fixed", "span", "open", "reject")
+
+
 class Problem(NamedTuple):
     """n jobs in order of their id, each with at least one option; k active of what is limited.
 
@@ -69,16 +72,9 @@ class Problem(NamedTuple):
 
     def take(self, rows: I64) -> "Problem":
         """These rows alone; the capacity is that of all."""
-        return self._replace(
-            row=self.row[rows],
-            demand=self.demand[rows],
-            times=self.times[rows],
-            fixed=self.fixed[rows],
-            span=self.span[rows],
-            open=self.open[rows],
-            reject=self.reject[rows],
-            pools=self.pools._replace(signature=self.pools.signature[rows]),
-        )
+        of = {name: getattr(self, name)[rows] for name in _BY_ROW}
+        pools = self.pools._replace(signature=self.pools.signature[rows])
+        return self._replace(**of, pools=pools)
 
     def fillable(self) -> I64:
         """Capacity [R, T, k] that jobs can fill, down to a whole step of what they ask for."""
@@ -115,7 +111,7 @@ def compile_problem(
     `times` jobs at once; `alike` is how many jobs are like it where that is more.
     """
     terms = terms or Terms.of(sites)
-    plain = terms.is_empty and times is None and alike is None and not policy.latency_price_per_ms
+    plain = terms.is_empty and times is None and alike is None
     if plain and os.environ.get("GRIDLOOM_PURE") != "1":
         from kernels.match._compile import compile_problem as in_one_pass
 

@@ -3,6 +3,7 @@
 As in certificate.py, everything is worked out a second time: nothing is shared with pools.py.
 """
 
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -85,9 +86,25 @@ class QuotaProof:
             for q, t, k in np.argwhere(over)[:8].tolist()
         ]
 
-    def held(self) -> F64:
-        """What the limits are worth at the prices."""
-        held: F64 = (self.prices * np.maximum(self._quotas.limit, 0)).ravel()
+    def held(self, has_option: Bool) -> F64:
+        """What the limits are worth at the prices, as far as members that have an option fill them.
+
+        A sum of whole needs is a multiple of what divides them all: the rest of a limit is no room.
+        """
+        limit = np.maximum(self._quotas.limit, 0)
+        for q, member in enumerate(self._members):
+            rows, sites = (
+                np.flatnonzero(member & has_option),
+                np.flatnonzero(self._quotas.covers[q]),
+            )
+            for k in np.flatnonzero(self.prices[q].any(axis=0)).tolist():
+                each = 0
+                for m in sites.tolist() if len(rows) else []:
+                    needs = self._need(rows, np.full(len(rows), m), k)
+                    each = gcd(each, int(np.gcd.reduce(needs)))
+                if each:
+                    limit[q, :, k] -= limit[q, :, k] % each
+        held: F64 = (self.prices * limit).ravel()
         return held
 
     def _need(self, rows: I64, site: Any, k: int) -> I64:

@@ -43,6 +43,13 @@ _SAMPLE_A_PRICE, _SAMPLE_LEAST, _SAMPLE_MOST = 20, 500, 1_000  # jobs of the fir
 _SAMPLE_FROM = 4  # where all are at least so many times as many
 _UNLIKE = 0.3  # of all costs: a bound so much lower than its sample's is no continuation
 _SAMPLE_GROWS = 10  # times as many jobs in the next sample
+# where quotas bind: few members of each decide its price, so that all jobs are looked at
+_TAU_QUOTAS = 5.0  # instead of _TAU_COLD: members without a place are far from having one
+_GROWS_QUOTAS = 3.0  # times its price that a step adds to a price, about at most
+_JOBS_A_PRICE, _JOBS_LEAST = (
+    1,
+    32,
+)  # fewer jobs: too few answers for a curvature, and volume steps cost little
 
 
 class Slope(NamedTuple):
@@ -65,13 +72,15 @@ class Smooth:
 
     def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
         self.engine, self._tables = engine, tables
-        capacity = problem.fillable()[:, 0, :].astype(np.float64)
-        self.scarce = _scarce(problem, engine)  # [q] of M x k
-        largest: F64 = capacity.max(axis=0)
+        capacity = problem.fillable().astype(np.float64)
+        self.scarce = _scarce(problem, engine)  # [q] of R x T x k
+        largest: F64 = capacity[: len(problem.watt_cost)].max(axis=(0, 1))  # of sites
         self._unit = np.broadcast_to(np.where(largest > 0, largest, 1.0), capacity.shape)
         column = np.full(capacity.size, ANY, np.int64)
         column[self.scarce] = np.arange(len(self.scarce))
-        self._column = column.reshape(capacity.shape)
+        self.pooled = bool(problem.pools.rows.shape[2])
+        shape = capacity.shape if self.pooled else (len(capacity), capacity.shape[2])
+        self._column = column.reshape(shape)
         self._capacity = (capacity / self._unit).ravel()[self.scarce]
         self.jobs = len(problem.row)
 
@@ -79,17 +88,19 @@ class Smooth:
         """Over every stride-th job, with as large a share of the capacity."""
         rows = np.arange(0, self.jobs, stride)
         share = len(rows) / self.jobs
-        table = self._tables.at(self.full(prices)[:, None, :])
-        inverse, count = 1.0 / self._unit[0], len(self.scarce)
+        table = self._tables.at(self.full(prices))
+        inverse, count = 1.0 / self._unit[0, 0], len(self.scarce)
         few = max(_THIN_FROM, _THIN_A_PRICE * count, _THIN_FEW // count)
-        thin = min(_THIN, max(len(rows) // few, 1)) if tau > _TAU_THIN * mean else 1
+        thin = 1
+        if tau > _TAU_THIN * mean and not self.pooled:
+            thin = min(_THIN, max(len(rows) // few, 1))
         soft = self.engine.soften(table, rows, tau, self._column, inverse, count, thin)
         least = float(soft.least.sum())
         bound = least - share * float((prices * self._capacity).sum())
         return Slope(bound, soft.use - share * self._capacity, soft.curvature)
 
     def full(self, prices: F64) -> F64:
-        """Prices [M, k] in currency per unit."""
+        """Prices [R, T, k] in currency per unit."""
         whole = np.zeros(self._unit.size)
         whole[self.scarce] = prices
         per_unit: F64 = whole.reshape(self._unit.shape) / self._unit
@@ -106,10 +117,14 @@ class Smooth:
 
 
 def is_smooth_better(problem: Problem) -> bool:
-    """Whether the shape is one for this method: one slot, few prices."""
-    sites, slots, kinds = problem.capacity.shape
-    alone = sites == len(problem.watt_cost)  # no quotas beside the sites
-    return bool(slots == 1 and alone and sites * kinds <= PRICES_MAX)
+    """Whether there are few prices, and one slot, or quotas and enough jobs."""
+    rows, slots, kinds = problem.capacity.shape
+    pooled = bool(problem.pools.rows.shape[2])
+    alone = rows == len(problem.watt_cost)  # not even quotas that count nowhere
+    prices = rows * slots * kinds
+    enough = len(problem.row) >= max(_JOBS_A_PRICE * prices, _JOBS_LEAST)
+    shape = enough if pooled else slots == 1 and alone
+    return bool(shape and prices <= PRICES_MAX)
 
 
 def climb(
@@ -120,7 +135,7 @@ def climb(
     start: F64,
     gap_target: float,
 ) -> Ascent:
-    """Prices [M, 1, k] from `start`, zeros = cold; exact enough for a gap of gap_target.
+    """Prices [R, T, k] from `start`, zeros = cold; exact enough for a gap of gap_target.
 
     least [n]: what each job would cost if it were alone.
     """
@@ -130,7 +145,7 @@ def climb(
     if not len(smooth.scarce) or scale == 0.0:
         return Ascent(flat, float(least.sum()), 0)
     gain, mean = _GAIN * gap_target * scale, scale / smooth.jobs
-    warm = smooth.scaled(np.maximum(start[:, 0], 0.0))
+    warm = smooth.scaled(np.maximum(start, 0.0))
     found = Followed(warm, warm, -np.inf, 0, False)
     if warm.any():
         found = _from(smooth, warm, _TAU_WARM * mean, mean, 1, gain)
@@ -139,15 +154,15 @@ def climb(
         cold = _cold(smooth, scale, mean, gain)
         found = max(found, cold, key=lambda followed: followed.bound)
     found = _cleared(smooth, found, mean, gain)
-    return Ascent(smooth.full(found.best)[:, None, :], found.bound, found.steps)
+    return Ascent(smooth.full(found.best), found.bound, found.steps)
 
 
 def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> Followed:
-    prices, tau = smooth.begin(scale), _TAU_COLD * mean
+    prices, tau = smooth.begin(scale), (_TAU_QUOTAS if smooth.pooled else _TAU_COLD) * mean
     sample = min(max(_SAMPLE_A_PRICE * len(prices), _SAMPLE_LEAST), _SAMPLE_MOST)
     stride = max(smooth.jobs // sample, 1)
     whole = _Point(prices, tau / prices)
-    if stride < _SAMPLE_FROM:
+    if stride < _SAMPLE_FROM or smooth.pooled:
         return _follow(smooth, whole, tau, _TAU_LEAST * mean, mean, 1, gain)
     # prices of a sample are off by its noise, which is a width of the smoothing
     width, steps = _TAU_WARM * mean, 0
@@ -223,6 +238,8 @@ def _newton(smooth: Smooth, here: Slope, prices: F64, slacks: F64, tau: float) -
     matrix = here.curvature.copy()
     diagonal = np.einsum("ii->i", matrix)
     diagonal += slacks / prices
+    if smooth.pooled:
+        diagonal += np.maximum(here.gradient, 0.0) / (_GROWS_QUOTAS * prices)
     diagonal *= 1.0 + _RIDGE
     return smooth.engine.solve(matrix, here.gradient + tau / prices)
 
@@ -234,5 +251,5 @@ def _within(values: F64, step: F64) -> float:
 
 
 def _scarce(problem: Problem, engine: Engine) -> I64:
-    """Indices in M x k of what would be short if every job came that may."""
-    return np.flatnonzero((engine.wanted() > problem.capacity[:, 0]).ravel())
+    """Indices in R x T x k of what would be short if every job came that may."""
+    return np.flatnonzero(engine.wanted().ravel() > problem.capacity.ravel())

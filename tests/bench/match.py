@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels.match import Plan, Policy, Warm, match
+from kernels.match import ANY, LIMITED, Plan, Policy, Quotas, Terms, Warm, match
 from schemas.errors import GridloomError
 from tests.bench.case import Case, say, suite
 from tests.bench.clusters import Cluster, gaia_week, openb
@@ -57,6 +57,7 @@ def bench(quick: bool) -> Iterator[Case]:
             yield from _shape(shape, quick)
     yield from _small(_SMALL_QUICK if quick else _SMALL)
     yield from _alike(2_000 if quick else 100_000)
+    yield from _quotas(1_000 if quick else 10_000, 5 if quick else 20)
     jobs = 1_000 if quick else 10_000
     yield from _churn(jobs)
     yield from _site_down(jobs)
@@ -165,6 +166,45 @@ def _alike(count: int) -> Iterator[Case]:
             peers={"one by one": peer},
             n=count,
             note=f"peer: ours without bundles; costs {together.primal:.2f} and {apart.primal:.2f}",
+        )
+
+
+def _quotas(count: int, tenants: int) -> Iterator[Case]:
+    """Every tenant gets four fifths of what it uses at the cheaper half without quotas."""
+    columns, policy = network(count, 8), _policy(0.001)
+    jobs, sites, series, ways = columns
+    jobs = replace(jobs, tenant=np.random.default_rng(101).integers(0, tenants, count))
+    free, free_s = _timed((jobs, sites, series, ways), policy)
+    cheap = series.price_per_mwh[:, 0] < median(series.price_per_mwh[:, 0])
+    whole = np.array([2000, 1000])  # cores come in pairs, accelerators alone
+    limit = np.full((tenants, len(LIMITED)), ANY)
+    for of in range(tenants):
+        used = jobs.demand[(jobs.tenant == of) & (free.site >= 0) & cheap[free.site], :2]
+        limit[of, :2] = used.sum(axis=0) * 4 // 5 // whole * whole
+    covers = np.tile(cheap, (tenants, 1))
+    ids = [f"tenant-{of}" for of in range(tenants)]
+    quotas = Quotas.of(ids, limit, covers, 1, tenant=np.arange(tenants))
+    terms, seconds = Terms.of(sites, quotas), []
+    for _ in range(_RUNS):
+        began = process_time()
+        plan = match(jobs, sites, series, ways, policy, terms=terms)
+        seconds.append(process_time() - began)
+    name = f"{count}x8, {tenants} quotas"
+    say(f"{name}: {median(seconds):.3f} s, gap {100 * plan.gap_rel:.4f} %")
+    for metric, value, peer, unit in (
+        ("time", median(seconds), free_s, "CPU s"),
+        ("certified gap", 100 * plan.gap_rel, 100 * free.gap_rel, "%"),
+    ):
+        yield Case(
+            suite="match",
+            case=name,
+            metric=metric,
+            value=value,
+            unit=unit,
+            better="lower",
+            peers={"without quotas": peer},
+            n=count,
+            note=f"peer: ours without quotas; {plan.rejects} jobs rejected, {free.rejects} without",
         )
 
 

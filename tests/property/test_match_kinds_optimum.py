@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kernels.match import Plan, Terms, match
+from kernels.match import Plan, Terms, match, shares
 from kernels.match import kinds as bundling
 from kernels.match.kinds import kinds_of
 from tests.property.match_cases import Problem, random_terms
@@ -23,11 +23,14 @@ _TIMES = 60
 _SEED = 17  # nine kinds, most of their jobs placed
 
 
-@pytest.fixture(autouse=True)
-def _large_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that few jobs are bundled too."""
+@pytest.fixture(autouse=True, params=["shares", "bundles"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Kinds split by their program, and in bundles as where it is too large; few jobs too."""
     monkeypatch.setattr(bundling, "_PARTS", 8)
     monkeypatch.setattr(bundling, "_JOBS_MIN", 2)
+    if request.param == "bundles":
+        monkeypatch.setattr(shares, "_ENTRIES_MAX", 0)
+    return str(request.param)
 
 
 def _many(seed: int) -> tuple[Problem, Problem, Terms]:
@@ -49,8 +52,8 @@ def _many(seed: int) -> tuple[Problem, Problem, Terms]:
     return one, (many, wide, series, network, policy), Terms(quotas, terms.rules)
 
 
-def _optimum(problem: Problem, terms: Terms) -> tuple[float, float]:
-    """HiGHS, whole numbers of jobs of each kind at each option: its bound and its best."""
+def _optimum(problem: Problem, terms: Terms, *, whole: bool = True) -> tuple[float, float]:
+    """HiGHS, numbers of jobs of each kind at each option: its bound and its best."""
     jobs, sites, series = problem[:3]
     options = options_of(problem, terms)
     highs = highspy.Highs()
@@ -58,8 +61,9 @@ def _optimum(problem: Problem, terms: Terms) -> tuple[float, float]:
     highs.setOptionValue("threads", 1)
     highs.setOptionValue("mip_rel_gap", 1e-5)
     highs.setOptionValue("time_limit", 5.0)
-    place = [highs.addIntegral(lb=0, ub=_TIMES, obj=cost) for *_, cost in options]
-    refuse = [highs.addIntegral(lb=0, ub=_TIMES, obj=cost) for cost in jobs.reject_cost.tolist()]
+    number = highs.addIntegral if whole else highs.addVariable
+    place = [number(lb=0, ub=_TIMES, obj=cost) for *_, cost in options]
+    refuse = [number(lb=0, ub=_TIMES, obj=cost) for cost in jobs.reject_cost.tolist()]
     for i in range(len(jobs.job_id)):
         mine = [x for x, option in zip(place, options, strict=True) if option[0] == i]
         highs.addConstr(sum(mine, refuse[i] * 1.0) == _TIMES)
@@ -94,6 +98,16 @@ def test_the_optimum_of_whole_numbers_lies_between_dual_and_primal(seed: int) ->
     slack = 1e-6 * (1.0 + float(many[0].reject_cost.sum()))
     assert plan.dual <= found + slack
     assert least <= plan.primal + slack
+
+
+@_SLOWLY
+@given(seed=_SEEDS)
+def test_the_bound_of_shares_is_the_optimum_with_fractions_of_jobs(seed: int, way: str) -> None:
+    """Or more, where a quota's limit is no multiple of what its members ask for."""
+    one, many, terms = _many(seed)
+    if way == "shares":
+        plan, (_, linear) = match(*many, terms=terms), _optimum(one, terms, whole=False)
+        assert plan.dual >= linear - 1e-6 * (1.0 + float(many[0].reject_cost.sum()))
 
 
 @_SLOWLY

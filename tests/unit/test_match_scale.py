@@ -83,6 +83,18 @@ def test_a_hundred_thousand_jobs_are_matched_in_bounded_work() -> None:
     assert plan.iterations <= 80
 
 
+@pytest.mark.parametrize(("count", "gap"), [(4_000, 0.0015), (40_000, 0.0002)])
+def test_jobs_of_a_few_kinds_are_matched_nearer_the_more_they_are(count: int, gap: float) -> None:
+    """What is lost on the last few jobs of each kind is a smaller share of more jobs."""
+    jobs, sites, *rest = _national_network(40, 8)
+    rows = np.random.default_rng(1).integers(0, 40, count)
+    many = replace(jobs.take(rows), job_id=np.array([f"{k:05d}" for k in range(count)]))
+    wide = replace(sites, capacity=sites.capacity * (count // 40))
+    plan = match(many, wide, *rest[:2], Policy(0.2, gap_target=gap))
+    assert plan.gap_rel <= gap
+    assert (plan.used <= wide.capacity).all()
+
+
 @pytest.mark.parametrize("slots", [1, 12])
 def test_both_engines_agree_on_a_few_hundred_jobs(
     slots: int, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,137 @@
+"""Compiled filters, prices and proof beside their numpy twins: the same bits, whatever comes in."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kernels.match import ANY, Policy, Rules, Terms, certify
+from kernels.match.checks import Admitted, admit, admit_terms
+from kernels.match.problem import compile_problem
+from tests.property.match_cases import Problem, random_problem, random_terms
+
+_OFTEN = settings(
+    max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+_SEEDS = st.integers(0, 2**32 - 1)
+_SPOILT: dict[str, float] = {
+    "duration_ms": 0,
+    "max_rtt_ms": np.nan,
+    "origin_hub": 99,
+    "data_site": 99,
+    "data_gb": np.inf,
+    "reject_cost": -1.0,
+    "job_class": 3,
+}
+
+
+def _admitted(seed: int, problem: Problem) -> Admitted:
+    """What is left of a problem some of whose jobs and sites cannot be used."""
+    jobs, sites, series, network, _ = problem
+    random = np.random.default_rng(seed + 7)
+    for name in random.choice(list(_SPOILT), 2):
+        column = getattr(jobs, name).copy()
+        column[random.random(len(column)) < 0.15] = _SPOILT[name]
+        jobs = replace(jobs, **{name: column})
+    if random.random() < 0.3:
+        pue = sites.pue_ppm.copy()
+        pue[random.integers(len(pue))] = 0
+        sites = replace(sites, pue_ppm=pue)
+    return admit(jobs, sites, series, network)
+
+
+def _columns(seed: int) -> tuple[Any, ...]:
+    """Jobs, sites and series without their bad rows, network and policy."""
+    problem = random_problem(seed)
+    at, per_ms = _admitted(seed, problem), (0.0, 0.01)[seed % 2]
+    policy = Policy(carbon_price_per_kg=0.1, latency_price_per_ms=per_ms)
+    return at.jobs, at.sites, at.series, problem[3], policy
+
+
+def _both(call: Callable[[], Any]) -> tuple[Any, Any]:
+    """The compiled answer and the plain one."""
+    compiled = call()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRIDLOOM_PURE", "1")
+        return compiled, call()
+
+
+def _assert_same_bits(left: Any, right: Any, name: str = "") -> None:
+    if isinstance(left, np.ndarray):
+        assert (left.dtype, left.shape) == (right.dtype, right.shape), name
+        assert left.tobytes() == right.tobytes(), name
+    elif hasattr(left, "_fields"):
+        for field in left._fields:
+            _assert_same_bits(getattr(left, field), getattr(right, field), f"{name}.{field}")
+    else:
+        assert left == right, name
+
+
+def _random_plan(seed: int, jobs: int, sites: int, slots: int) -> dict[str, np.ndarray]:
+    """Any site and slot, prices of which a few are below zero: the proof is to say so."""
+    random = np.random.default_rng(seed + 11)
+    site = random.integers(-1, sites, jobs).astype(np.int32)
+    prices = random.exponential(1e-3, (sites, slots, 5)) * (random.random((sites, slots, 5)) < 0.7)
+    if random.random() < 0.1:
+        prices *= -1.0
+    slot = np.where(site >= 0, random.integers(0, slots, jobs), ANY).astype(np.int32)
+    return {"site": site, "slot": slot, "prices": prices}
+
+
+@_OFTEN
+@given(seed=_SEEDS)
+def test_the_compiled_problem_is_that_of_numpy_bit_for_bit(seed: int) -> None:
+    columns = _columns(seed)
+    _assert_same_bits(*_both(lambda: compile_problem(*columns)))
+
+
+@_OFTEN
+@given(seed=_SEEDS)
+def test_the_compiled_certificate_is_that_of_numpy_bit_for_bit(seed: int) -> None:
+    """Of plans that break every kind of constraint too."""
+    columns = _columns(seed)
+    plan = _random_plan(seed, len(columns[0].job_id), *columns[1].capacity.shape[:2])
+    compiled, plain = _both(lambda: certify(*columns, **plan))
+    _assert_same_bits(compiled._replace(violations=()), plain._replace(violations=()))
+    assert sorted(compiled.violations) == sorted(plain.violations)
+
+
+@_OFTEN
+@given(seed=_SEEDS)
+def test_terms_that_say_nothing_change_no_bit(seed: int) -> None:
+    """The compiled pass knows no terms: numpy's, which does, gives the same where they are mute."""
+    columns = _columns(seed)
+    every = np.ones((1, len(columns[1].up)), np.bool_)
+    mute = Terms.of(columns[1], rules=Rules.of([1_000_000], every))
+    compiled, plain = compile_problem(*columns), compile_problem(*columns, terms=mute)
+    _assert_same_bits(compiled.problem._replace(pools=None), plain.problem._replace(pools=None))
+    _assert_same_bits(compiled._replace(problem=None), plain._replace(problem=None))
+    plan = _random_plan(seed, len(columns[0].job_id), *columns[1].capacity.shape[:2])
+    one, other = certify(*columns, **plan), certify(*columns, **plan, terms=mute)
+    _assert_same_bits(one._replace(violations=()), other._replace(violations=()))
+
+
+@_OFTEN
+@given(seed=_SEEDS, per_ms=st.sampled_from([0.0, 0.01]))
+def test_under_terms_and_a_price_of_latency_no_switch_changes_a_bit(
+    seed: int, per_ms: float
+) -> None:
+    problem, terms = random_terms(seed)
+    at = _admitted(seed, problem)
+    held, _ = admit_terms(terms)
+    policy = Policy(carbon_price_per_kg=0.1, latency_price_per_ms=per_ms)
+    columns = (at.jobs, at.sites, at.series, problem[3], policy)
+    _assert_same_bits(*_both(lambda: compile_problem(*columns, held)))
+    plan = _random_plan(seed, len(at.jobs.job_id), *at.sites.capacity.shape[:2])
+    _assert_same_bits(*_both(lambda: certify(*columns, **plan, terms=held)))
+
+
+def test_every_column_of_a_job_can_be_spoilt() -> None:
+    problem = random_problem(3)
+    assert set(_SPOILT) <= {column.name for column in fields(problem[0])}
+    spoilt = [_admitted(seed, random_problem(seed)).errors for seed in range(40)]
+    assert {error.column for errors in spoilt for error in errors} >= {*_SPOILT, "pue_ppm"}
