@@ -45,6 +45,8 @@ def _problem(jobs: int, sites: int, seed: int) -> tuple[Problem, Terms]:
     pue = random.integers(1_080_000, 1_500_000, m)
     share = demand.sum(axis=0) / 0.9 * random.dirichlet(np.full(m, 3.0))[:, None]
     share[:, 2] *= pue / 1e6
+    room = share.astype(np.int64)
+    room -= room % [2000, 1000, 1, 1, 1]  # the linear program knows no whole jobs
     tenant = random.integers(0, TENANTS, n)
     table = Jobs.of(
         [f"job-{i:04d}" for i in range(n)],
@@ -60,7 +62,7 @@ def _problem(jobs: int, sites: int, seed: int) -> tuple[Problem, Terms]:
         table,
         Sites.of(
             [f"site-{j}" for j in range(m)],
-            share.astype(np.int64)[:, None],
+            room[:, None],
             1,
             hub=np.arange(m),
             pue_ppm=pue,
@@ -72,7 +74,7 @@ def _problem(jobs: int, sites: int, seed: int) -> tuple[Problem, Terms]:
     limit = np.full((TENANTS, len(LIMITED)), ANY)
     for of in range(TENANTS):
         wanted = demand[tenant == of, :3].sum(axis=0) * 2 // 5
-        limit[of, :3] = wanted - wanted % [2000, 1000, 1]  # the linear program knows no whole jobs
+        limit[of, :3] = wanted - wanted % [2000, 1000, 1]  # nor here
     covers = np.tile(np.arange(m) < m // 2, (TENANTS, 1))
     quotas = Quotas.of(
         [f"of-{of}" for of in range(TENANTS)], limit, covers, 1, tenant=range(TENANTS)
@@ -132,6 +134,10 @@ def test_the_bound_of_a_lumpy_day_with_quotas_is_near_the_linear_program(seed: i
     jobs, sites, series, quotas = _nation(seed)
     limit = np.where(quotas.limit == ANY, ANY, quotas.limit // 1000 * 1000)  # whole cores
     quotas = replace(quotas, limit=limit)
+    step = np.gcd.reduce(jobs.demand[:, :2])  # cores and accelerators: a site draws what is asked
+    room = sites.capacity.copy()
+    room[:, :, :2] -= room[:, :, :2] % np.maximum(step, 1)
+    sites = replace(sites, capacity=room)
     terms, problem = Terms.of(sites, quotas), (jobs, sites, series, Network.of(), Policy())
     plan, linear = match(*problem, terms=terms), _linear(problem, terms)
     assert plan.quota_prices.any()
