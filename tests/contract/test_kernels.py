@@ -9,7 +9,7 @@ import kernels
 from tests.contract.kernel_cases import KERNELS, REFUSED, Case
 
 # bytes in, rows in their order out: their oracles are orjson and aiokafka (tests/property)
-PARSERS = {"decode", "records"}
+CODECS = {"decode", "ipc", "records"}
 
 pytestmark = pytest.mark.parametrize("name", KERNELS)
 
@@ -21,7 +21,7 @@ def case(name: str) -> Case:
 
 def test_every_kernel_has_a_case(name: str) -> None:
     folders = {path.parent.name for path in Path(kernels.__path__[0]).glob("*/__init__.py")}
-    assert folders - PARSERS == set(KERNELS), "give each kernel a case in kernel_cases.py"
+    assert folders - CODECS == set(KERNELS), "give each kernel a case in kernel_cases.py"
     assert KERNELS[name].plain_twin == Path(kernels.__path__[0], name, "reference.py").exists()
 
 
