@@ -8,7 +8,7 @@ import pytest
 import kernels
 from tests.contract.kernel_cases import KERNELS, REFUSED, Case
 
-# bytes in, rows in their order out: their oracles are orjson and aiokafka (tests/property)
+# bytes to rows in their order, or back: their oracles are orjson, aiokafka and pyarrow (tests/property)
 CODECS = {"decode", "ipc", "records"}
 
 pytestmark = pytest.mark.parametrize("name", KERNELS)
