@@ -8,7 +8,7 @@ import pytest
 import kernels
 from tests.contract.kernel_cases import KERNELS, REFUSED, Case
 
-# bytes to rows in their order, or back: their oracles are orjson, aiokafka and pyarrow (tests/property)
+# bytes to rows in their order, or back: see tests/property for their oracles
 CODECS = {"decode", "ipc", "records"}
 
 pytestmark = pytest.mark.parametrize("name", KERNELS)
