@@ -13,7 +13,7 @@ import numpy as np
 
 cimport numpy as cnp
 
-from kernels.rollup._arrow cimport ArrowArray, ArrowSchema, has_null
+from kernels._arrow cimport ArrowArray, ArrowSchema, has_null
 from kernels.rollup._bucket cimport bucket_of
 from kernels.rollup._layout cimport Sample
 
