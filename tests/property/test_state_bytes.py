@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import _core, _snapshot
-from kernels.growth import Growth
 from kernels.meter.layout import READING, TEXTS
 from kernels.rollup.layout import SAMPLE, WINDOW
 from kernels.snapshot import Block, Snapshot, narrowed, pack, rows_in, unpack, widen
@@ -71,7 +70,8 @@ def test_a_table_that_grows_keeps_its_codes():
 def test_a_column_comes_back_as_it_was_given(columns):
     symbols = Symbols(["known"])
     for column in columns:
-        codes = symbols.encode(pa.array(column, pa.string()).dictionary_encode())
+        indices, known = symbols.indexed(pa.array(column, pa.string()).dictionary_encode())
+        codes = known[indices]
         back = symbols.array(codes)
         assert back.to_pylist() == column
         assert back.dictionary.to_pylist() == list(dict.fromkeys(column))
@@ -123,22 +123,6 @@ def test_a_state_of_the_layout_before_is_loaded():
     found = unpack(2, 1, np.dtype(fields), dumped)
     assert (found.parameters, found.names) == ((99,), ["a"])
     assert found.rows.tolist() == list(zip(amounts, [-3] * 3, [0, 300, 1], strict=True))
-
-
-def test_what_was_added_is_what_was_noted_since_the_last_seal():
-    growth, noted = Growth(READING), []
-    for number in range(1, 40):
-        rows = np.zeros(number, READING)
-        rows["quantity"] = number
-        growth.note(rows)
-        noted += rows["quantity"].tolist()
-        copy = growth.added()
-        assert copy["quantity"].tolist() == noted
-        copy["quantity"] = -1  # recoded for the save, say
-        if number % 7 == 0:
-            growth.seal()
-            noted = []
-    assert growth.added()["quantity"].tolist() == noted
 
 
 def test_equal_rows_are_packed_equally_whatever_else_the_table_has_seen():
