@@ -5,7 +5,7 @@ https://arrow.apache.org/docs/format/CDataInterface.html
 What `__arrow_c_array__` hands over: of a batch its columns as children.
 """
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 
 cdef struct ArrowSchema:
@@ -44,3 +44,14 @@ cdef inline bint has_null(const ArrowArray* array) noexcept nogil:
         if not valid[at >> 3] >> (at & 7) & 1:
             return True
     return False
+
+
+cdef inline int check_indices(const int32_t* indices, Py_ssize_t size, int64_t count) except -1:
+    """A row that names a text beyond its dictionary is an error, not another text."""
+    cdef uint32_t known = <uint32_t>count, beyond = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        beyond |= <uint32_t>indices[i] >= known
+    if beyond:
+        raise IndexError(f"a row names a text beyond the {count} of its dictionary")
+    return 0
