@@ -1,9 +1,8 @@
 """Growth: a large state as a base and the rows it has taken in since, so that a save is small.
 
-A ledger's state follows from the rows it accepted, in their order. `Growth` notes these rows once
-somebody has taken a base, so that what is new since can be saved without reading the state again;
-nothing is noted for a state that is always saved whole. A ledger that can give its newest rows by
-itself only counts them here, in `rows`.
+A ledger's state follows from the rows it accepted, in their order. It holds them in that order, so
+once somebody has taken a base, `Growth` need only count what came since: the ledger's newest rows
+are what a save adds. Nothing is counted for a state that is always saved whole.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,42 +18,20 @@ Rows = npt.NDArray[Any]
 
 
 class Growth:
-    """Rows accepted since the base, or since the last seal."""
+    """How many rows were accepted since the base, or since the last seal."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        # Both blocks stay: fresh memory for every save would cost more than its copy.
-        self._noted, self._copy = np.empty(0, dtype), np.empty(0, dtype)
+    def __init__(self) -> None:
         self.rows = 0
         self.has_base = False
 
-    def note(self, rows: Rows) -> None:
-        """Remember rows that were taken into the state."""
-        known = self.rows
-        if known + len(rows) > len(self._noted):
-            larger = np.empty(2 * (known + len(rows)), rows.dtype)
-            _copy(self._noted[:known], larger)
-            self._noted, self._copy = larger, np.empty_like(larger)
-        _copy(rows, self._noted[known:])
-        self.rows = known + len(rows)
-
-    def added(self) -> Rows:
-        """The rows noted, in the order they were accepted; a copy, until it is asked for again."""
-        _copy(self._noted[: self.rows], self._copy)
-        return self._copy[: self.rows]
-
     def seal(self) -> None:
-        """What was noted is saved for good."""
+        """What was added is saved for good."""
         self.rows = 0
 
     def restart(self, has_base: bool) -> None:
-        """Another base: what was noted is in it, or its codes hold no longer."""
+        """Another base, which holds what was added; or none, because rows went."""
         self.seal()
         self.has_base = has_base
-
-
-def _copy(rows: Rows, to: Rows) -> None:
-    """As bytes: numpy copies structs a field at a time."""
-    to[: len(rows)].view(np.uint8)[:] = np.ascontiguousarray(rows).view(np.uint8)
 
 
 def pieces(snapshot: Snapshot, rows: int, texts: Sequence[str]) -> Iterator[Snapshot]:

@@ -27,9 +27,8 @@ _CODEC = pa.Codec("zstd", compression_level=1)
 _SIZES = struct.Struct("<IIQ")
 _COLUMN = struct.Struct("<qB")
 
-Column = tuple[
-    int, int, Any
-]  # bytes or the like; smallest value, bytes a value, the values less the smallest
+# smallest value, bytes a value, the values less the smallest (bytes or the like)
+Column = tuple[int, int, Any]
 
 
 class Block(NamedTuple):
@@ -92,14 +91,14 @@ def pack_block(version: int, packed: Packed) -> bytes:
 def _narrowed(rows: npt.NDArray[Any]) -> Sequence[Column]:
     if os.environ.get("GRIDLOOM_PURE") == "1":
         return narrowed(rows)
-    from kernels._core import narrowed as compiled
+    from kernels._snapshot import narrowed as compiled
 
     columns: Sequence[Column] = compiled(rows)
     return columns
 
 
 def narrowed(rows: npt.NDArray[Any]) -> Sequence[Column]:
-    """Each field of the rows in as few bytes a value as hold its span; the twin of _core's."""
+    """Each field of the rows in as few bytes a value as hold its span; the twin of _snapshot's."""
     columns: list[Column] = []
     for name in _names(rows.dtype):
         column = rows[name].astype(np.int64)
@@ -161,13 +160,13 @@ def _widen(rows: npt.NDArray[Any], columns: Sequence[Column]) -> None:
     if os.environ.get("GRIDLOOM_PURE") == "1":
         widen(rows, columns)
         return
-    from kernels._core import widen as compiled
+    from kernels._snapshot import widen as compiled
 
     compiled(rows, columns)
 
 
 def widen(rows: npt.NDArray[Any], columns: Sequence[Column]) -> None:
-    """Write into the rows what `narrowed` gave of each field; the twin of _core's."""
+    """Write into the rows what `narrowed` gave of each field; the twin of _snapshot's."""
     for name, (low, width, data) in zip(_names(rows.dtype), columns, strict=True):
         above = np.zeros(len(rows), np.uint64)
         for size, at in _planes(width):

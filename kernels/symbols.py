@@ -91,11 +91,6 @@ class Symbols:
         """The code of a text; a new text takes the next one."""
         return self._texts.code(name)
 
-    def encode(self, column: pa.DictionaryArray) -> Codes:
-        """Codes of a dictionary column without nulls."""
-        indices, codes = self.indexed(column)
-        return codes[indices] if len(codes) else _NO_CODES
-
     def indexed(self, column: pa.DictionaryArray) -> tuple[Codes, Codes]:
         """(the rows' indices, code of each text) of a dictionary column without nulls."""
         texts = column.dictionary

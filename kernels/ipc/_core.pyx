@@ -12,29 +12,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy, memset
 
+from kernels._arrow cimport ArrowArray, has_null
 from kernels.ipc import layout
 from kernels.ipc._lz4 cimport TABLE_BITS, lz4_block
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    struct gridloom_arrow_array {
-        int64_t length, null_count, offset, n_buffers, n_children;
-        const void** buffers;
-        struct gridloom_arrow_array** children;
-        struct gridloom_arrow_array* dictionary;
-        void (*release)(struct gridloom_arrow_array*);
-        void* private_data;
-    };
-    """
-    struct gridloom_arrow_array:
-        int64_t length, null_count, offset, n_buffers, n_children
-        const void** buffers
-        gridloom_arrow_array** children
-        gridloom_arrow_array* dictionary
-        void (*release)(gridloom_arrow_array*)
-
-ctypedef gridloom_arrow_array Array
 
 cdef enum:
     COLUMNS = 64
@@ -139,12 +119,8 @@ cdef int add(Body* body, const char* data, Py_ssize_t size, int width) except -1
     return 0
 
 
-cdef const int32_t* codes_of(const Array* column) noexcept nogil:
+cdef const int32_t* codes_of(const ArrowArray* column) noexcept nogil:
     return <const int32_t*>column.buffers[1] + column.offset
-
-
-cdef inline bint has_nulls(const Array* column) noexcept nogil:
-    return column.null_count != 0 and column.buffers[0] != NULL
 
 
 cdef class Streams:
@@ -170,15 +146,15 @@ cdef class Streams:
     def write(self, batch, Py_ssize_t by, const int32_t[::1] chosen, Py_ssize_t parts):
         """reference.streams: [(part, stream)]; None where a value is null."""
         _, capsule = batch.__arrow_c_array__()
-        cdef const Array* rows = <const Array*>PyCapsule_GetPointer(capsule, "arrow_array")
+        cdef const ArrowArray* rows = <ArrowArray*>PyCapsule_GetPointer(capsule, "arrow_array")
         cdef Py_ssize_t column, part, first, size = rows.length
         cdef int32_t* order
         cdef list streams = []
         assert rows.n_children == self.columns and rows.offset == 0
         for column in range(self.columns):
-            if has_nulls(rows.children[column]):
+            if has_null(rows.children[column]):
                 return None
-            if self.width[column] == 0 and has_nulls(rows.children[column].dictionary):
+            if self.width[column] == 0 and has_null(rows.children[column].dictionary):
                 return None
         bounds = self._sort(rows, by, chosen, parts)
         order = <int32_t*>ORDER.data
@@ -191,7 +167,7 @@ cdef class Streams:
         return streams
 
     cdef list _sort(
-        self, const Array* rows, Py_ssize_t by, const int32_t[::1] chosen, Py_ssize_t parts
+        self, const ArrowArray* rows, Py_ssize_t by, const int32_t[::1] chosen, Py_ssize_t parts
     ):
         """Where each part begins in ORDER, which becomes the rows by part."""
         cdef Py_ssize_t row, size = rows.length, total = 0
@@ -221,12 +197,12 @@ cdef class Streams:
             next[part] += 1
         return bounds
 
-    cdef bytes _stream(self, const Array* rows, const int32_t* order, Py_ssize_t size):
+    cdef bytes _stream(self, const ArrowArray* rows, const int32_t* order, Py_ssize_t size):
         """One stream of these rows; order NULL: all of them."""
         cdef char* out = reserved(&ARENA, self._most(rows, size))
         cdef char* at = out
         cdef Py_ssize_t column, text = 0
-        cdef const Array* child
+        cdef const ArrowArray* child
         cdef const char* values
         cdef int width
         cdef Body body
@@ -260,10 +236,10 @@ cdef class Streams:
         at += PyBytes_GET_SIZE(END)
         return PyBytes_FromStringAndSize(out, at - out)
 
-    cdef Py_ssize_t _most(self, const Array* rows, Py_ssize_t size) except -1:
+    cdef Py_ssize_t _most(self, const ArrowArray* rows, Py_ssize_t size) except -1:
         """Bytes that a stream of so many of the rows cannot be more than."""
         cdef Py_ssize_t column, most = PyBytes_GET_SIZE(self.schema) + PyBytes_GET_SIZE(END)
-        cdef const Array* texts
+        cdef const ArrowArray* texts
         most += len(self.message.bytes)
         for column in range(self.columns):
             most += self.width[column] * size + SPARE
@@ -273,10 +249,11 @@ cdef class Streams:
         return most
 
     cdef char* _dictionary(
-        self, char* at, Py_ssize_t text, const Array* column, const int32_t* order, Py_ssize_t size
+        self, char* at, Py_ssize_t text, const ArrowArray* column, const int32_t* order,
+        Py_ssize_t size,
     ) except NULL:
         """The message of the texts that these rows have, by first use; their codes go to CODES."""
-        cdef const Array* texts = column.dictionary
+        cdef const ArrowArray* texts = column.dictionary
         cdef const int32_t* given = codes_of(column)
         cdef const int32_t* ends = <const int32_t*>texts.buffers[1] + texts.offset
         cdef const char* data = <const char*>texts.buffers[2]
@@ -319,7 +296,7 @@ cdef class Streams:
         return finished(at, message, &body)
 
 
-cdef Py_ssize_t text_bytes(const Array* texts) noexcept nogil:
+cdef Py_ssize_t text_bytes(const ArrowArray* texts) noexcept nogil:
     cdef const int32_t* ends = <const int32_t*>texts.buffers[1] + texts.offset
     return ends[texts.length] - ends[0] if texts.length else 0
 

@@ -1,13 +1,14 @@
-"""Local search on a plan: descent, then ruin and recreate. _search.pyx is the same, move for move.
+"""Local search on a plan: descent, then ruin and recreate.
 
 Descent: every job in turn moves to a cheaper option, alone or by moving one job out of its way.
 Ruin and recreate: a job that could be cheaper (of two drawn, the one that loses more) is put at a
 cheaper option, whatever is in the way and a few more jobs are taken out and placed anew; the
 outcome stays if it is not dearer than the best plan by more than an allowance that shrinks to
-nothing. Source: Schrimpf et al., Record breaking
-optimization results using the ruin and recreate principle, J. Comp. Physics 159 (2000).
+nothing. Source: Schrimpf et al., Record breaking optimization results using the ruin and recreate
+principle, J. Comp. Physics 159 (2000).
 
 Work is counted in jobs and options looked at, never in seconds; the drawings are splitmix64.
+_descent.pyx and _search.pyx are the same, move for move.
 """
 
 from math import inf

@@ -113,7 +113,7 @@ class Slots:
     def __init__(self, retention_ms: int = RETENTION_MS, ledger: NewLedger | None = None) -> None:
         self.retention_ms = retention_ms
         self._new = ledger or _ledger()
-        self.growth = Growth(READING)
+        self.growth = Growth()
         self._fill(Snapshot((retention_ms, NEVER_MS), [], np.empty(0, READING)))
 
     def apply(self, readings: pa.RecordBatch, facts: Facts | None = None) -> Applied:

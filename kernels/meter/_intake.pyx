@@ -9,7 +9,7 @@ is a memcmp, and not mapped again; what a text's code is does not depend on it.
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
@@ -20,7 +20,7 @@ from kernels.meter.columns import LISTS, Taken
 from kernels.symbols import UNLISTED
 from schemas.telemetry import READINGS
 
-from kernels._arrow cimport ArrowArray, has_null
+from kernels._arrow cimport ArrowArray, check_indices, has_null
 from kernels._core cimport Texts
 from kernels.meter._core cimport BATCH_ROWS, Ledger
 from kernels.meter._reading cimport Rates, Reading
@@ -109,11 +109,14 @@ cdef class Intake:
             if ratings != NULL:
                 for i in range(length):
                     known[i].rating_w, known[i].register_modulus = ratings[at + i], moduli[at + i]
-            self.ledger.take(rows, known if ratings != NULL else NULL, length, at, outcomes, refused)
+            self.ledger.take(
+                rows, known if ratings != NULL else NULL, length, at, outcomes, refused
+            )
             for i in range(length):
                 counts[outcomes[i]] += 1
             at += length
-        return Taken(counts[0], counts[1], counts[2], refused, changed_usage(self.ledger, self.texts))
+        changed = changed_usage(self.ledger, self.texts)
+        return Taken(counts[0], counts[1], counts[2], refused, changed)
 
     cdef int _find(self, const ArrowArray* batch, Columns* columns) except -1:
         """Where the batch's numbers are, and the codes of its texts."""
@@ -147,7 +150,9 @@ cdef class Intake:
         resize(<void**>&known.offsets, 4 * (count + 1))
         resize(<void**>&known.utf8, size + 1)
         for i in range(count):
-            known.codes[i] = self._code(f, utf8 + offsets[i] - offsets[0], offsets[i + 1] - offsets[i])
+            known.codes[i] = self._code(
+                f, utf8 + offsets[i] - offsets[0], offsets[i + 1] - offsets[i]
+            )
         memcpy(known.offsets, offsets, 4 * (count + 1))
         memcpy(known.utf8, utf8, size)
         known.count = count
@@ -167,17 +172,6 @@ cdef const ArrowArray* no_nulls(const ArrowArray* column) except NULL:
     if has_null(column):
         raise ValueError("a value of the batch is null")
     return column
-
-
-cdef int check_indices(const int32_t* indices, Py_ssize_t size, int64_t count) except -1:
-    """A row that names a text beyond its dictionary is an error, not another text."""
-    cdef uint32_t known = <uint32_t>count, beyond = 0
-    cdef Py_ssize_t i
-    for i in range(size):
-        beyond |= <uint32_t>indices[i] >= known
-    if beyond:
-        raise IndexError(f"a row names a text beyond the {count} of its dictionary")
-    return 0
 
 
 cdef const int64_t* integers_in(object array, Py_ssize_t size) except? NULL:

@@ -6,14 +6,14 @@
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 import numpy as np
 
 cimport numpy as cnp
 
-from kernels.rollup._arrow cimport ArrowArray, ArrowSchema, has_null
+from kernels._arrow cimport ArrowArray, ArrowSchema, check_indices, has_null
 from kernels.rollup._bucket cimport bucket_of
 from kernels.rollup._layout cimport Sample
 
@@ -127,17 +127,6 @@ cdef void fill(Sample* row, const Columns* columns, int64_t window_ms) noexcept 
         row += 1
 
 
-cdef int check(const int32_t* indices, int64_t size, int64_t texts) except -1:
-    """IndexError where an index is none of that many texts'."""
-    cdef int64_t i
-    cdef uint32_t largest = 0
-    for i in range(size):
-        largest = max(largest, <uint32_t>indices[i])
-    if size and largest >= texts:
-        raise IndexError("a row names a text that its dictionary does not have")
-    return 0
-
-
 def filled(given, int64_t window_ms):
     """samples.filled."""
     cdef Columns columns
@@ -163,7 +152,7 @@ def filled(given, int64_t window_ms):
         held += [codes, indices]
         columns.indices[k] = <const int32_t*>cnp.PyArray_DATA(indices)
         columns.codes[k] = <const int32_t*>cnp.PyArray_DATA(codes)
-        check(columns.indices[k], columns.size, len(codes))
+        check_indices(columns.indices[k], columns.size, len(codes))
     fill(<Sample*>cnp.PyArray_DATA(rows), &columns, window_ms)
     return rows
 
@@ -252,7 +241,9 @@ cdef class Reader:
             columns.codes[k] = (<Dictionary>self.dictionaries[k]).of(
                 array.children[place].dictionary
             )
-            check(columns.indices[k], array.length, array.children[place].dictionary.length)
+            check_indices(
+                columns.indices[k], array.length, array.children[place].dictionary.length
+            )
         columns.size = array.length
         columns.start_ms, columns.end_ms = numbers[0], numbers[1]
         columns.revision, columns.quantity = numbers[2], numbers[3]

@@ -82,7 +82,7 @@ class Windows:
         self.window_ms = window_ms
         self.lateness_ms = lateness_ms
         self._new = ledger or _ledger()
-        self.growth = Growth(SAMPLE)  # of which it counts the rows: the ledger has them
+        self.growth = Growth()
         # It stays: fresh memory for every save would cost more than what is written there.
         self._added = np.empty(0, SAMPLE)
         self._fill([], np.empty(0, SAMPLE), NEVER_MS)

@@ -141,9 +141,9 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         self._next[tp] = self._read[tp] = records.next_offset
         stage = f"{STAGE}.{topic.name}"
         metrics.count_rows(stage, counts)
-        metrics.MESSAGES.labels(stage).inc(len(records))
+        metrics.of(metrics.MESSAGES, stage).inc(len(records))
         behind = (self._consumer.highwater(tp) or 0) - records.next_offset
-        metrics.LAG.labels(stage, str(tp.partition)).set(max(0, behind))
+        metrics.of(metrics.LAG, stage, str(tp.partition)).set(max(0, behind))
         if records.error is not None:
             self._log.error("corrupt", topic=tp.topic, partition=tp.partition)
             raise records.error
@@ -158,7 +158,7 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         if (lost := first - wanted) > 0:
             topic = self._inputs[tp.topic].name
             self._log.error("lost", topic=topic, partition=tp.partition, messages=lost)
-            metrics.LOST.labels(f"{STAGE}.{topic}").inc(lost)
+            metrics.of(metrics.LOST, f"{STAGE}.{topic}").inc(lost)
             self._counts[tp].lost_messages += lost
 
     # -- telemetry: by columns --
@@ -218,7 +218,7 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
     def _refuse(self, source: Source, admitted: Admitted) -> None:
         for refused in admitted.refused:
             self._add(dead_row(source, refused))
-            metrics.REFUSED.labels(f"{STAGE}.{source.topic.name}", refused.reason).inc()
+            metrics.of(metrics.REFUSED, f"{STAGE}.{source.topic.name}", refused.reason).inc()
 
     async def _tick(self, domain: Domain, source: Source) -> None:
         clock = self._clocks.get(domain.id)

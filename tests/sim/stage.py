@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import orjson
 
 from kernels.growth import Growth
@@ -14,8 +13,6 @@ from streams.agent import Stage
 Rows = list[tuple[int, int]]
 POISON = 13
 
-_ROW = np.dtype([("offset", "<i8"), ("key", "<i8"), ("amount", "<i8")])
-
 
 class Totals:
     """Every row taken in, by source offset; the totals follow from them."""
@@ -24,7 +21,7 @@ class Totals:
 
     def __init__(self, rows: Sequence[tuple[int, int, int]] = ()) -> None:
         self.rows = list(rows)
-        self.growth = Growth(_ROW)
+        self.growth = Growth()
         self.totals: dict[int, int] = {}
         for _, key, amount in self.rows:
             self.totals[key] = self.totals.get(key, 0) + amount
@@ -36,7 +33,7 @@ class Totals:
         self.rows.append((offset, key, amount))
         self.totals[key] = self.totals.get(key, 0) + amount
         if self.growth.has_base:
-            self.growth.note(np.array([(offset, key, amount)], _ROW))
+            self.growth.rows += 1
         return self.totals[key]
 
     def dump(self) -> bytes:
@@ -52,14 +49,14 @@ class Totals:
         return [orjson.dumps(self.rows[at : at + rows]) for at in ends]
 
     def added(self) -> bytes:
-        return orjson.dumps(self.growth.added().tolist())
+        return orjson.dumps(self.rows[len(self.rows) - self.growth.rows :])
 
     @classmethod
     def load_chain(cls, base: Sequence[bytes], added: Sequence[bytes]) -> Self:
         parts = [orjson.loads(part) for part in (*base, *added)]
         totals = cls([tuple(row) for part in parts for row in part])
         totals.growth.restart(True)
-        totals.growth.note(np.array([tuple(row) for row in parts[-1]], _ROW))
+        totals.growth.rows = len(parts[-1])
         return totals
 
 
