@@ -178,9 +178,9 @@ cdef class Dictionary:
             offsets += texts.offset
             bytes_ = offsets[texts.length] - offsets[0]
             data += offsets[0]
+        if has_null(texts):  # first: a null has the bytes of an empty text
+            raise ValueError("a text of the column is null")
         if not self._is_same(texts.length, offsets, data, bytes_):
-            if has_null(texts):
-                raise ValueError("a text of the column is null")
             self.size = -1
             self.offsets = (<const char*>offsets)[: 4 * (texts.length + 1)] if texts.length else b""
             self.data = data[:bytes_] if bytes_ else b""

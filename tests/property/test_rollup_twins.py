@@ -109,6 +109,19 @@ def test_a_null_is_refused_by_both_readers(name):
             reader(Symbols(), WINDOW_MS).read(batch.set_column(place, name, holed))
 
 
+def test_a_null_text_is_not_the_empty_text_of_the_batch_before():
+    batch = READINGS.rows([reading(0, 1, 0, "delta", 5, 1, 1, "a", "mJ")] * 2)
+    place = batch.schema.get_field_index("rack_id")
+    indices = pa.array([0, 1], pa.int32())
+    empty, null = (
+        pa.DictionaryArray.from_arrays(indices, pa.array(["rack-1", last])) for last in ("", None)
+    )
+    reader = compiled.Reader(Symbols(), WINDOW_MS)
+    reader.read(batch.set_column(place, "rack_id", empty))
+    with pytest.raises(ValueError, match="null"):
+        reader.read(batch.set_column(place, "rack_id", null))
+
+
 def test_a_batch_of_other_columns_or_types_is_refused():
     batch = READINGS.rows([reading(0, 1, 0, "delta", 5, 1, 1, "a", "mJ")])
     reader = compiled.Reader(Symbols(), WINDOW_MS)
