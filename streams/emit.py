@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,8 @@ from schemas.registry import Domain
 from streams.agent import Batch, Delivery, Emit, Refused, Stage
 from streams.fit import fits, fitting
 
+# by name: hashing a schema at every output costs a good part of what its writer saves
+_WRITERS: dict[str, Writer | None] = {}
 _partition_of = lru_cache(65_536)(partition_of)  # the same few accounts come in every batch
 
 
@@ -61,7 +63,7 @@ def _written(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> Iterable[tuple
     if rows.num_rows == 0:
         return []
     chosen = _chosen(topic, rows, batch)
-    if (writer := _writer(topic.schema)) is not None:
+    if (writer := _writer(topic)) is not None:
         by = topic.partition_by if len(set(chosen)) > 1 else None
         streams = writer.write(rows, by, chosen, max(chosen) + 1)
         if streams is not None and all(fits(value) for _, value in streams):
@@ -73,9 +75,10 @@ def _written(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> Iterable[tuple
     ]
 
 
-@cache
-def _writer(schema: pa.Schema) -> Writer | None:
-    return Writer(schema) if writable(schema) else None
+def _writer(topic: Topic) -> Writer | None:
+    if topic.name not in _WRITERS:
+        _WRITERS[topic.name] = Writer(topic.schema) if writable(topic.schema) else None
+    return _WRITERS[topic.name]
 
 
 def _chosen(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> list[int]:
