@@ -1,9 +1,6 @@
 """Agents: rows/s of one core through the rollup agent, with the journal on.
 
-Real Kafka, one partition, one worker process, as in production; the messages are written
-beforehand and the time is from the first one in the worker's hands until the last one is
-acknowledged. A core's rows/s are rows per second of the process' CPU time, all its threads: on a
-machine that others use as well, wall seconds say what the others did.
+How a core is measured: one_core.py. The second stage, which merges partials, runs beside the first.
 
     seconds    a reading a second of each of 250 racks, windows of 10 s: what rollups are for
     quarters   one a quarter hour of 1,000 racks' two registers: every row a window of its own
@@ -12,25 +9,15 @@ Beside each stands the kernel by itself, in this process, on the same batches.
 """
 
 import asyncio
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
-import orjson
-
-import streams.agents  # noqa: F401  (registers the stages: their topics)
 from kernels.rollup import Windows
-from schemas import READINGS
-from schemas.codec import ARROW, encode, event_headers
 from schemas.errors import GridloomError
 from streams.broker import Broker
-from streams.client import producer
 from streams.settings import Settings
-from streams.topics import create_topics
+from tests.bench import one_core
 from tests.bench.case import Case, say, suite
 from tests.bench.windowed import QUARTERS, SECONDS, Racks
 
@@ -38,7 +25,6 @@ _ROWS, _ROWS_QUICK = 2_000_000, 500_000
 _RUNS, _RUNS_QUICK = 3, 1
 _SIZES = (2_000, 16_384)  # rows of a message: asked for, and what the bridge packs under load
 _SHAPES = {"seconds": SECONDS, "quarters": QUARTERS}
-_RUN_S = 300.0
 
 
 @suite("agents", "the rollup agent on one core, journal on, messages of 2,000 and 16,384 rows")
@@ -58,9 +44,11 @@ def _rollup(
     kernel_s = statistics.median(_kernel_s(given, size, messages) for _ in range(runs))
     lines = []
     for run in range(runs):
-        settings = Settings(brokers=bootstrap, namespace=f"{case}.{run}.")
-        asyncio.run(_write(settings, given, size, messages))
-        line = _worker(settings, given, messages)
+        space = f"{case}.{run}."
+        settings = Settings(brokers=bootstrap, namespace=space, window_ms=given.window_ms)
+        batches = (given.batch(number, size) for number in range(messages))
+        asyncio.run(one_core.write(settings, batches))
+        line = one_core.measured(settings, "rollup", "exact", messages)
         if line["accepted"] != messages * size:
             raise GridloomError(f"{case} accepted {line['accepted']} rows")
         say(f"{case}: {messages * size / line['cpu_s']:,.0f} rows/s of one core")
@@ -99,31 +87,3 @@ def _kernel_s(given: Racks, size: int, messages: int) -> float:
         windows.apply(batch, 0)
         used_s += time.process_time() - before_s
     return used_s
-
-
-async def _write(settings: Settings, given: Racks, size: int, messages: int) -> None:
-    await create_topics(settings)
-    headers = event_headers(READINGS.event_type, "bench", "/bench", ARROW)
-    async with producer(settings, linger_ms=5, max_batch_size=1 << 20) as client:
-        for number in range(messages):
-            value = encode(READINGS, given.batch(number, size))
-            await client.send(settings.topic(READINGS.name), value, partition=0, headers=headers)
-
-
-def _worker(settings: Settings, given: Racks, messages: int) -> dict[str, Any]:
-    environment = os.environ | {
-        "GRIDLOOM_BROKERS": settings.brokers,
-        "GRIDLOOM_NAMESPACE": settings.namespace,
-        "GRIDLOOM_WINDOW_MS": str(given.window_ms),
-        "GRIDLOOM_LOG_LEVEL": "warning",
-    }
-    command = [sys.executable, "-m", "tests.bench.agents_worker", str(messages)]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, timeout=_RUN_S, check=False
-    )
-    if done.returncode:
-        raise GridloomError("the worker failed", done.stderr.decode(errors="replace")[-1000:])
-    line: dict[str, Any] = orjson.loads(
-        done.stdout[done.stdout.index(b"{") :]
-    )  # Faust moves the cursor first
-    return line

@@ -2,11 +2,8 @@
 
 Case `meter`: rows/s of the meter agent on one core, saves every 1, 8 and 64 messages, beside the
 same agent without a journal; in messages as the bridge closes them at its default setting, and in
-small ones of 2,000 rows. The quick form saves at the default interval alone. Real Kafka, one
-partition, one worker process; the messages are written beforehand and the time is from the first
-message in the worker's hands until the last one is acknowledged. A core's rows/s are rows per
-second of the process' CPU time: on a machine that others use as well, wall seconds say what the
-others did.
+small ones of 2,000 rows. The quick form saves at the default interval alone. How a core is
+measured: one_core.py.
 
 Every row is a reading of a slot of its own, so each makes a new usage row: the most that a message
 can ask for. Duplicates cost less.
@@ -15,22 +12,13 @@ Case `state`: one partition with the state of 100,000 meters over 48 h of quarte
 """
 
 import asyncio
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import orjson
-
-from schemas import READINGS
-from schemas.codec import ARROW, encode, event_headers
 from schemas.errors import GridloomError
 from streams.broker import Broker
-from streams.client import producer
 from streams.settings import Settings
-from streams.topics import create_topics
+from tests.bench import one_core
 from tests.bench.case import Case, say, suite
 from tests.bench.exact_state import state
 from tests.bench.metered import BATCH_ROWS, Quarters
@@ -40,7 +28,6 @@ _RUNS, _RUNS_QUICK = 3, 1
 _DEFAULT: int = Settings.model_fields["save_messages"].default
 _SAVES, _SAVES_QUICK = (_DEFAULT, 1, 64), (_DEFAULT,)
 _MESSAGE_ROWS: tuple[int, ...] = (Settings.model_fields["batch_rows"].default, BATCH_ROWS)
-_RUN_S = 300.0
 
 _TENANTS = {"many-tenants": 50, "one-tenant": 1}
 
@@ -67,9 +54,10 @@ def _meter(
     measured: dict[tuple[str, int], list[dict[str, float]]] = {way: [] for way in ways}
     for run in range(runs):
         for how, every in ways:
-            settings = Settings(brokers=bootstrap, namespace=f"{name}.{how}{every}.{run}.")
-            asyncio.run(_write(settings, given, messages))
-            line = _worker(settings, how, every, messages)
+            space = f"{name}.{how}{every}.{run}."
+            settings = Settings(brokers=bootstrap, namespace=space, save_messages=every)
+            asyncio.run(one_core.write(settings, map(given.batch, range(messages))))
+            line = one_core.measured(settings, "meter", how, messages)
             if line["accepted"] != messages * given.rows:
                 raise GridloomError(f"{how} {every} accepted {line['accepted']} rows")
             rate = line["rows"] / line["cpu_s"]
@@ -91,31 +79,3 @@ def _meter(
 
 def _median(lines: list[dict[str, float]], seconds: str) -> float:
     return statistics.median(line["rows"] / line[seconds] for line in lines)
-
-
-async def _write(settings: Settings, given: Quarters, messages: int) -> None:
-    await create_topics(settings)
-    headers = event_headers(READINGS.event_type, "bench", "/bench", ARROW)
-    async with producer(settings, linger_ms=5, max_batch_size=1 << 20) as client:
-        for number in range(messages):
-            value = encode(READINGS, given.batch(number))
-            await client.send(settings.topic(READINGS.name), value, partition=0, headers=headers)
-
-
-def _worker(settings: Settings, how: str, saves: int, messages: int) -> dict[str, Any]:
-    environment = os.environ | {
-        "GRIDLOOM_BROKERS": settings.brokers,
-        "GRIDLOOM_NAMESPACE": settings.namespace,
-        "GRIDLOOM_SAVE_MESSAGES": str(saves),
-        "GRIDLOOM_LOG_LEVEL": "warning",
-    }
-    command = [sys.executable, "-m", "tests.bench.exact_worker", how, str(messages)]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, timeout=_RUN_S, check=False
-    )
-    if done.returncode:
-        raise GridloomError("the worker failed", done.stderr.decode(errors="replace")[-1000:])
-    line: dict[str, Any] = orjson.loads(
-        done.stdout[done.stdout.index(b"{") :]
-    )  # Faust moves the cursor first
-    return line

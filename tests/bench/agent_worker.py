@@ -1,9 +1,10 @@
-"""One measured `meter` worker of the exact suite: the agent as in production, and a stop watch.
+"""One measured worker that reads readings: the agent as in production, and a stop watch.
 
-    python -m tests.bench.exact_worker exact|bare MESSAGES
+    python -m tests.bench.agent_worker AGENT exact|bare MESSAGES
 
 exact: as it is. bare: the same agent that acknowledges without having saved. Prints one JSON line:
-rows, CPU and wall seconds from the first message in hand until the last one was acknowledged.
+rows, CPU and wall seconds from the first message in hand until the last message of readings was
+acknowledged. Other stages of the agent run beside it.
 """
 
 import asyncio
@@ -17,12 +18,13 @@ import orjson
 import uvloop
 
 import streams.agents  # noqa: F401  (registers the stages)
+from schemas import READINGS
 from streams import worker
 from streams.log import configure
 from streams.runtime import StageRunner
 from streams.settings import settings
 
-_messages = int(sys.argv[2])
+_agent, _how, _messages = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
 
 class Measured(StageRunner):
@@ -37,6 +39,11 @@ class Measured(StageRunner):
 
     async def _save(self, tp: Any, work: Any) -> None:
         await super()._save(tp, work)
+        self._end()
+
+    def _end(self) -> None:
+        if self.stage.source is not READINGS:
+            return
         if sum(work.saved_offset + 1 for work in self.work.values()) == _messages:
             self._report()
 
@@ -63,15 +70,14 @@ class Bare(Measured):
         work.saved_offset = work.cut.offset
         for event in events:
             event.ack()
-        if sum(work.saved_offset + 1 for work in self.work.values()) == _messages:
-            self._report()
+        self._end()
 
 
 def main() -> None:
-    configure(settings(), agent="meter")
-    worker.StageRunner = {"exact": Measured, "bare": Bare}[sys.argv[1]]  # type: ignore[misc]
+    configure(settings(), agent=_agent)
+    worker.StageRunner = {"exact": Measured, "bare": Bare}[_how]  # type: ignore[misc]
     uvloop.install()
-    app = worker.build_app("meter", settings())
+    app = worker.build_app(_agent, settings())
     faust.Worker(
         app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True
     ).execute_from_commandline()
