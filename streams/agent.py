@@ -7,7 +7,7 @@ the same state and the same batch give the same bytes.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, Self, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import pyarrow as pa
 
@@ -16,9 +16,21 @@ from schemas import DEAD_LETTER, REASONS, Topic
 from streams.registry import RegistryView
 
 
+class Part(NamedTuple):
+    """One message of a batch that was made from several: its place, Kafka timestamp and rows."""
+
+    offset: int
+    timestamp_ms: int
+    rows: int
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One message of a batch topic, decoded; `registry` is the registry as of registry_offset."""
+    """One message of a batch topic, decoded; `registry` is the registry as of registry_offset.
+
+    Of a stage that gathers, also several consecutive messages of one registry offset: `parts` says
+    which, offset and timestamp_ms are the last one's.
+    """
 
     topic: Topic
     partition: int
@@ -27,6 +39,20 @@ class Batch:
     registry: RegistryView
     registry_offset: int = -1
     timestamp_ms: int = 0
+    parts: Sequence[Part] = ()
+
+    @property
+    def place(self) -> str:
+        """Offset of the message, or first and last offset of several: `7` or `5-7`."""
+        return f"{self.parts[0].offset}-{self.offset}" if self.parts else str(self.offset)
+
+    def source(self, row: int) -> tuple[int, int, int]:
+        """Where a row came from: offset of its message, row within that, Kafka timestamp."""
+        for part in self.parts:
+            if row < part.rows:
+                return part.offset, row, part.timestamp_ms
+            row -= part.rows
+        return self.offset, row, self.timestamp_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +136,9 @@ Step = Callable[..., Emit]
 class Stage:
     """One registered step: which agent it is of, what it reads, what it may write, its state.
 
-    state() makes the empty state of a source partition.
+    state() makes the empty state of a source partition. gathers: the step may be given several
+    messages as one batch: whatever the cut, a key and revision has one row, and the newest rows,
+    the refused rows and the counts are the same.
     """
 
     agent: str
@@ -118,6 +146,7 @@ class Stage:
     outputs: tuple[Topic, ...]
     state: type[State]
     step: Step
+    gathers: bool = False
 
     @property
     def name(self) -> str:
@@ -133,12 +162,17 @@ STAGES: dict[str, Stage] = {}
 
 
 def agent(
-    name: str, *, source: Topic, outputs: tuple[Topic, ...] = (), state: type[State]
+    name: str,
+    *,
+    source: Topic,
+    outputs: tuple[Topic, ...] = (),
+    state: type[State],
+    gathers: bool = False,
 ) -> Callable[[Step], Step]:
     """Register a step as the stage of agent `name` that reads `source`."""
 
     def register(step: Step) -> Step:
-        stage = Stage(name, source, (*outputs, DEAD_LETTER), state, step)
+        stage = Stage(name, source, (*outputs, DEAD_LETTER), state, step, gathers)
         assert stage.name not in STAGES, f"stage {stage.name} is registered twice"
         STAGES[stage.name] = stage
         return step

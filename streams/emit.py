@@ -34,9 +34,9 @@ class Record:
 
 
 def records_of(stage: Stage, batch: Batch, emit: Emit) -> list[Record]:
-    """Every record of one step, in a fixed order; ids name stage, partition, offset, place."""
+    """Every record of one step, in a fixed order; ids name stage, partition, offsets, place."""
     records: list[Record] = []
-    place = f"{stage.name}/{batch.partition}/{batch.offset}"
+    place = f"{stage.name}/{batch.partition}/{batch.place}"
     source = f"/gridloom/{stage.name}/{batch.partition}"
     outputs = [(output.topic, output.rows) for output in emit.outputs]
     if emit.refused:
@@ -119,6 +119,7 @@ def _domain_partition(batch: Batch, name: str) -> int:
 def dead_letters(stage: Stage, batch: Batch, refused: list[Refused]) -> pa.RecordBatch:
     """One dead letter a refused row, with the row as JSON."""
     rows = to_rows(batch.rows.take([r.row for r in refused]))
+    sources = [batch.source(why.row) for why in refused]
     return DEAD_LETTER.rows(
         [
             {
@@ -128,13 +129,13 @@ def dead_letters(stage: Stage, batch: Batch, refused: list[Refused]) -> pa.Recor
                 "message": why.message,
                 "source_topic": batch.topic.name,
                 "source_partition": batch.partition,
-                "source_offset": batch.offset,
-                "source_row": why.row,
-                "received_ms": batch.timestamp_ms,
+                "source_offset": offset,
+                "source_row": place,
+                "received_ms": received_ms,
                 "content_type": JSON,
                 "original": to_json(row),
             }
-            for why, row in zip(refused, rows, strict=True)
+            for why, row, (offset, place, received_ms) in zip(refused, rows, sources, strict=True)
         ]
     )
 

@@ -1,29 +1,33 @@
 """Runs one stage exactly: decode, step, send, save state and offset together, acknowledge.
 
-The few lines that every agent shares. Order of a save: outputs durable, then the cut (state +
-source offset in one record), then the source messages are acknowledged. After a crash the same
-outputs come again with the same ids; nothing is lost and nothing counted twice.
+The few lines that every agent shares. What Faust hands over is a run of messages; a stage that
+gathers takes as many of them in one step as can be read as one batch (gather.py).
+
+Order of a save: outputs durable, then the cut (state + source offset in one record), then the
+source messages are acknowledged. After a crash outputs come again, and rows of the same key and
+revision are the same; nothing is lost and nothing counted twice.
 """
 
 import asyncio
 import traceback
 from collections import defaultdict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import faust
+import pyarrow as pa
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from schemas import DEAD_LETTER, DecodeError
-from schemas.codec import REGISTRY_OFFSET, decode, header_map
 from streams import metrics
-from streams.agent import Batch, Emit, Output, Stage
+from streams.agent import Batch, Emit, Output, Part, Stage
 from streams.client import BrokerUnreachableError
 from streams.counts import Counts
 from streams.emit import Record, dead_message, records_of
+from streams.gather import Message, alike, gather
 from streams.journal import Cut, Journal
 from streams.log import log
 from streams.registry_reader import RegistryReader
@@ -46,7 +50,8 @@ class Work:
     cut: Cut
     saved_offset: int
     borrowed: bool  # the cut in the journal is an earlier owner's, whose keys others may delete
-    events: list[Any] = field(default_factory=list)
+    unsaved: int = 0  # messages applied since the last save
+    events: list[Any] = field(default_factory=list)  # runs applied to their end, not acknowledged
     sends: list[Awaitable[Any]] = field(default_factory=list)
     oldest_s: float = 0.0
     next_save_s: float = 0.0
@@ -70,6 +75,7 @@ class StageRunner:
         self.journal = journal or Journal(settings, stage, producer)
         self.work: dict[TP, Work] = {}
         self._failures: defaultdict[tuple[TP, int], list[str]] = defaultdict(list)
+        self._alone: dict[TP, int] = {}  # one message at a time up to this offset
         self._suspected: dict[TP, int] = {}  # offset that retention seems to have removed unread
         self._one = asyncio.Lock()  # a save must see whole steps only
         self._log = log("runtime").bind(stage=stage.name)
@@ -116,52 +122,76 @@ class StageRunner:
         current = self.app.consumer_generation_id
         return work.cut.generation == current and not self.app.rebalancing
 
-    # -- one message --
+    # -- one run of messages --
 
     async def handle(self, event: Any) -> None:
-        """Apply one Faust event; it is acknowledged by the save that covers it."""
-        message = event.message
+        """Apply one Faust event, a run; it is acknowledged by the save that covers all of it."""
+        tp, run = event.message.tp, event.message.run
         async with self._one:
-            work = self.work.get(message.tp)
-            if work is None or work.cut.generation != message.generation_id:
+            work = self.work.get(tp)
+            if work is None or work.cut.generation != event.message.generation_id:
                 return  # of an assignment that is over
-            if message.offset <= work.saved_offset:
+            if run[-1].offset <= work.saved_offset:
                 event.ack()
                 return
-            if message.offset <= work.cut.offset:
+            fresh = [Message(record) for record in run if record.offset > work.cut.offset]
+            if not fresh:
                 work.events.append(event)  # applied already: acknowledged by the save to come
                 return
-            if not await self._next_in_line(message, work):
+            if not await self._next_in_line(tp, fresh[0].offset, work):
                 return
-            try:
-                await self._apply(event, work)
-            except KafkaError as error:
-                self._log.warning("send_failed", error=repr(error), offset=message.offset)
-                await asyncio.sleep(_RETRY_S)
-                await self._restore(message.tp, work)
-            now = self.work.get(message.tp)  # another one after a fall back
-            if now is not None and self._due(now):
-                await self._save(message.tp, now)
+            for group in self._groups(tp, fresh):
+                await self._take(tp, group, work)
+                if self.work.get(tp) is not work:
+                    return  # fell back: what is left of the run is read again
+                if group[-1] is fresh[-1]:
+                    work.events.append(event)
+                if self._due(work):
+                    await self._save(tp, work)
+                if self.work.get(tp) is not work or not self._owns(work):
+                    return
 
-    async def _next_in_line(self, message: Any, work: Work) -> bool:
+    def _groups(self, tp: TP, messages: list[Message]) -> Iterable[list[Message]]:
+        if not self.stage.gathers:
+            return ([message] for message in messages)
+        return alike(messages, self._alone.get(tp, -1))
+
+    async def _take(self, tp: TP, group: list[Message], work: Work) -> None:
+        """Apply these messages as one batch; one by one where they cannot be read as one."""
+        try:
+            joined = await self._joined(tp, group) if len(group) > 1 else None
+            if joined is not None:
+                await self._apply(tp, group, joined, None, work)
+                return
+            for message in group:
+                batch, dead = await self._decode(tp, message)
+                await self._apply(tp, [message], batch, dead, work)
+                if self.work.get(tp) is not work:
+                    return
+        except KafkaError as error:
+            self._log.warning("send_failed", error=repr(error), offset=group[0].offset)
+            await asyncio.sleep(_RETRY_S)
+            await self._restore(tp, work)
+
+    async def _next_in_line(self, tp: TP, got: int, work: Work) -> bool:
         """False for an offset after a hole that is not in the log: it is read again instead."""
-        wanted, got = work.cut.offset + 1, message.offset
-        if got != wanted and (first := await self._log_start(message.tp)) > wanted:
-            if self._suspected.get(message.tp) != wanted:
+        wanted = work.cut.offset + 1
+        if got != wanted and (first := await self._log_start(tp)) > wanted:
+            if self._suspected.get(tp) != wanted:
                 # Another owner may have read on, and saved it: look again before it is called lost.
-                self._suspected[message.tp] = wanted
-                await self._restore(message.tp, work)
+                self._suspected[tp] = wanted
+                await self._restore(tp, work)
                 return False
             wanted = min(first, got)
-            self._count_lost(message.tp, work, wanted)
-        if got == wanted or (wanted, got) in self.app.consumer.holes[message.tp]:
+            self._count_lost(tp, work, wanted)
+        if got == wanted or (wanted, got) in self.app.consumer.holes[tp]:
             if got != wanted:
-                self._log.warning("hole", partition=message.partition, wanted=wanted, got=got)
+                self._log.warning("hole", partition=tp.partition, wanted=wanted, got=got)
             work.sought_s = None
             return True
         if work.sought_s is None or self._now() - work.sought_s > _RESEEK_S:
             work.sought_s = self._now()
-            await self.app.consumer.seek(message.tp, wanted)
+            await self.app.consumer.seek(tp, wanted)
         return False
 
     async def _log_start(self, tp: TP) -> int:
@@ -176,12 +206,14 @@ class StageRunner:
         work.cut.counts.lost_messages += lost
         work.cut.offset = first - 1
 
-    async def _apply(self, event: Any, work: Work) -> None:
-        message, cut = event.message, work.cut
-        batch, dead = await self._decode(message)
-        tries = self._failures.get((message.tp, message.offset), [])
+    async def _apply(
+        self, tp: TP, group: list[Message], batch: Batch, dead: Any, work: Work
+    ) -> None:
+        """Step over one batch, the messages of `group`; `dead`: the letter of one that is none."""
+        cut, last = work.cut, group[-1]
+        tries = self._failures.get((tp, last.offset), [])
         if dead is None and len(tries) >= _ATTEMPTS:
-            dead = self._dead(batch, message, tries[-1])
+            dead = self._dead(batch, last, tries[-1])
         if dead is not None:
             rows = max(1, batch.rows.num_rows)
             emit = Emit(outputs=[Output(DEAD_LETTER, dead)])
@@ -190,48 +222,72 @@ class StageRunner:
             try:
                 emit, counts = self._step(batch, cut)
             except Exception:
-                await self._step_failed(message, work)
+                await self._step_failed(tp, group, work)
                 return
         records = self._records(batch, emit)
         cut.counts.add(counts)
         cut.counts.check()
-        cut.offset = message.offset
-        self._failures.pop((message.tp, message.offset), None)
+        cut.offset = last.offset
+        self._failures.pop((tp, last.offset), None)
         work.sends += [await self._send(record) for record in records]
-        if not work.events:
+        if not work.unsaved:
             work.oldest_s = self._now()
-        work.events.append(event)
-        self._measure(message, counts, emit)
+        work.unsaved += len(group)
+        self._measure(tp, group, counts, emit)
 
-    async def _step_failed(self, message: Any, work: Work) -> None:
+    async def _step_failed(self, tp: TP, group: list[Message], work: Work) -> None:
         """Called with the exception in hand: note it, and drop the half-applied state."""
-        tries = self._failures[message.tp, message.offset]
-        tries.append(traceback.format_exc())
-        place = {"partition": message.partition, "offset": message.offset}
-        self._log.error("step_failed", **place, attempt=len(tries), exc_info=True)
-        await self._restore(message.tp, work)
+        offset = group[-1].offset
+        place = {"partition": tp.partition, "offset": offset}
+        self._alone[tp] = max(offset, self._alone.get(tp, -1))
+        if len(group) > 1:  # it was one of them, not known which
+            self._log.warning("gathered_step_failed", **place, messages=len(group), exc_info=True)
+        else:
+            tries = self._failures[tp, offset]
+            tries.append(traceback.format_exc())
+            self._log.error("step_failed", **place, attempt=len(tries), exc_info=True)
+        await self._restore(tp, work)
 
-    async def _decode(self, message: Any) -> tuple[Batch, Any]:
+    async def _joined(self, tp: TP, group: list[Message]) -> Batch | None:
+        """The messages as one batch; None where one of them cannot be read."""
+        gathered = gather(self.stage.source, group)
+        if gathered is None:
+            return None
+        parts = [
+            Part(message.offset, message.record.timestamp, rows)
+            for message, rows in zip(group, gathered.lengths, strict=True)
+        ]
+        return await self._batch(tp, group[-1], group[0].registry_offset, gathered.rows, parts)
+
+    async def _decode(self, tp: TP, message: Message) -> tuple[Batch, Any]:
         """The batch; or an empty one and its dead letter where the bytes cannot be read."""
-        headers = header_map(message.headers)
-        registry_offset = int(headers.get(REGISTRY_OFFSET, "-1"))
-        await self.registry.wait_for(registry_offset)
-        place = {
-            "topic": self.stage.source,
-            "partition": message.partition,
-            "offset": message.offset,
-            "registry": self.registry.registry.at(registry_offset),
-            "registry_offset": registry_offset,
-            "timestamp_ms": int(message.timestamp * 1000),
-        }
         try:
-            return Batch(rows=decode(self.stage.source, message.value, headers), **place), None
+            rows, registry_offset = message.rows(self.stage.source), message.registry_offset
+            return await self._batch(tp, message, registry_offset, rows), None
         except DecodeError as error:
-            batch = Batch(rows=self.stage.source.empty, **place)
-            letter = dead_message(
-                self.stage, batch, "unsupported", str(error), message.value or b""
-            )
-            return batch, letter
+            batch = await self._batch(tp, message, -1, self.stage.source.empty)
+            original = message.record.value or b""
+            return batch, dead_message(self.stage, batch, "unsupported", str(error), original)
+
+    async def _batch(
+        self,
+        tp: TP,
+        last: Message,
+        registry_offset: int,
+        rows: pa.RecordBatch,
+        parts: Sequence[Part] = (),
+    ) -> Batch:
+        await self.registry.wait_for(registry_offset)
+        return Batch(
+            topic=self.stage.source,
+            partition=tp.partition,
+            offset=last.offset,
+            rows=rows,
+            registry=self.registry.registry.at(registry_offset),
+            registry_offset=registry_offset,
+            timestamp_ms=last.record.timestamp,
+            parts=parts,
+        )
 
     def _step(self, batch: Batch, cut: Cut) -> tuple[Emit, Counts]:
         with metrics.of(metrics.STEP_SECONDS, self.stage.name).time():
@@ -249,8 +305,8 @@ class StageRunner:
     def _records(self, batch: Batch, emit: Emit) -> list[Record]:
         return records_of(self.stage, batch, emit)
 
-    def _dead(self, batch: Batch, message: Any, text: str) -> Any:
-        return dead_message(self.stage, batch, "step_failed", text, message.value)
+    def _dead(self, batch: Batch, message: Message, text: str) -> Any:
+        return dead_message(self.stage, batch, "step_failed", text, message.record.value)
 
     async def _send(self, record: Record) -> Awaitable[Any]:
         future: Awaitable[Any] = await self.producer.send(
@@ -262,14 +318,14 @@ class StageRunner:
         )
         return future
 
-    def _measure(self, message: Any, counts: Counts, emit: Emit) -> None:
+    def _measure(self, tp: TP, group: list[Message], counts: Counts, emit: Emit) -> None:
         name = self.stage.name
         metrics.count_rows(name, counts)
-        metrics.of(metrics.MESSAGES, name).inc()
+        metrics.of(metrics.MESSAGES, name).inc(len(group))
         for refused in emit.refused:
             metrics.of(metrics.REFUSED, name, refused.reason).inc()
-        behind = (self.app.consumer.highwater(message.tp) or 0) - message.offset - 1
-        metrics.of(metrics.LAG, name, str(message.partition)).set(max(0, behind))
+        behind = (self.app.consumer.highwater(tp) or 0) - group[-1].offset - 1
+        metrics.of(metrics.LAG, name, str(tp.partition)).set(max(0, behind))
 
     # -- saving and falling back --
 
@@ -279,10 +335,10 @@ class StageRunner:
     def _due(self, work: Work) -> bool:
         if self._now() < work.next_save_s:
             return False
-        if not work.events:
+        if not work.unsaved:
             return work.borrowed
         aged_ms = (self._now() - work.oldest_s) * 1000
-        return len(work.events) >= self.settings.save_messages or aged_ms >= self.settings.save_ms
+        return work.unsaved >= self.settings.save_messages or aged_ms >= self.settings.save_ms
 
     async def save_due(self) -> None:
         """Called by a timer: save what is old enough; ask again for what a seek did not bring."""
@@ -299,7 +355,7 @@ class StageRunner:
         """At a clean end: save everything that is applied."""
         async with self._one:
             for tp, work in list(self.work.items()):
-                if work.events:
+                if work.unsaved:
                     await self._save(tp, work)
 
     async def _save(self, tp: TP, work: Work) -> None:
@@ -317,7 +373,7 @@ class StageRunner:
             await self._restore(tp, work)
             return
         self._saved(tp, work, size, self._now() - began_s)
-        events, work.events, work.sends = work.events, [], []
+        events, work.events, work.sends, work.unsaved = work.events, [], [], 0
         if self._owns(work):
             for event in events:
                 event.ack()
@@ -325,7 +381,7 @@ class StageRunner:
     def _saved(self, tp: TP, work: Work, size: int, took_s: float) -> None:
         place = self.stage.name, str(tp.partition)
         metrics.of(metrics.JOURNAL_BYTES, *place).set(size)
-        lag_s = self._now() - work.oldest_s if work.events else 0.0
+        lag_s = self._now() - work.oldest_s if work.unsaved else 0.0
         metrics.of(metrics.SAVE_LAG, *place).set(lag_s)
         work.saved_offset, work.borrowed = work.cut.offset, False
         work.next_save_s = self._now() + min(_SAVE_SHARE * took_s, _SAVE_WITHIN_S)
@@ -340,4 +396,4 @@ class StageRunner:
         if not self._owns(work):
             return
         if await self._load({tp.partition}, work.cut.generation):
-            await self.app.consumer.seek(tp, self.work[tp].cut.offset + 1)
+            await self.app.consumer.restart(tp, self.work[tp].cut.offset + 1)

@@ -1,6 +1,10 @@
 """Exact delivery for Faust on aiokafka: every record pulled from the broker is delivered to the
 streams once and in order, per assignment, or the partition is sought back to it.
 
+One event is a run: consecutive records of one partition from one fetch, `event.message.run`, of
+RUN_BYTES and RUN_RECORDS at most. What Faust asks for an event is paid once a run; a run never
+spans a hole, and nothing waits for one to fill. It is acknowledged as a whole.
+
     app.transport = ExactTransport(app.conf.broker_consumer, app)
     app.transport.start_offsets = load      # async: partitions -> the offset each state asks for
 
@@ -10,7 +14,7 @@ hole as acknowledged. Three books replace its `_read_offset` and `_gap`:
 
     _owed[tp]  first offset pulled from aiokafka but not yet delivered: the next fetch seeks there
     _jump[tp]  offset somebody sought to: the batch in hand is stale, the next fetch seeks there
-    _sent[tp]  delivered offsets without an acknowledgement: the first is the offset to commit
+    _sent[tp]  first offsets of delivered runs without an acknowledgement: the first is committed
 
 Faust has no public extension point for what a consumer hands over and commits, so it overrides or
 reads these private names of faust-streaming 0.15.3; tests/contract/test_transport*.py fail when one
@@ -40,7 +44,7 @@ goes, or does something else:
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -52,6 +56,29 @@ from faust.types.tuples import ack_lock
 from streams.client import FETCH_WAIT_MS
 
 StartOffsets = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
+
+# About what the bridge packs into one message under load: a run of small ones is no larger.
+RUN_BYTES = 512 << 10
+RUN_RECORDS = 64
+
+
+def runs_of(records: Sequence[Any]) -> Iterator[list[Any]]:
+    """One partition's records, in order, as runs: no hole within one, and none too large."""
+    run: list[Any] = []
+    size = 0
+    for record in records:
+        more = max(0, record.serialized_value_size)  # -1: no value
+        if run and (
+            record.offset != run[-1].offset + 1
+            or len(run) == RUN_RECORDS
+            or size + more > RUN_BYTES
+        ):
+            yield run
+            run, size = [], 0
+        run.append(record)
+        size += more
+    if run:
+        yield run
 
 
 class ExactConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -147,23 +174,27 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
         if not records or self.should_stop:
             return
         last = {tp: batch[-1].offset for tp, batch in records.items()}
-        for any_tp, record in self.scheduler.iterate(records):
+        runs = {tp: list(runs_of(batch)) for tp, batch in records.items()}
+        for any_tp, run in self.scheduler.iterate(runs):
             if epoch != self._epoch:
                 return  # the rest stays owed
-            tp = ensure_TP(any_tp)
+            tp, first, end = ensure_TP(any_tp), run[0].offset, run[-1].offset + 1
             if tp not in self._active_partitions and tp not in self._buffered_partitions:
-                self._jump.setdefault(tp, record.offset)  # paused meanwhile: come back to it
+                self._jump.setdefault(tp, first)  # paused meanwhile: come back to it
             if tp in self._jump:
                 continue
-            self._before_delivery(tp, record.offset)
-            yield tp, self._to_message(tp, record)
+            self._before_delivery(tp, first)
+            message = self._to_message(tp, run[0])
+            message.run = run
+            yield tp, message
             if epoch != self._epoch:
                 return  # the drain loop may have cancelled the delivery
-            self._end[tp] = record.offset + 1
-            if record.offset == last[any_tp]:
+            if tp not in self._jump:
+                self._end[tp] = end
+            if end > last[any_tp]:
                 self._owed.pop(tp, None)
             else:
-                self._owed[tp] = record.offset + 1
+                self._owed[tp] = end
 
     def _before_delivery(self, tp: TP, offset: int) -> None:
         self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
@@ -183,6 +214,13 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
         super().resume_flow()
 
     # -- seeks: noted here, done by the next fetch on the consumer thread --
+
+    async def restart(self, tp: TP, offset: int) -> None:
+        """Read on at `offset`, which may be within a run: all before it is saved and done with."""
+        with ack_lock:
+            self._sent[tp].clear()
+            self._acked_index[tp].clear()
+        self._jump_to(tp, offset)
 
     def _jump_to(self, tp: TP, offset: int) -> None:
         sent = self._sent[tp]

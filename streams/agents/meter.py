@@ -9,7 +9,7 @@ from streams.agent import Batch, Emit, Output, Refused, agent
 from streams.registry import RegistryView
 
 
-@agent("meter", source=READINGS, outputs=(USAGE,), state=Slots)
+@agent("meter", source=READINGS, outputs=(USAGE,), state=Slots, gathers=True)
 def step(slots: Slots, batch: Batch) -> Emit:
     """Apply one batch; emit the usage rows that it changed and the rows it refused, with reasons.
 

@@ -19,7 +19,13 @@ class OpenWindows(Windows):
         super().__init__(window_ms or settings().window_ms, *more, **others)
 
 
-@agent("rollup", source=READINGS, outputs=(ROLLUPS, ROLLUPS_PARTIAL), state=OpenWindows)
+@agent(
+    "rollup",
+    source=READINGS,
+    outputs=(ROLLUPS, ROLLUPS_PARTIAL),
+    state=OpenWindows,
+    gathers=True,
+)
 def step(windows: Windows, batch: Batch) -> Emit:
     """Apply one batch of readings; emit the windows that it changed.
 

@@ -66,7 +66,7 @@ class Bare(Measured):
 
     async def _save(self, tp: Any, work: Any) -> None:
         await asyncio.gather(*work.sends)
-        events, work.events, work.sends = work.events, [], []
+        events, work.events, work.sends, work.unsaved = work.events, [], [], 0
         work.saved_offset = work.cut.offset
         for event in events:
             event.ack()

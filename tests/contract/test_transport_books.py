@@ -1,4 +1,7 @@
-"""The transport's three books on Faust's own consumer, without a broker: owed, sought, sent."""
+"""The transport's three books on Faust's own consumer, without a broker: owed, sought, sent.
+
+A run is shown as the offsets of its records.
+"""
 
 from types import SimpleNamespace
 from typing import Any
@@ -8,16 +11,17 @@ import pytest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams.transport import ExactConsumer, ExactConsumerThread, ExactTransport
+from streams import transport
+from streams.transport import RUN_BYTES, ExactConsumer, ExactConsumerThread, ExactTransport, runs_of
 
 P0, P1 = TP("readings", 0), TP("readings", 1)
 
 
-def record(offset: int) -> SimpleNamespace:
+def record(offset: int, size: int = 0) -> SimpleNamespace:
     """A record as aiokafka hands it over."""
     names = ("timestamp", "timestamp_type", "checksum")
     rest: dict[str, Any] = dict.fromkeys(names, 0) | {"headers": (), "key": None, "value": b""}
-    sizes = {"serialized_key_size": 0, "serialized_value_size": 0}
+    sizes = {"serialized_key_size": 0, "serialized_value_size": size}
     return SimpleNamespace(topic="readings", partition=0, offset=offset, **rest, **sizes)
 
 
@@ -48,13 +52,23 @@ def consumer(monkeypatch: pytest.MonkeyPatch) -> Fetched:
     return made
 
 
-async def delivered(consumer: Fetched, *fetches: dict[TP, list[int]]) -> list[tuple[TP, int]]:
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of one record."""
+    monkeypatch.setattr(transport, "RUN_RECORDS", 1)
+
+
+def offsets(run: list[Any]) -> list[int]:
+    return [record.offset for record in run]
+
+
+async def delivered(consumer: Fetched, *fetches: dict[TP, list[int]]) -> list[tuple[TP, list[int]]]:
     consumer.fetches = [{tp: list(map(record, some)) for tp, some in f.items()} for f in fetches]
     found = []
     while consumer.fetches:
         async for tp, message in consumer.getmany(timeout=0.0):
-            message.tp = tp
-            found.append((tp, message.offset))
+            assert message.offset == message.run[0].offset, "what is acknowledged"
+            found.append((tp, offsets(message.run)))
     return found
 
 
@@ -69,15 +83,93 @@ def ack(consumer: Fetched, tp: TP, offset: int) -> None:
     assert consumer.ack(Message(tp, offset))
 
 
-async def test_the_first_unacknowledged_record_is_what_is_committed(consumer: Fetched) -> None:
-    await delivered(consumer, {P0: [5, 6, 7]})
+def test_a_run_ends_at_a_hole_and_before_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "RUN_RECORDS", 3)
+    half, whole = RUN_BYTES // 2, RUN_BYTES
+
+    def cut(*records: Any) -> list[list[int]]:
+        return [offsets(run) for run in runs_of(records)]
+
+    assert cut() == []
+    assert cut(record(1), record(2), record(5), record(6)) == [[1, 2], [5, 6]]
+    assert cut(*map(record, range(7))) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert cut(record(1, half), record(2, half), record(3, 1)) == [[1, 2], [3]]
+    assert cut(record(1, whole + 1), record(2, -1), record(3, whole)) == [[1], [2, 3]]
+
+
+async def test_a_fetch_is_delivered_as_runs_of_each_partition(consumer: Fetched) -> None:
+    runs = await delivered(consumer, {P0: [1, 2, 5, 6], P1: [8, 9]}, {P0: [7]})
+
+    assert sorted(runs) == [(P0, [1, 2]), (P0, [5, 6]), (P0, [7]), (P1, [8, 9])]
+    assert consumer.holes == {P0: {(3, 5)}}
+    assert consumer._owed == {}
+
+
+async def test_the_first_unacknowledged_run_is_what_is_committed(consumer: Fetched) -> None:
+    await delivered(consumer, {P0: [5, 6]}, {P0: [7]}, {P0: [8, 9]})
 
     assert consumer._new_offset(P0) == 5
     ack(consumer, P0, 7)
+    assert consumer._new_offset(P0) == 5
     ack(consumer, P0, 5)
+    assert consumer._new_offset(P0) == 8
+    ack(consumer, P0, 8)
+    assert consumer._new_offset(P0) == 10
+
+
+async def test_a_seek_into_a_run_does_not_commit_what_is_not_acknowledged(
+    consumer: Fetched,
+) -> None:
+    await delivered(consumer, {P0: [5, 6, 7]}, {P0: [8, 9]})
+    await consumer.seek(P0, 7)
+
+    assert await delivered(consumer, {P0: [7, 8, 9]}) == []  # fetched before the seek was done
+    assert consumer._new_offset(P0) == 5
+    consumer._jump.clear()  # as the next fetch does
+    assert await delivered(consumer, {P0: [7, 8]}) == [(P0, [7, 8])]
+    assert consumer.holes == {}
+    ack(consumer, P0, 7)
+    assert consumer._new_offset(P0) == 5
+    ack(consumer, P0, 5)
+    assert consumer._new_offset(P0) == 9
+
+
+async def test_a_restart_within_a_run_is_done_with_all_before_it(consumer: Fetched) -> None:
+    """The first part of the run is saved, and nobody will acknowledge the run any more."""
+    await delivered(consumer, {P0: [3, 4]}, {P0: [5, 6, 7]})
+    ack(consumer, P0, 3)
+    await consumer.restart(P0, 6)
+
+    assert consumer._jump == {P0: 6}
+    assert consumer._new_offset(P0) == 6
+    consumer._jump.clear()
+    await delivered(consumer, {P0: [6, 7]})
     assert consumer._new_offset(P0) == 6
     ack(consumer, P0, 6)
     assert consumer._new_offset(P0) == 8
+
+
+async def test_a_seek_while_a_run_is_handed_over_is_not_committed_over(
+    consumer: Fetched,
+) -> None:
+    consumer.fetches = [{P0: list(map(record, (4, 5, 6)))}]
+    async for _ in consumer.getmany(timeout=0.0):
+        await consumer.seek(P0, 4)
+
+    assert consumer._new_offset(P0) == 4
+
+
+async def test_a_rebalance_within_a_fetch_forgets_what_was_not_delivered(
+    consumer: Fetched,
+) -> None:
+    consumer.fetches = [{P0: list(map(record, (1, 2, 5, 6)))}]
+    got = []
+    async for _, message in consumer.getmany(timeout=0.0):
+        got.append(offsets(message.run))
+        consumer._new_assignment()
+
+    assert got == [[1, 2]]
+    assert (consumer._owed, consumer._end, dict(consumer._sent)) == ({}, {}, {})
 
 
 async def test_no_partition_is_fetched_between_a_seek_and_the_resume_after_it(
@@ -93,10 +185,12 @@ async def test_no_partition_is_fetched_between_a_seek_and_the_resume_after_it(
 
     consumer._sought = True
     consumer.resume_flow()
-    assert await delivered(consumer, {P0: [1]}) == [(P0, 1)]
+    assert await delivered(consumer, {P0: [1]}) == [(P0, [1])]
 
 
-async def test_what_a_stop_of_the_flow_cuts_off_is_owed(consumer: Fetched) -> None:
+async def test_what_a_stop_of_the_flow_cuts_off_is_owed(
+    consumer: Fetched, one_by_one: None
+) -> None:
     consumer.fetches = [{P0: list(map(record, (1, 2, 3)))}]
     consumer._owed[P0] = 1  # as the fetch on the consumer's thread notes it
     got = []
@@ -109,7 +203,7 @@ async def test_what_a_stop_of_the_flow_cuts_off_is_owed(consumer: Fetched) -> No
     assert consumer._owed[P0] == 2  # whether the second one arrived is not known
 
 
-async def test_a_seek_makes_the_batch_in_hand_stale(consumer: Fetched) -> None:
+async def test_a_seek_makes_the_batch_in_hand_stale(consumer: Fetched, one_by_one: None) -> None:
     consumer.fetches = [{P0: list(map(record, (4, 5, 6)))}]
     got = []
     async for _, message in consumer.getmany(timeout=0.0):

@@ -40,7 +40,7 @@ _FIELDS = Cut.__match_args__
 class NoHoleCheck(SimRunner):
     """Applies whatever comes next."""
 
-    async def _next_in_line(self, message: Any, work: Any) -> bool:
+    async def _next_in_line(self, tp: Any, got: int, work: Any) -> bool:
         return True
 
 
@@ -61,9 +61,32 @@ class OutputAfterSave(SimRunner):
 class HalfAppliedStepKept(SimRunner):
     """A step that raised leaves behind what it had changed."""
 
-    async def _step_failed(self, message: Any, work: Any) -> None:
-        self._failures[message.tp, message.offset].append("failed")
-        await self.app.consumer.seek(message.tp, work.cut.offset + 1)
+    async def _step_failed(self, tp: Any, group: Any, work: Any) -> None:
+        self._alone[tp] = group[-1].offset
+        if len(group) == 1:
+            self._failures[tp, group[-1].offset].append("failed")
+        await self.app.consumer.restart(tp, work.cut.offset + 1)
+
+
+class RunAcknowledgedWithItsFirstBatch(SimRunner):
+    """Takes a run for done once the first batch of it is applied."""
+
+    async def handle(self, event: Any) -> None:
+        self.event = event
+        await super().handle(event)
+
+    async def _take(self, tp: Any, group: Any, work: Any) -> None:
+        await super()._take(tp, group, work)
+        if self.work.get(tp) is work:
+            work.events.append(self.event)
+
+
+class FailedMessageGatheredAgain(SimRunner):
+    """A message whose step raised is tried again with others, and all of them are given up."""
+
+    async def _step_failed(self, tp: Any, group: Any, work: Any) -> None:
+        await super()._step_failed(tp, group[-1:], work)
+        self._alone.clear()
 
 
 MUTANTS: dict[str, type[SimRunner]] = {
@@ -74,6 +97,8 @@ MUTANTS: dict[str, type[SimRunner]] = {
         NoHoleCheck,
         OutputAfterSave,
         HalfAppliedStepKept,
+        RunAcknowledgedWithItsFirstBatch,
+        FailedMessageGatheredAgain,
     )
 }
 

@@ -9,9 +9,11 @@ from kernels.growth import Growth
 from schemas import READINGS, USAGE
 from streams.agent import Stage
 
-# One message: rows of (key, amount). A step raises at this amount, with its state half changed.
+# One message: rows of (key, amount). A step raises at POISON, with its state half changed; what has
+# UNREADABLE in it is no batch.
 Rows = list[tuple[int, int]]
-POISON = 13
+POISON, UNREADABLE = 13, 17
+BAD = {POISON, UNREADABLE}
 
 
 class Totals:
@@ -60,14 +62,14 @@ class Totals:
         return totals
 
 
-def step(totals: Totals, offset: int, rows: Rows) -> dict[int, int]:
-    """Add the rows; key -> its new total."""
+def step(totals: Totals, rows: Sequence[tuple[int, int, int]]) -> dict[int, int]:
+    """Add the rows (offset, key, amount); key -> its new total."""
     changed = {}
-    for key, amount in rows:
+    for offset, key, amount in rows:
         changed[key] = totals.add(offset, key, amount)
         if amount == POISON:
             raise RuntimeError("poison")
     return changed
 
 
-STAGE: Any = Stage("sim", READINGS, (USAGE,), Totals, step)
+STAGE: Any = Stage("sim", READINGS, (USAGE,), Totals, step, gathers=True)

@@ -7,10 +7,11 @@ from typing import Any
 from faust.types import TP
 
 from schemas import READINGS, USAGE
+from schemas.codec import REGISTRY_OFFSET
 from streams.journal import Cut, Journal
 from tests.sim.broker import Broker, Gate, reader
 from tests.sim.process import PART_ROWS, SETTINGS, Process
-from tests.sim.stage import POISON, STAGE
+from tests.sim.stage import POISON, STAGE, UNREADABLE
 
 SOURCE = SETTINGS.topic(READINGS.name)
 OUTPUT = SETTINGS.topic(USAGE.name)
@@ -44,9 +45,11 @@ class World:
                     self.broker.skip((SOURCE, tp.partition))
                 size = self.random.randint(1, 4)
                 rows = [(self.random.randint(0, 2), self.random.randint(1, 9)) for _ in range(size)]
-                if self.random.random() < 0.04:
-                    rows.append((0, POISON))
-                self.broker.append((SOURCE, tp.partition), None, rows)
+                if self.random.random() < 0.08:
+                    rows.append((0, self.random.choice((POISON, UNREADABLE))))
+                stamp = b"1" if self.random.random() < 0.2 else b"0"
+                place = (SOURCE, tp.partition)
+                self.broker.append(place, None, rows, [(REGISTRY_OFFSET, stamp)])
 
     def _spawn(self, work: Any) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))
