@@ -8,8 +8,6 @@ says by `gathers` that its rows do not rest on it (README.md).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -18,32 +16,26 @@ from schemas import DecodeError, Topic
 from schemas.codec import REGISTRY_OFFSET, decode, header_map
 
 
-@dataclass(frozen=True)
 class Message:
-    """One record and what its headers say. Raises DecodeError for a stamp that is no number."""
+    """One record of a run, and what its headers say.
 
-    record: Any
+    registry_offset: of its stamp, -1 without one, None where that is no number.
+    """
 
-    @property
-    def offset(self) -> int:
-        offset: int = self.record.offset
-        return offset
+    __slots__ = ("headers", "offset", "record", "registry_offset")
 
-    @cached_property
-    def headers(self) -> dict[str, str]:
-        return header_map(self.record.headers)
-
-    @cached_property
-    def registry_offset(self) -> int:
+    def __init__(self, record: Any) -> None:
+        self.record = record
+        self.offset: int = record.offset
+        self.headers = header_map(record.headers)
         stamp = self.headers.get(REGISTRY_OFFSET, "-1")
-        try:
-            return int(stamp)
-        except ValueError:
-            step = "send the registry offset as a number"
-            raise DecodeError(f"{REGISTRY_OFFSET} is {stamp!r}", step) from None
+        self.registry_offset = int(stamp) if stamp.removeprefix("-").isdecimal() else None
 
     def rows(self, topic: Topic) -> pa.RecordBatch:
-        """Its rows; DecodeError as decode() gives it."""
+        """Its rows; DecodeError as decode() gives it, or for a stamp that is no number."""
+        if self.registry_offset is None:
+            stamp = self.headers[REGISTRY_OFFSET]
+            raise DecodeError(f"{REGISTRY_OFFSET} is {stamp!r}", "send the offset as a number")
         return decode(topic, self.record.value, self.headers)
 
 
@@ -57,23 +49,15 @@ class Gathered(NamedTuple):
 def alike(messages: Iterable[Message], alone_to: int) -> Iterator[list[Message]]:
     """Consecutive messages of one registry offset; up to offset `alone_to` each on its own."""
     group: list[Message] = []
-    known: int | None = None
     for message in messages:
-        stamp = _stamp(message) if message.offset > alone_to else None
-        if group and (stamp is None or stamp != known):
+        if group and (
+            group[0].offset <= alone_to or message.registry_offset != group[0].registry_offset
+        ):
             yield group
             group = []
         group.append(message)
-        known = stamp
     if group:
         yield group
-
-
-def _stamp(message: Message) -> int | None:
-    try:
-        return message.registry_offset
-    except DecodeError:
-        return None
 
 
 def gather(topic: Topic, messages: Sequence[Message]) -> Gathered | None:

@@ -257,26 +257,21 @@ class StageRunner:
             Part(message.offset, message.record.timestamp, rows)
             for message, rows in zip(group, gathered.lengths, strict=True)
         ]
-        return await self._batch(tp, group[-1], group[0].registry_offset, gathered.rows, parts)
+        return await self._batch(tp, group[-1], gathered.rows, parts)
 
     async def _decode(self, tp: TP, message: Message) -> tuple[Batch, Any]:
         """The batch; or an empty one and its dead letter where the bytes cannot be read."""
         try:
-            rows, registry_offset = message.rows(self.stage.source), message.registry_offset
-            return await self._batch(tp, message, registry_offset, rows), None
+            return await self._batch(tp, message, message.rows(self.stage.source)), None
         except DecodeError as error:
-            batch = await self._batch(tp, message, -1, self.stage.source.empty)
+            batch = await self._batch(tp, message, self.stage.source.empty)
             original = message.record.value or b""
             return batch, dead_message(self.stage, batch, "unsupported", str(error), original)
 
     async def _batch(
-        self,
-        tp: TP,
-        last: Message,
-        registry_offset: int,
-        rows: pa.RecordBatch,
-        parts: Sequence[Part] = (),
+        self, tp: TP, last: Message, rows: pa.RecordBatch, parts: Sequence[Part] = ()
     ) -> Batch:
+        registry_offset = -1 if last.registry_offset is None else last.registry_offset
         await self.registry.wait_for(registry_offset)
         return Batch(
             topic=self.stage.source,
