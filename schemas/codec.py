@@ -67,6 +67,19 @@ def refuse_pickle(value: bytes, headers: Mapping[str, str]) -> None:
         raise DecodeError("pickled Python objects are never read", "send JSON or Arrow")
 
 
+def check_headers(topic: Topic, headers: Mapping[str, str]) -> None:
+    """Raises DecodeError where headers name another content type, or another topic or version."""
+    content_type = headers.get("content-type", ARROW)
+    if content_type != ARROW:
+        raise DecodeError(f"{topic.name}: content type {content_type!r}", f"send {ARROW}")
+    event_type = headers.get("ce_type", topic.event_type)
+    if event_type != topic.event_type:
+        raise DecodeError(
+            f"{topic.name}: event type {event_type!r} is not {topic.event_type!r}",
+            "upgrade the older side, or replay with its version",
+        )
+
+
 def decode(topic: Topic, value: bytes | None, headers: Mapping[str, str]) -> pa.RecordBatch:
     """The rows of a message of `topic` as one batch; headers as header_map gives them.
 
@@ -77,15 +90,7 @@ def decode(topic: Topic, value: bytes | None, headers: Mapping[str, str]) -> pa.
     if value is None:
         raise DecodeError(f"{topic.name}: empty message", "a batch topic has no tombstones")
     refuse_pickle(value, headers)
-    content_type = headers.get("content-type", ARROW)
-    if content_type != ARROW:
-        raise DecodeError(f"{topic.name}: content type {content_type!r}", f"send {ARROW}")
-    event_type = headers.get("ce_type", topic.event_type)
-    if event_type != topic.event_type:
-        raise DecodeError(
-            f"{topic.name}: event type {event_type!r} is not {topic.event_type!r}",
-            "upgrade the older side, or replay with its version",
-        )
+    check_headers(topic, headers)
     try:
         with pa.ipc.open_stream(pa.py_buffer(value), options=_READ) as reader:
             _check_schema(topic, reader.schema)

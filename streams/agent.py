@@ -5,8 +5,10 @@ metrics and `gridloom topics` all read that register. A step has no clock, no ra
 the same state and the same batch give the same bytes.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import pyarrow as pa
@@ -17,11 +19,10 @@ from streams.registry import RegistryView
 
 
 class Part(NamedTuple):
-    """One message of a batch that was made from several: its place, Kafka timestamp and rows."""
+    """One message of a batch that was made from several: its offset and Kafka timestamp."""
 
     offset: int
     timestamp_ms: int
-    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Batch:
     """One message of a batch topic, decoded; `registry` is the registry as of registry_offset.
 
     Of a stage that gathers, also several consecutive messages of one registry offset: `parts` says
-    which, offset and timestamp_ms are the last one's.
+    which, offset and timestamp_ms are the last one's; `lengths` counts the rows of each.
     """
 
     topic: Topic
@@ -40,19 +41,20 @@ class Batch:
     registry_offset: int = -1
     timestamp_ms: int = 0
     parts: Sequence[Part] = ()
+    lengths: Callable[[], Sequence[int]] | None = None
 
     @property
     def place(self) -> str:
         """Offset of the message, or first and last offset of several: `7` or `5-7`."""
         return f"{self.parts[0].offset}-{self.offset}" if self.parts else str(self.offset)
 
-    def source(self, row: int) -> tuple[int, int, int]:
-        """Where a row came from: offset of its message, row within that, Kafka timestamp."""
-        for part in self.parts:
-            if row < part.rows:
-                return part.offset, row, part.timestamp_ms
-            row -= part.rows
-        return self.offset, row, self.timestamp_ms
+    def sources(self, rows: Sequence[int]) -> list[tuple[Part, int]]:
+        """Where these rows came from: the message of each, and its row within that."""
+        if self.lengths is None:
+            return [(Part(self.offset, self.timestamp_ms), row) for row in rows]
+        ends = [0, *accumulate(self.lengths())]
+        places = [bisect_right(ends, row) - 1 for row in rows]
+        return [(self.parts[at], row - ends[at]) for at, row in zip(places, rows, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

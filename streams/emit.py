@@ -118,8 +118,8 @@ def _domain_partition(batch: Batch, name: str) -> int:
 
 def dead_letters(stage: Stage, batch: Batch, refused: list[Refused]) -> pa.RecordBatch:
     """One dead letter a refused row, with the row as JSON."""
-    rows = to_rows(batch.rows.take([r.row for r in refused]))
-    sources = [batch.source(why.row) for why in refused]
+    places = [why.row for why in refused]
+    rows, sources = to_rows(batch.rows.take(places)), batch.sources(places)
     return DEAD_LETTER.rows(
         [
             {
@@ -129,13 +129,13 @@ def dead_letters(stage: Stage, batch: Batch, refused: list[Refused]) -> pa.Recor
                 "message": why.message,
                 "source_topic": batch.topic.name,
                 "source_partition": batch.partition,
-                "source_offset": offset,
-                "source_row": place,
-                "received_ms": received_ms,
+                "source_offset": message.offset,
+                "source_row": source_row,
+                "received_ms": message.timestamp_ms,
                 "content_type": JSON,
                 "original": to_json(row),
             }
-            for why, row, (offset, place, received_ms) in zip(refused, rows, sources, strict=True)
+            for why, row, (message, source_row) in zip(refused, rows, sources, strict=True)
         ]
     )
 

@@ -1,14 +1,14 @@
 """The messages of a run as batches, so that a step and its outputs are paid for once a batch.
 
-    for messages in alike(records): ...              # what may become one batch
-        joined = gather(topic, messages)             # one batch, or None: one by one then
+    for group in alike(messages, alone_to):          # what may become one batch
+        rows = gather(topic, group)                  # one batch, or None: one by one then
 
 Only what is in hand is joined. How the log falls into batches may differ at a replay, so a stage
 says by `gathers` that its rows do not rest on it (README.md).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
@@ -39,13 +39,6 @@ class Message:
         return decode(topic, self.record.value, self.headers)
 
 
-class Gathered(NamedTuple):
-    """Rows of several messages in order, and how many each of them has."""
-
-    rows: pa.RecordBatch
-    lengths: list[int]
-
-
 def alike(messages: Iterable[Message], alone_to: int) -> Iterator[list[Message]]:
     """Consecutive messages of one registry offset; up to offset `alone_to` each on its own."""
     group: list[Message] = []
@@ -60,10 +53,20 @@ def alike(messages: Iterable[Message], alone_to: int) -> Iterator[list[Message]]
         yield group
 
 
-def gather(topic: Topic, messages: Sequence[Message]) -> Gathered | None:
+def gather(topic: Topic, messages: Sequence[Message]) -> pa.RecordBatch | None:
     """The rows of all messages as one batch; None where one of them cannot be read."""
     try:
-        batches = [message.rows(topic) for message in messages]
+        return pa.concat_batches([message.rows(topic) for message in messages])
     except DecodeError:
         return None
-    return Gathered(pa.concat_batches(batches), [batch.num_rows for batch in batches])
+
+
+def lengths(topic: Topic, messages: Sequence[Message]) -> list[int]:
+    """How many rows each of these messages has, which were gathered before: one column is read."""
+    one = topic.schema.get_field_index(topic.time_column)
+    options = pa.ipc.IpcReadOptions(included_fields=[one], use_threads=False)
+    counted = []
+    for message in messages:
+        with pa.ipc.open_stream(message.record.value, options=options) as reader:
+            counted.append(sum(batch.num_rows for batch in reader))
+    return counted

@@ -11,8 +11,9 @@ revision are the same; nothing is lost and nothing counted twice.
 import asyncio
 import traceback
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import faust
@@ -27,7 +28,7 @@ from streams.agent import Batch, Emit, Output, Part, Stage
 from streams.client import BrokerUnreachableError
 from streams.counts import Counts
 from streams.emit import Record, dead_message, records_of
-from streams.gather import Message, alike, gather
+from streams.gather import Message, alike, gather, lengths
 from streams.journal import Cut, Journal
 from streams.log import log
 from streams.registry_reader import RegistryReader
@@ -250,38 +251,33 @@ class StageRunner:
 
     async def _joined(self, tp: TP, group: list[Message]) -> Batch | None:
         """The messages as one batch; None where one of them cannot be read."""
-        gathered = gather(self.stage.source, group)
-        if gathered is None:
-            return None
-        parts = [
-            Part(message.offset, message.record.timestamp, rows)
-            for message, rows in zip(group, gathered.lengths, strict=True)
-        ]
-        return await self._batch(tp, group[-1], gathered.rows, parts)
+        rows = gather(self.stage.source, group)
+        return await self._batch(tp, group, rows) if rows is not None else None
 
     async def _decode(self, tp: TP, message: Message) -> tuple[Batch, Any]:
         """The batch; or an empty one and its dead letter where the bytes cannot be read."""
         try:
-            return await self._batch(tp, message, message.rows(self.stage.source)), None
+            return await self._batch(tp, [message], message.rows(self.stage.source)), None
         except DecodeError as error:
-            batch = await self._batch(tp, message, self.stage.source.empty)
+            batch = await self._batch(tp, [message], self.stage.source.empty)
             original = message.record.value or b""
             return batch, dead_message(self.stage, batch, "unsupported", str(error), original)
 
-    async def _batch(
-        self, tp: TP, last: Message, rows: pa.RecordBatch, parts: Sequence[Part] = ()
-    ) -> Batch:
+    async def _batch(self, tp: TP, group: list[Message], rows: pa.RecordBatch) -> Batch:
+        source, last = self.stage.source, group[-1]
         registry_offset = -1 if last.registry_offset is None else last.registry_offset
         await self.registry.wait_for(registry_offset)
+        several = len(group) > 1
         return Batch(
-            topic=self.stage.source,
+            topic=source,
             partition=tp.partition,
             offset=last.offset,
             rows=rows,
             registry=self.registry.registry.at(registry_offset),
             registry_offset=registry_offset,
             timestamp_ms=last.record.timestamp,
-            parts=parts,
+            parts=[Part(m.offset, m.record.timestamp) for m in group] if several else (),
+            lengths=partial(lengths, source, group) if several else None,
         )
 
     def _step(self, batch: Batch, cut: Cut) -> tuple[Emit, Counts]:

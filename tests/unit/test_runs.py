@@ -12,7 +12,7 @@ from schemas import DEAD_LETTER, READINGS, USAGE
 from schemas.codec import ARROW, REGISTRY_OFFSET, decode, encode, event_headers
 from schemas.registry import Meter
 from streams.agent import STAGES, Batch, Part
-from streams.gather import Message, alike, gather
+from streams.gather import Message, alike, gather, lengths
 from streams.journal import Journal
 from streams.registry import Registry
 from streams.runtime import StageRunner
@@ -277,10 +277,10 @@ def test_rows_of_messages_with_other_texts_are_one_batch_in_order():
     joined = gather(READINGS, messages)
 
     assert joined is not None
-    assert joined.rows.to_pylist() == [row for rows in given for row in rows]
-    assert joined.rows.schema.equals(READINGS.schema)
-    assert joined.lengths == [2, 0, 2, 1]
-    joined.rows.validate(full=True)
+    assert joined.to_pylist() == [row for rows in given for row in rows]
+    assert joined.schema.equals(READINGS.schema)
+    joined.validate(full=True)
+    assert lengths(READINGS, messages) == [2, 0, 2, 1]
 
 
 def test_messages_that_cannot_all_be_read_are_not_joined():
@@ -297,12 +297,14 @@ def test_messages_up_to_the_one_that_failed_go_alone():
 
 def test_a_row_of_a_batch_knows_its_message():
     rows = READINGS.rows([reading(quarter=n) for n in range(3)])
-    parts = (Part(4, 40, 0), Part(5, 50, 2), Part(6, 60, 0), Part(7, 70, 1))
-    batch = Batch(READINGS, 0, 7, rows, None, timestamp_ms=70, parts=parts)
-    assert [batch.source(row) for row in range(3)] == [(5, 0, 50), (5, 1, 50), (7, 0, 70)]
-    assert batch.place == "4-7"
+    parts = [Part(offset, 10 * offset) for offset in range(4, 9)]
+    batch = Batch(
+        READINGS, 0, 8, rows, None, timestamp_ms=80, parts=parts, lengths=lambda: [0, 2, 0, 1, 0]
+    )
+    assert batch.sources([2, 0, 1]) == [((7, 70), 0), ((5, 50), 0), ((5, 50), 1)]
+    assert batch.place == "4-8"
     alone = Batch(READINGS, 0, 7, rows, None, timestamp_ms=70)
-    assert (alone.source(2), alone.place) == ((7, 2, 70), "7")
+    assert (alone.sources([2]), alone.place) == ([((7, 70), 2)], "7")
 
 
 async def test_a_stage_that_does_not_gather_gets_one_message_at_a_time():
