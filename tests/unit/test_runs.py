@@ -153,11 +153,13 @@ async def world():
 
 
 async def test_a_run_is_one_step_and_is_acknowledged_by_the_save_that_covers_it(world):
-    await world.run(record(0, reading("m")), record(1, reading("n"), reading("m")), record(2))
+    await world.run(
+        record(0, reading("m")), record(1, reading("n"), reading("m")), record(2, reading("m"))
+    )
 
     assert world.steps == [("0-2", -1)]
     assert world.usage() == [("m", 1, 1_000), ("n", 1, 1_000)]
-    assert world.counts == (3, 2, 1, 0)
+    assert world.counts == (4, 2, 2, 0)
     assert [r.headers["ce_id"] for r in world.sent] == [b"meter.readings/0/0-2/0"]
     assert world.acked == []
     await world.runner.save_all()
@@ -173,6 +175,16 @@ async def test_a_refused_row_names_its_own_message_and_row(world):
     assert place == (1, 1, 7_001)
     assert letter["reason"] == "conflict"
     assert world.counts == (4, 3, 0, 1)
+
+
+async def test_a_message_without_rows_changes_nothing(world):
+    await world.run(record(0, reading("m")), record(1), record(2, reading("m", quantity=5)))
+
+    assert [(r["source_offset"], r["source_row"]) for r in world.letters()] == [(2, 0)]
+    assert world.usage() == [("m", 1, 1_000)]
+    assert world.counts == (2, 1, 0, 1)
+    await world.runner.save_all()
+    assert world.acked == [[0, 1, 2]]
 
 
 async def test_a_message_that_is_no_batch_goes_to_dead_letters_alone_and_in_order(world):
@@ -268,7 +280,6 @@ async def test_a_save_within_a_run_does_not_acknowledge_the_run(world):
 def test_rows_of_messages_with_other_texts_are_one_batch_in_order():
     given = [
         [reading("m"), reading("n", account_id="x")],
-        [],
         [reading("n"), reading("ö", 3)],
         [reading("m", unit="mW", kind="gauge")],
     ]
@@ -280,7 +291,7 @@ def test_rows_of_messages_with_other_texts_are_one_batch_in_order():
     assert joined.to_pylist() == [row for rows in given for row in rows]
     assert joined.schema.equals(READINGS.schema)
     joined.validate(full=True)
-    assert lengths(READINGS, messages) == [2, 0, 2, 1]
+    assert lengths(READINGS, messages) == [2, 2, 1]
 
 
 def test_messages_that_cannot_all_be_read_are_not_joined():
