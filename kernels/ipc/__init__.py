@@ -1,9 +1,11 @@
-"""Arrow streams of a batch's rows by part, in one pass: split, encoded and compressed at once.
+"""Arrow streams: of a batch's rows by part, and the rows of several streams as one batch.
 
     Writer(schema).write(batch, by, chosen, parts) -> [(part, stream), ...]
+    Reader(schema).read(values) -> batch, or None
 
-What pyarrow needs a sort, a take, a writer a part and a compressor a column for. Any reader of
-Arrow's IPC format reads a stream; equal rows give equal bytes. See README.md.
+What pyarrow needs a sort, a take, a writer a part and a compressor a column for, and on the way
+back a reader a value, a check of each and a concatenation. Any reader of Arrow's IPC format reads a
+stream; equal rows give equal bytes. See README.md.
 """
 
 import os
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kernels.ipc import reference
+from kernels.ipc import reference, reference_reader, templates
 
 # bytes a value; 0: the code of a text
 _WIDTHS = {
@@ -22,6 +24,13 @@ _WIDTHS = {
     pa.float64(): 8,
     pa.int32(): 4,
     pa.dictionary(pa.int32(), pa.string()): 0,
+}
+# ... of a column that a Reader knows
+_KINDS = {
+    **_WIDTHS,
+    pa.dictionary(pa.int32(), pa.string()): templates.SYMBOL,
+    pa.binary(): templates.BYTES,
+    pa.string(): templates.TEXT,
 }
 _ALL = np.zeros(0, np.int32)
 
@@ -36,6 +45,12 @@ class _Streams(Protocol):
     ) -> list[Stream] | None: ...
 
 
+class _Rows(Protocol):
+    """What both twins do: reference_reader.Rows is the specification."""
+
+    def read(self, values: Sequence[object], /) -> pa.RecordBatch | None: ...
+
+
 class Writer:
     """Writes batches of one schema. ValueError for a schema with columns of another type."""
 
@@ -44,7 +59,7 @@ class Writer:
             raise ValueError(f"a column is not one of {', '.join(map(str, _WIDTHS))}")
         self._schema = schema
         widths = [_WIDTHS[field.type] for field in schema]
-        self._streams: _Streams = _twin()(schema.serialize().to_pybytes(), widths)
+        self._streams: _Streams = _twin("Streams")(schema.serialize().to_pybytes(), widths)
 
     def write(
         self,
@@ -66,17 +81,42 @@ class Writer:
         return self._streams.write(batch, column, codes, parts)
 
 
+class Reader:
+    """Reads streams of one schema. ValueError for a schema with columns of another type."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        if not readable(schema):
+            raise ValueError(f"a column is not one of {', '.join(map(str, _KINDS))}")
+        self._rows: _Rows = _twin("Rows")(schema, [_KINDS[field.type] for field in schema])
+
+    def read(self, values: Sequence[bytes | None]) -> pa.RecordBatch | None:
+        """The rows of the streams in order, as one batch of the schema.
+
+        Each dictionary is the first value's, and behind it what texts the others have besides. As
+        checked as `validate(full=True)`. None where there is no value, or where one is not exactly
+        as a Writer or pyarrow writes the rows of one batch without nulls, damaged in whatever way:
+        pyarrow's own reader then says what is wrong with it, or reads it.
+        """
+        return self._rows.read(values)
+
+
 def writable(schema: pa.Schema) -> bool:
     """Whether a Writer takes this schema: columns of int64, float64, int32 and texts by code."""
     return all(field.type in _WIDTHS for field in schema)
 
 
-def _twin() -> Any:
+def readable(schema: pa.Schema) -> bool:
+    """Whether a Reader takes this schema: what a Writer takes, texts and bytes."""
+    return all(field.type in _KINDS for field in schema)
+
+
+def _twin(name: str) -> Any:
     if os.environ.get("GRIDLOOM_PURE") == "1":
-        return reference.Streams
+        return {"Streams": reference.Streams, "Rows": reference_reader.Rows}[name]
     from kernels.ipc._core import Streams
+    from kernels.ipc._reader import Rows
 
-    return Streams
+    return {"Streams": Streams, "Rows": Rows}[name]
 
 
-__all__ = ["Stream", "Writer", "writable"]
+__all__ = ["Reader", "Stream", "Writer", "readable", "writable"]

@@ -9,11 +9,11 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
-from libc.stdlib cimport realloc
 from libc.string cimport memcpy, memset
 
 from kernels._arrow cimport ArrowArray, has_null
 from kernels.ipc import layout
+from kernels.ipc._block cimport Block, reserved
 from kernels.ipc._lz4 cimport TABLE_BITS, lz4_block
 
 cdef enum:
@@ -31,24 +31,7 @@ cdef bytes FRAME = layout.FRAME, FRAME_END = layout.FRAME_END, END = layout.END
 cdef uint32_t[1 << TABLE_BITS] TABLE
 
 
-cdef struct Block:
-    char* data
-    Py_ssize_t room
-
-
 cdef Block ARENA, ORDER, CODES, PLACES, SCRATCH, TEXTS
-
-
-cdef char* reserved(Block* block, Py_ssize_t size) except NULL:
-    """The block's bytes, at least `size`; what was in it may be lost."""
-    cdef char* bigger
-    if size > block.room or block.data == NULL:
-        bigger = <char*>realloc(block.data, size + size // 4 + 64)
-        if bigger == NULL:
-            raise MemoryError("no memory for the streams of a batch; shard the topic")
-        block.data = bigger
-        block.room = size + size // 4 + 64
-    return block.data
 
 
 cdef inline void put(char* at, int64_t number) noexcept nogil:

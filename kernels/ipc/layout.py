@@ -27,7 +27,7 @@ BLOCK_BYTES = 64 << 10
 RAW = -1  # in place of a buffer's size: it follows as it is
 
 _V5 = 4
-_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
+DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 
 
 class Message(NamedTuple):
@@ -50,7 +50,7 @@ def dictionary_batch(dictionary: int) -> Message:
     #          vtable of 2 slots: id, data | to the vtable; data; id
     between = struct.pack("<HHHHi", 8, 16, 8, 4, 0)  # 4 bytes of it are padding up to the table
     table = struct.pack("<iIq", 12, 80 - 52, dictionary)
-    return _message(_DICTIONARY_BATCH, between + table, 64, 1, 3)
+    return _message(DICTIONARY_BATCH, between + table, 64, 1, 3)
 
 
 def _message(header: int, around: bytes, at: int, nodes: int, buffers: int) -> Message:

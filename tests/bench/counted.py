@@ -18,7 +18,10 @@ import numpy as np
 from kernels import match, meter, rollup
 from kernels.balance import balance, balance_sites
 from kernels.decode import Decoder
+from kernels.ipc import Reader
 from kernels.records import parse
+from schemas import READINGS
+from schemas.codec import encode
 from tests.bench.balance_problems import network
 from tests.bench.decode import FIELDS
 from tests.bench.instances import network as instance
@@ -60,6 +63,14 @@ def _records() -> Run:
     fetched = written([(1_760_400_000_000, b"k", event, []) for event in events], "none")
     parse(fetched, 0)
     return lambda: parse(fetched, 0)
+
+
+def _ipc_read() -> Run:
+    """Messages as ingest packs them, from racks whose texts come again."""
+    reader = Reader(READINGS.schema)
+    values = [encode(READINGS, SECONDS.batch(number, BATCH_ROWS)) for number in range(8)]
+    reader.read(values[:1])
+    return lambda: reader.read(values)
 
 
 def _meter() -> Run:
@@ -111,6 +122,7 @@ def _match() -> Run:
 KERNELS = {
     "decode": Kernel(4_000, "event", _decode),
     "records": Kernel(4_000, "record", _records),
+    "ipc-read": Kernel(8 * BATCH_ROWS, "row", _ipc_read),
     "meter": Kernel(2 * BATCH_ROWS, "row", _meter),
     "rollup": Kernel(2 * BATCH_ROWS, "row", _rollup),
     "rollup-seconds": Kernel(2 * BATCH_ROWS, "row", _rollup_seconds),
