@@ -1,6 +1,7 @@
 """Arrow streams of a batch's rows by part, in one pass: split, encoded and compressed at once.
 
     Writer(schema).write(batch, by, chosen, parts) -> [(part, stream), ...]
+    Writer(schema).write_lines(parts, texts)       -> stream, of rows that are no columns yet
 
 What pyarrow needs a sort, a take, a writer a part and a compressor a column for. Any reader of
 Arrow's IPC format reads a stream; equal rows give equal bytes. See README.md.
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kernels.ipc import reference
+from kernels.symbols import Symbols
 
 # bytes a value; 0: the code of a text
 _WIDTHS = {
@@ -23,9 +25,11 @@ _WIDTHS = {
     pa.int32(): 4,
     pa.dictionary(pa.int32(), pa.string()): 0,
 }
+_DTYPES = {pa.int64(): "<i8", pa.float64(): "<f8", pa.int32(): "<i4"}
 _ALL = np.zeros(0, np.int32)
 
 Stream = tuple[int, bytes]
+Lines = npt.NDArray[Any]
 
 
 class _Streams(Protocol):
@@ -34,6 +38,7 @@ class _Streams(Protocol):
     def write(
         self, batch: pa.RecordBatch, by: int, chosen: npt.NDArray[np.int32], parts: int, /
     ) -> list[Stream] | None: ...
+    def lines(self, parts: list[Lines], texts: Any, /) -> bytes: ...
 
 
 class Writer:
@@ -43,6 +48,7 @@ class Writer:
         if not writable(schema):
             raise ValueError(f"a column is not one of {', '.join(map(str, _WIDTHS))}")
         self._schema = schema
+        self._lines = lines_of(schema)
         widths = [_WIDTHS[field.type] for field in schema]
         self._streams: _Streams = _twin()(schema.serialize().to_pybytes(), widths)
 
@@ -65,10 +71,25 @@ class Writer:
         codes = np.array(chosen, np.int32) if by is not None else _ALL
         return self._streams.write(batch, column, codes, parts)
 
+    def write_lines(self, parts: Sequence[Lines], texts: Symbols) -> bytes:
+        """One stream of all parts' rows; parts: structured arrays of `lines_of` the schema.
+
+        texts: what the texts' codes stand for. The bytes are those of `write` for a batch of these
+        rows. ValueError for rows of another dtype, IndexError for a code beyond the texts.
+        """
+        if any(part.dtype is not self._lines and part.dtype != self._lines for part in parts):
+            raise ValueError("the rows have other columns than the writer's schema")
+        return self._streams.lines(list(parts), texts.texts)
+
 
 def writable(schema: pa.Schema) -> bool:
     """Whether a Writer takes this schema: columns of int64, float64, int32 and texts by code."""
     return all(field.type in _WIDTHS for field in schema)
+
+
+def lines_of(schema: pa.Schema) -> np.dtype[Any]:
+    """The dtype of rows of a schema that a Writer takes, texts as codes of 32 bits."""
+    return np.dtype([(field.name, _DTYPES.get(field.type, "<i4")) for field in schema])
 
 
 def _twin() -> Any:
@@ -79,4 +100,4 @@ def _twin() -> Any:
     return Streams
 
 
-__all__ = ["Stream", "Writer", "writable"]
+__all__ = ["Lines", "Stream", "Writer", "lines_of", "writable"]
