@@ -1,24 +1,18 @@
 """From a step's Emit to Kafka records: partitions, deterministic ids, dead letters."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
-import numpy as np
 import pyarrow as pa
 
-from kernels.columns import numbers
-from kernels.ipc import Writer, writable
 from schemas import DEAD_LETTER, Topic, partition_of
-from schemas.codec import ARROW, JSON, REGISTRY_OFFSET, Headers, encode, event_headers
+from schemas.codec import ARROW, JSON, REGISTRY_OFFSET, Headers, event_headers
 from schemas.deadletter import cut_original
 from schemas.jsonform import to_json, to_rows
 from schemas.registry import Domain
 from streams.agent import Batch, Delivery, Emit, Refused, Stage
-from streams.fit import fits, fitting
+from streams.value import values
 
-# by name: hashing a schema at every output costs a good part of what its writer saves
-_WRITERS: dict[str, Writer | None] = {}
 _partition_of = lru_cache(65_536)(partition_of)  # the same few accounts come in every batch
 
 
@@ -42,7 +36,7 @@ def records_of(stage: Stage, batch: Batch, emit: Emit) -> list[Record]:
     if emit.refused:
         outputs.append((DEAD_LETTER, dead_letters(stage, batch, emit.refused)))
     for topic, rows in outputs:
-        for partition, value in _written(topic, rows, batch):
+        for partition, value in values(topic, rows, _chosen(topic, rows, batch)):
             event_id = f"{place}/{len(records)}"
             headers = event_headers(topic.event_type, event_id, source, ARROW)
             headers.append((REGISTRY_OFFSET, str(batch.registry_offset).encode()))
@@ -58,29 +52,6 @@ def _delivered(delivery: Delivery, event_id: str, source: str) -> Record:
     return Record(delivery.topic, 0, delivery.key, delivery.value, headers)
 
 
-def _written(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> Iterable[tuple[int, bytes]]:
-    """The rows by partition, each as the values of one record or of several in order."""
-    if rows.num_rows == 0:
-        return []
-    chosen = _chosen(topic, rows, batch)
-    if (writer := _writer(topic)) is not None:
-        by = topic.partition_by if len(set(chosen)) > 1 else None
-        streams = writer.write(rows, by, chosen, max(chosen) + 1)
-        if streams is not None and all(fits(value) for _, value in streams):
-            return streams if by else [(chosen[0], value) for _, value in streams]
-    return [
-        (partition, value)
-        for partition, part in _split(topic, rows, chosen)
-        for value in fitting(part, partial(encode, topic))
-    ]
-
-
-def _writer(topic: Topic) -> Writer | None:
-    if topic.name not in _WRITERS:
-        _WRITERS[topic.name] = Writer(topic.schema) if writable(topic.schema) else None
-    return _WRITERS[topic.name]
-
-
 def _chosen(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> list[int]:
     """The partition of each text of the partition column, or the one of all rows."""
     if not topic.partition_by:
@@ -89,26 +60,6 @@ def _chosen(topic: Topic, rows: pa.RecordBatch, batch: Batch) -> list[int]:
     if topic.partition_by == "domain":
         return [_domain_partition(batch, name) for name in names]
     return [_partition_of(name, topic.partitions) for name in names]
-
-
-def _split(
-    topic: Topic, rows: pa.RecordBatch, chosen: list[int]
-) -> list[tuple[int, pa.RecordBatch]]:
-    """Rows by partition, order kept within each."""
-    if len(set(chosen)) == 1:
-        return [(chosen[0], rows)]
-    # 16 bits: numpy sorts those by counting
-    partitions = np.array(chosen, np.int16)[numbers(rows.column(topic.partition_by).indices)]
-    sizes = np.bincount(partitions).tolist()
-    if max(sizes) == rows.num_rows:
-        return [(int(partitions[0]), rows)]
-    sorted_rows = rows.take(pa.array(np.argsort(partitions, kind="stable")))
-    parts, at = [], 0
-    for partition, size in enumerate(sizes):
-        if size:
-            parts.append((partition, sorted_rows.slice(at, size)))
-        at += size
-    return parts
 
 
 def _domain_partition(batch: Batch, name: str) -> int:

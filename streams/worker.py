@@ -24,6 +24,7 @@ from streams import metrics
 from streams.agent import STAGES, stages_of
 from streams.client import FETCH_BYTES, MAX_MESSAGE_BYTES, new_producer
 from streams.log import configure, log
+from streams.memory import keep_freed
 from streams.registry_reader import RegistryReader
 from streams.runtime import StageRunner
 from streams.settings import Settings
@@ -163,6 +164,7 @@ def run_agent(agent: str, settings: Settings) -> None:
     if agent not in agent_names():
         raise ConfigError(f"no agent {agent!r}", f"choose from {', '.join(agent_names())}")
     metrics.serve(settings)
+    keep_freed()
     uvloop.install()
     if agent == INGEST:
         from streams.ingest.bridge import run_bridge

@@ -1,6 +1,7 @@
 """Arrow streams: of a batch's rows by part, and the rows of several streams as one batch.
 
     Writer(schema).write(batch, by, chosen, parts) -> [(part, stream), ...]
+    Writer(schema).write_lines(parts, texts)       -> stream, of rows that are no columns yet
     Reader(schema).read(values) -> batch, or None
 
 What pyarrow needs a sort, a take, a writer a part and a compressor a column for, and on the way
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kernels.ipc import reference, reference_reader, templates
+from kernels.symbols import Symbols
 
 # bytes a value; 0: the code of a text
 _WIDTHS = {
@@ -32,9 +34,11 @@ _KINDS = {
     pa.binary(): templates.BYTES,
     pa.string(): templates.TEXT,
 }
+_DTYPES = {pa.int64(): "<i8", pa.float64(): "<f8", pa.int32(): "<i4"}
 _ALL = np.zeros(0, np.int32)
 
 Stream = tuple[int, bytes]
+Lines = npt.NDArray[Any]
 
 
 class _Streams(Protocol):
@@ -43,6 +47,7 @@ class _Streams(Protocol):
     def write(
         self, batch: pa.RecordBatch, by: int, chosen: npt.NDArray[np.int32], parts: int, /
     ) -> list[Stream] | None: ...
+    def lines(self, parts: list[Lines], texts: Any, /) -> bytes: ...
 
 
 class _Rows(Protocol):
@@ -58,6 +63,7 @@ class Writer:
         if not writable(schema):
             raise ValueError(f"a column is not one of {', '.join(map(str, _WIDTHS))}")
         self._schema = schema
+        self._lines = lines_of(schema)
         widths = [_WIDTHS[field.type] for field in schema]
         self._streams: _Streams = _twin("Streams")(schema.serialize().to_pybytes(), widths)
 
@@ -79,6 +85,16 @@ class Writer:
         column = -1 if by is None else self._schema.get_field_index(by)
         codes = np.array(chosen, np.int32) if by is not None else _ALL
         return self._streams.write(batch, column, codes, parts)
+
+    def write_lines(self, parts: Sequence[Lines], texts: Symbols) -> bytes:
+        """One stream of all parts' rows; parts: structured arrays of `lines_of` the schema.
+
+        texts: what the texts' codes stand for. The bytes are those of `write` for a batch of these
+        rows. ValueError for rows of another dtype, IndexError for a code beyond the texts.
+        """
+        if any(part.dtype is not self._lines and part.dtype != self._lines for part in parts):
+            raise ValueError("the rows have other columns than the writer's schema")
+        return self._streams.lines(list(parts), texts.texts)
 
 
 class Reader:
@@ -110,6 +126,11 @@ def readable(schema: pa.Schema) -> bool:
     return all(field.type in _KINDS for field in schema)
 
 
+def lines_of(schema: pa.Schema) -> np.dtype[Any]:
+    """The dtype of rows of a schema that a Writer takes, texts as codes of 32 bits."""
+    return np.dtype([(field.name, _DTYPES.get(field.type, "<i4")) for field in schema])
+
+
 def _twin(name: str) -> Any:
     if os.environ.get("GRIDLOOM_PURE") == "1":
         return {"Streams": reference.Streams, "Rows": reference_reader.Rows}[name]
@@ -119,4 +140,4 @@ def _twin(name: str) -> Any:
     return {"Streams": Streams, "Rows": Rows}[name]
 
 
-__all__ = ["Reader", "Stream", "Writer", "readable", "writable"]
+__all__ = ["Lines", "Reader", "Stream", "Writer", "lines_of", "readable", "writable"]

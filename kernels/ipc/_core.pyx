@@ -2,6 +2,7 @@
 """The compiled twin of reference.streams: the same bytes.
 
     rows      a record batch through Arrow's C data interface: no copy, no object a column
+    lines     rows side by side: turned into columns a few at a time, while they are in the cache
     order     rows by part, the order kept within each: a counting sort
     arena     one stream as it is made; the block stays, so that its pages are fresh only once
 """
@@ -11,10 +12,15 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
-from kernels._arrow cimport ArrowArray, has_null
+cimport numpy as cnp
+
+from kernels._arrow cimport ArrowArray, check_indices, has_null
+from kernels._core cimport SLACK, Texts
 from kernels.ipc import layout
 from kernels.ipc._block cimport Block, reserved
 from kernels.ipc._lz4 cimport TABLE_BITS, lz4_block
+
+cnp.import_array()
 
 cdef enum:
     COLUMNS = 64
@@ -26,12 +32,13 @@ cdef enum:
     BLOCK_HEADER = 4
     BLOCK_MAX = 65536  # layout.BLOCK_BYTES
     LEAST = 64  # a smaller buffer is not worth a frame
+    TURNED = 128  # lines at a time
 
 cdef bytes FRAME = layout.FRAME, FRAME_END = layout.FRAME_END, END = layout.END
 cdef uint32_t[1 << TABLE_BITS] TABLE
 
 
-cdef Block ARENA, ORDER, CODES, PLACES, SCRATCH, TEXTS
+cdef Block ARENA, ORDER, CODES, PLACES, SCRATCH, TEXTS, COLUMNS_OF, USED
 
 
 cdef inline void put(char* at, int64_t number) noexcept nogil:
@@ -114,6 +121,8 @@ cdef class Streams:
     cdef list dictionaries  # layout.Message of each text column's texts
     cdef int[COLUMNS] width
     cdef Py_ssize_t columns, texts
+    cdef object dtype  # of the lines that were written last
+    cdef Py_ssize_t[COLUMNS] place  # of each column in such a line
 
     def __init__(self, bytes schema, widths):
         self.schema = schema
@@ -125,6 +134,7 @@ cdef class Streams:
             self.texts += width == 0
         self.message = layout.record_batch(self.columns, 2 * self.columns)
         self.dictionaries = [layout.dictionary_batch(number) for number in range(self.texts)]
+        self.dtype = None
 
     def write(self, batch, Py_ssize_t by, const int32_t[::1] chosen, Py_ssize_t parts):
         """reference.streams: [(part, stream)]; None where a value is null."""
@@ -270,6 +280,12 @@ cdef class Streams:
             code = used[i]
             memcpy(letters + offsets[i], data + ends[code], ends[code + 1] - ends[code])
             offsets[i + 1] = offsets[i] + ends[code + 1] - ends[code]
+        return self._texts(at, text, offsets, letters, found)
+
+    cdef char* _texts(
+        self, char* at, Py_ssize_t text, const int32_t* offsets, const char* letters, int32_t found
+    ) except NULL:
+        cdef Body body
         message = self.dictionaries[text]
         begun(&body, at, message, found)
         node(at, message, 0, found)
@@ -277,6 +293,95 @@ cdef class Streams:
         add(&body, <const char*>offsets, 4 * (found + 1), 4)
         add(&body, letters, offsets[found], 4)
         return finished(at, message, &body)
+
+    def lines(self, list parts, Texts texts):
+        """reference.lines: one stream of the lines of all parts."""
+        cdef Py_ssize_t[COLUMNS] start  # of each column in COLUMNS_OF
+        cdef int32_t[COLUMNS] found
+        cdef Py_ssize_t column, text = 0, size = 0, done = 0, at = 0, most, known = 0
+        cdef int32_t* codes
+        cdef int32_t* used
+        cdef int32_t* offsets
+        cdef cnp.ndarray part
+        cdef char* out
+        cdef char* to
+        cdef int width
+        cdef Body body
+        for part in parts:
+            size += len(part)
+        for column in range(self.columns):
+            start[column] = at
+            at += (self.width[column] or 4) * size
+        cdef char* turned = reserved(&COLUMNS_OF, at)
+        for part in parts:
+            self._turn(part, turned, start, done)
+            done += len(part)
+        used = <int32_t*>reserved(&USED, 4 * size * self.texts)
+        most = PyBytes_GET_SIZE(self.schema) + PyBytes_GET_SIZE(END) + at
+        most += PyBytes_GET_SIZE(self.message.bytes) + SPARE * self.columns
+        for column in range(self.columns):
+            if self.width[column] == 0:
+                codes = <int32_t*>(turned + start[column])
+                check_indices(codes, size, texts.count)
+                found[text] = <int32_t>texts.renumber(codes, size, used + size * text)
+                at = texts.length(used + size * text, found[text])
+                known = max(known, 4 * (found[text] + 1) + at + SLACK)
+                most += 4 * (found[text] + 1) + at + 512
+                text += 1
+        offsets = <int32_t*>reserved(&TEXTS, known)
+        out = to = reserved(&ARENA, most)
+        memcpy(to, PyBytes_AS_STRING(self.schema), PyBytes_GET_SIZE(self.schema))
+        to += PyBytes_GET_SIZE(self.schema)
+        for text in range(self.texts):
+            texts.write(
+                used + size * text, found[text], offsets, <char*>(offsets + found[text] + 1)
+            )
+            to = self._texts(to, text, offsets, <char*>(offsets + found[text] + 1), found[text])
+        begun(&body, to, self.message, size)
+        for column in range(self.columns):
+            node(to, self.message, column, size)
+            entry(&body, 0)
+            width = self.width[column] or 4
+            add(&body, turned + start[column], width * size, width)
+        to = finished(to, self.message, &body)
+        memcpy(to, PyBytes_AS_STRING(END), PyBytes_GET_SIZE(END))
+        to += PyBytes_GET_SIZE(END)
+        return PyBytes_FromStringAndSize(out, to - out)
+
+    cdef int _turn(
+        self, cnp.ndarray lines, char* turned, const Py_ssize_t* start, Py_ssize_t done
+    ) except -1:
+        """Each column of the lines, from its row `done` on."""
+        cdef const char* first = <const char*>cnp.PyArray_DATA(lines)
+        cdef Py_ssize_t row = 0, column, count, size = len(lines), step = lines.strides[0]
+        cdef int width
+        if lines.dtype is not self.dtype:
+            self.dtype = lines.dtype
+            fields = [lines.dtype.fields[name] for name in lines.dtype.names]
+            for column, (_, at) in enumerate(fields):
+                self.place[column] = at
+        while row < size:
+            count = min(TURNED, size - row)
+            for column in range(self.columns):
+                width = self.width[column] or 4
+                strided(
+                    first + row * step + self.place[column], step, count, width,
+                    turned + start[column] + width * (done + row),
+                )
+            row += count
+        return 0
+
+
+cdef void strided(
+    const char* first, Py_ssize_t step, Py_ssize_t size, int width, char* out
+) noexcept nogil:
+    cdef Py_ssize_t i
+    if width == 8:
+        for i in range(size):
+            memcpy(out + 8 * i, first + i * step, 8)
+    else:
+        for i in range(size):
+            memcpy(out + 4 * i, first + i * step, 4)
 
 
 cdef Py_ssize_t text_bytes(const ArrowArray* texts) noexcept nogil:

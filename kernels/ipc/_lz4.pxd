@@ -6,6 +6,9 @@
 A column's values are words of 4 or 8 bytes, so a match begins and ends with a word: a quarter or an
 eighth of the steps of a general compressor. A match is 8 bytes at least: of codes that come in a
 pattern, one code alone would always find its last neighbour, and never the pattern.
+
+One exception: a number of 8 bytes that was not seen before, but ends in the bytes of the one before
+it, as times, offsets and small amounts do, has those bytes from there: 4 to 7 of its 8.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -21,6 +24,10 @@ cdef enum:
     WIDE = 32  # bytes that are compared at once
     PATIENCE = 5  # log2 of the misses after which the next word is skipped as well
     LEAST_MATCH = 4  # LZ4's own: counted from
+    BRIEF = 8  # literals that are copied as one word
+
+cdef extern from *:
+    int __builtin_clzll(unsigned long long number) noexcept nogil
 
 
 cdef inline uint64_t key_at(const uint8_t* at) noexcept nogil:
@@ -61,7 +68,12 @@ cdef inline uint8_t* put_length(uint8_t* out, Py_ssize_t count) noexcept nogil:
 cdef inline uint8_t* put_literals(
     uint8_t* out, const uint8_t* data, Py_ssize_t count
 ) noexcept nogil:
-    """The token, its lower half open, and the literals."""
+    """The token, its lower half open, and the literals; up to BRIEF bytes there are read and
+    written beyond them."""
+    if count <= BRIEF:
+        out[0] = <uint8_t>(count << 4)
+        memcpy(out + 1, data, BRIEF)
+        return out + 1 + count
     out[0] = <uint8_t>((count if count < 15 else 15) << 4)
     out = put_length(out + 1, count)
     memcpy(out, data, count)
@@ -76,6 +88,7 @@ cdef inline Py_ssize_t lz4_block(
     table: of 1 << TABLE_BITS places, whatever is in it.
     """
     cdef Py_ssize_t at = 0, anchor = 0, misses = 0, seen, match, literals
+    cdef uint64_t other
     cdef uint8_t* place = out
     cdef uint8_t* limit = out + room
     cdef uint8_t* token
@@ -90,6 +103,21 @@ cdef inline Py_ssize_t lz4_block(
         seen = <Py_ssize_t>table[slot] - 1
         table[slot] = <uint32_t>(at + 1)
         if seen < 0 or at - seen > FARTHEST or key_at(data + seen) != key:
+            other = key ^ key_at(data + at - 8) if width == 8 and at else ~<uint64_t>0
+            if 0 < other < <uint64_t>1 << 32:
+                match = __builtin_clzll(other) >> 3
+                literals = at + 8 - match - anchor
+                if limit - place < literals + literals // 255 + 5:
+                    return 0
+                token = place
+                place = put_literals(place, data + anchor, literals)
+                token[0] |= <uint8_t>(match - LEAST_MATCH)
+                place[0] = 8
+                place[1] = 0
+                place += 2
+                at += 8
+                anchor = at
+                continue
             at += width * (1 + (misses >> PATIENCE))
             misses += 1
             continue
@@ -122,4 +150,7 @@ cdef inline Py_ssize_t lz4_block(
     literals = size - anchor
     if limit - place < literals + literals // 255 + 2:
         return 0
-    return put_literals(place, data + anchor, literals) - out
+    place[0] = <uint8_t>((literals if literals < 15 else 15) << 4)
+    place = put_length(place + 1, literals)
+    memcpy(place, data + anchor, literals)  # nothing is read beyond the block
+    return place + literals - out

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,22 @@ class Streams:
         for row, part in enumerate(part_of):
             rows_of.setdefault(part, []).append(row)
         return [(part, self._stream(batch.take(rows_of[part]))) for part in sorted(rows_of)]
+
+    def lines(self, parts: Sequence[npt.NDArray[Any]], texts: Any) -> bytes:
+        """One stream of the lines of all parts; `texts`: symbols.Texts of their codes."""
+        rows = np.concatenate(parts)
+        columns = []
+        names = rows.dtype.names or ()
+        for name, width in zip(names, self._widths, strict=True):
+            numbers = rows[name].tolist()
+            if width:
+                columns.append(pa.array(rows[name]))
+                continue
+            if not all(0 <= code < len(texts.names) for code in numbers):
+                raise IndexError(f"a row names a text beyond the {len(texts.names)} of its table")
+            named = pa.array([texts.names[code] for code in numbers], pa.string())
+            columns.append(named.dictionary_encode())
+        return self._stream(pa.RecordBatch.from_arrays(columns, names=list(names)))
 
     def _stream(self, rows: pa.RecordBatch) -> bytes:
         messages, buffers, dictionary = [self._schema], [], 0
@@ -112,6 +129,15 @@ def lz4_block(data: bytes, width: int, room: int) -> bytes | None:
         seen = table.get(slot)
         table[slot] = at
         if seen is None or at - seen > _FARTHEST or data[seen : seen + _KEY] != key:
+            kept = _ending(data, at) if width == 8 and at else 0
+            if kept:
+                literals = data[anchor : at + 8 - kept]
+                if room - len(made) < len(literals) + len(literals) // 255 + 5:
+                    return None
+                made += _sequence(literals, kept - _LEAST_MATCH) + struct.pack("<H", 8)
+                at += 8
+                anchor = at
+                continue
             at += width * (1 + (misses >> _PATIENCE))
             misses += 1
             continue
@@ -131,6 +157,14 @@ def lz4_block(data: bytes, width: int, room: int) -> bytes | None:
     if room - len(made) < len(literals) + len(literals) // 255 + 2:
         return None
     return made + _sequence(literals, 0)
+
+
+def _ending(data: bytes, at: int) -> int:
+    """In how many bytes, 4 to 7, the 8 at `at` end like the 8 before them; 0: fewer, or all."""
+    kept = 0
+    while kept < 8 and data[at + 7 - kept] == data[at - 1 - kept]:
+        kept += 1
+    return kept if _LEAST_MATCH <= kept < 8 else 0
 
 
 def _same(data: bytes, one: int, other: int, size: int) -> bool:

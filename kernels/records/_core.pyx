@@ -68,6 +68,19 @@ cdef inline const uint8_t* _sized(
     return p
 
 
+cdef Py_ssize_t _whole(const uint8_t[::1] fetched) noexcept nogil:
+    """How many batches are whole at most."""
+    cdef Py_ssize_t size = fetched.shape[0], at = 0, count = 0
+    cdef int64_t length
+    while size - at >= LOG_OVERHEAD:
+        length = <int32_t>_u32(&fetched[at + 8])
+        if length < RECORDS_AT - LOG_OVERHEAD or size - at < LOG_OVERHEAD + length:
+            break
+        at += LOG_OVERHEAD + length
+        count += 1
+    return count
+
+
 def batches(const uint8_t[::1] fetched):
     """Lines of `Batch` columns of the whole batches, and the fault that stopped the walk.
 
@@ -77,7 +90,7 @@ def batches(const uint8_t[::1] fetched):
     cdef const uint8_t* p
     cdef int64_t length, count
     cdef int fault = _NONE
-    found = np.empty((size // RECORDS_AT, BATCH_COLUMNS), np.int64)
+    found = np.empty((_whole(fetched), BATCH_COLUMNS), np.int64)
     cdef int64_t[:, ::1] out = found
     while size - at >= LOG_OVERHEAD:
         p = &fetched[at]
@@ -239,7 +252,7 @@ def headers(const uint8_t[::1] buffer, const int64_t[:, :] rows, names):
     found = {}
     for row in range(total):
         p, size = base + rows[6, row], rows[7, row]
-        if size == last_size and memcmp(p, last, size) == 0:
+        if size == last_size and (size == 0 or memcmp(p, last, size) == 0):
             out[row] = code  # as the record before it: by far the most frequent
             continue
         last, last_size, end = p, size, p + size

@@ -30,7 +30,13 @@ from schemas import MARKET, MARKET_IN, TELEMETRY_IN
 from schemas.codec import header_map
 from schemas.registry import Domain
 from streams import metrics
-from streams.client import FETCH_WAIT_MS, BrokerUnreachableError, new_consumer, new_producer
+from streams.client import (
+    FETCH_BYTES,
+    FETCH_WAIT_MS,
+    BrokerUnreachableError,
+    new_consumer,
+    new_producer,
+)
 from streams.client import consumer as started_consumer
 from streams.counts import Counts
 from streams.ingest.admission import Admitted, Row, Source, admit, dead_row, tick_row
@@ -48,7 +54,7 @@ STAGE = "ingest"
 TICK_HEADER = "gl_tick_ms"
 _COMMIT_S = 1.0
 _RETRY_S = 1.0
-_WORK_BYTES = 2 << 20  # of values at a time: bounds what the columns of a fetch take
+_WORK_BYTES = FETCH_BYTES  # of values at a time: bounds what the columns of a fetch take
 _SEND_BYTES = 1 << 20  # of a producer's batch: several Arrow batches a round trip
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas import READINGS, Topic
-from schemas.codec import ARROW, REGISTRY_OFFSET, encode, event_headers
+from schemas.codec import ARROW, REGISTRY_OFFSET, event_headers
 from streams.emit import Record
 from streams.fit import RECORD_MAX_BYTES as _RECORD_MAX_BYTES
-from streams.ingest.readings import READING, ReadingRows, Rows, joined, split
+from streams.ingest.readings import READING, ReadingRows, Rows, split
+from streams.value import only_value
 
 _PLACE = ("source_topic", "source_partition", "source_offset", "source_row")
 _NUMBER_BYTES = 8
@@ -132,23 +133,27 @@ class Packer:
 
     def _close(self, name: str, partition: int) -> list[Record]:
         batch, topic = self._open.pop((name, partition)), self._topics[name]
-        rows = joined(batch.rows) if topic is READINGS else batch.rows
-        return self._records(topic, partition, batch, rows)
+        return self._records(topic, partition, batch, batch.rows, batch.size)
 
-    def _records(self, topic: Topic, partition: int, batch: _Open, rows: Any) -> list[Record]:
+    def _records(
+        self, topic: Topic, partition: int, batch: _Open, rows: list[Any], size: int
+    ) -> list[Record]:
         """One record, or halves of its rows where it would be larger than Kafka takes."""
-        made = self.readings.batch(rows) if topic is READINGS else topic.rows(rows)
-        value = encode(topic, made)
-        if len(value) > _RECORD_MAX_BYTES and len(rows) > 1:
-            half = len(rows) // 2
+        is_readings = topic is READINGS
+        value = self.readings.value(rows) if is_readings else only_value(topic, topic.rows(rows))
+        if len(value) > _RECORD_MAX_BYTES and size > 1:
+            half = size // 2
+            halves = [rows[:half], rows[half:]]
+            if is_readings:
+                halves = [[part] for part in np.split(np.concatenate(rows), [half])]
             return [
                 record
-                for part in (rows[:half], rows[half:])
-                for record in self._records(topic, partition, batch, part)
+                for part, rows_of in zip(halves, (half, size - half), strict=True)
+                for record in self._records(topic, partition, batch, part, rows_of)
             ]
         # a row of each input topic may have the same place: a dead letter's names its topic too
-        names = READINGS.by_name if topic is READINGS else rows[0]
-        place = "/".join(str(rows[0][name]) for name in _PLACE if name in names)
+        first, names = (rows[0][0], READINGS.by_name) if is_readings else (rows[0], rows[0])
+        place = "/".join(str(first[name]) for name in _PLACE if name in names)
         event_id = f"ingest/{topic.name}/{partition}/{place}"
         headers = event_headers(topic.event_type, event_id, "/gridloom/ingest", ARROW)
         headers.append((REGISTRY_OFFSET, str(batch.registry_offset).encode()))

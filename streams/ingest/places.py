@@ -4,6 +4,8 @@ A meter and its site are dated; between two dates everything holds that a readin
 Each such span is one line of SPAN, and the spans of a meter follow each other by date.
 """
 
+from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -31,6 +33,7 @@ PLACE_COLUMNS = ("site_id", "rack_id", "hub_id", "account_id")
 E = TypeVar("E", Meter, Site)
 Int64s = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
+_partition_of = lru_cache(4096)(partition_of)  # a site's meters are many
 _NOWHERE = -1  # site code of a span in which the meter or its site is not registered
 
 
@@ -76,25 +79,30 @@ class Places:
             grown = np.zeros((2 * size, 2), np.int64)
             grown[: len(self._of)] = self._of
             self._of = grown
-        for meter in meters[self._of[meters, 1] == 0].tolist():
-            self._of[meter] = self._look_up(self.symbols.names[meter])
+        unknown = meters[self._of[meters, 1] == 0]
+        if len(unknown):
+            self._look_up(unknown)
         of_meters: Int64s = self._of[meters]
         return of_meters
 
-    def _look_up(self, meter_id: str) -> tuple[int, int]:
-        """A meter's spans; none where it is not registered at all."""
-        meters = self.registry.history(Meter, meter_id)
-        if not meters:
-            return 0, 0
-        sites = {meter.site_id: self._site(meter.site_id) for meter in meters}
-        dates = {meter.valid_from_ms for meter in meters}
-        dates |= {site.valid_from_ms for history in sites.values() for site in history}
-        lines = [self._span(meters, sites, from_ms) for from_ms in sorted(dates)]
+    def _look_up(self, meters: Codes) -> None:
+        """Take in the spans of these meters; none of one that is not registered at all."""
+        lines: list[tuple[int, ...]] = []
+        for meter in meters.tolist():
+            before = len(lines)
+            lines += self._spans_of(self.symbols.names[meter])
+            self._of[meter] = self._used + before, len(lines) - before
         while self._used + len(lines) > len(self._spans):
             self._spans = np.concatenate([self._spans, np.zeros_like(self._spans)])
         self._spans[self._used : self._used + len(lines)] = lines
         self._used += len(lines)
-        return self._used - len(lines), len(lines)
+
+    def _spans_of(self, meter_id: str) -> list[tuple[int, ...]]:
+        meters = self.registry.history(Meter, meter_id)
+        sites = {meter.site_id: self._site(meter.site_id) for meter in meters}
+        dates = {meter.valid_from_ms for meter in meters}
+        dates |= {site.valid_from_ms for site in chain.from_iterable(sites.values())}
+        return [self._span(meters, sites, from_ms) for from_ms in sorted(dates)]
 
     def _site(self, site_id: str) -> list[Site]:
         """A site's dated entries: asked for once, its meters are many."""
@@ -110,11 +118,14 @@ class Places:
         if meter is None or site is None:
             return from_ms, 0, 0, _NOWHERE, 0, 0, 0, 0
         place = (meter.site_id, meter.rack_id, site.hub_id, meter.account_id)
-        codes = (self.symbols.code(name) for name in place)
-        partition = partition_of(meter.site_id, READINGS.partitions)
+        partition = _partition_of(meter.site_id, READINGS.partitions)
+        codes = map(self.symbols.code, place)
         return (from_ms, meter.max_age_ms, meter.max_ahead_ms, *codes, partition)
 
 
 def _held(dated: list[E], at_ms: int) -> E | None:
     """Of entries by date the one that holds at at_ms."""
-    return next((entry for entry in reversed(dated) if entry.valid_from_ms <= at_ms), None)
+    for entry in reversed(dated):
+        if entry.valid_from_ms <= at_ms:
+            return entry
+    return None

@@ -3,7 +3,8 @@
 aiokafka reads through asyncio's StreamReader: what came in pieces of 64 to 256 KB is added to a
 growing buffer, cut out of it, and copied once more where an answer is taken apart; four copies of
 every fetched byte, and a wake-up a piece. Here the size of an answer is read first, then the socket
-writes into memory of that size, and the record bytes of a fetch are views of it.
+writes into memory of that size, and the record bytes of a fetch are views of it. The memory of a
+large answer is used again when nothing views it any more: fresh pages cost more than the copy.
 
 Everything else stays aiokafka's: requests, correlation, time-outs, the end of a connection. Private
 names it relies on (tests/contract/test_fetch.py fails when one goes):
@@ -21,10 +22,13 @@ import weakref
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.fetch import FetchRequestStruct
 
 _SIZE_BYTES = 4
+_BLOCK_BYTES = 4 << 20  # a smaller answer has memory of its own, a larger one multiples of this
+_SPARE = 2  # blocks that are kept: one answer is worked on while the next comes
 _VIEW_MIN_BYTES = 4096  # a shorter field of an answer is copied: a name, an integer
 
 
@@ -43,6 +47,7 @@ class _Frames(asyncio.BufferedProtocol):
         self._connection = weakref.ref(connection)  # aiokafka closes one that nobody holds
         self._stock = connection._protocol
         self._size = memoryview(bytearray(_SIZE_BYTES))
+        self._blocks = _Blocks()
         self._begin(self._size)
 
     def _begin(self, wanted: memoryview) -> None:
@@ -57,7 +62,7 @@ class _Frames(asyncio.BufferedProtocol):
             return
         if self._wanted is self._size:
             size = int.from_bytes(self._size, "big", signed=True)
-            self._begin(np.empty(size, np.uint8).data)  # raises where it is negative
+            self._begin(self._blocks.bytes(size))  # raises where it is negative
         else:
             answer = self._wanted
             self._begin(self._size)
@@ -77,6 +82,31 @@ class _Frames(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._stock.resume_writing()
+
+
+class _Blocks:
+    """Memory for answers; what an answer leaves is given to a later one."""
+
+    def __init__(self) -> None:
+        self._spare: list[npt.NDArray[np.uint8]] = []
+
+    def bytes(self, size: int) -> memoryview:
+        """Room for so many bytes, until the last view of it is gone."""
+        if size < _BLOCK_BYTES:
+            return np.empty(size, np.uint8).data
+        fitting = [number for number, block in enumerate(self._spare) if len(block) >= size]
+        if fitting:
+            block = self._spare.pop(fitting[0])
+        else:
+            self._spare.clear()  # too small for what comes now
+            block = np.empty(-(-size // _BLOCK_BYTES) * _BLOCK_BYTES, np.uint8)
+        answer = block[:size]
+        weakref.finalize(answer, self._take_back, block).atexit = False
+        return answer.data
+
+    def _take_back(self, block: npt.NDArray[np.uint8]) -> None:
+        if len(self._spare) < _SPARE:
+            self._spare.append(block)
 
 
 def _handle(connection: AIOKafkaConnection, answer: memoryview) -> None:

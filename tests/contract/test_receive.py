@@ -5,6 +5,7 @@ import asyncio
 import inspect
 import struct
 
+import numpy as np
 import pytest
 import uvloop
 from aiokafka.client import AIOKafkaClient
@@ -12,6 +13,7 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.fetch import FetchRequest, FetchRequestStruct
 from aiokafka.protocol.metadata import MetadataRequest
 
+from streams.ingest import receive
 from streams.ingest.receive import adopt
 
 RECORDS = bytes(range(256)) * 40
@@ -105,6 +107,30 @@ async def test_record_bytes_are_views_and_short_fields_are_none():
     ((topic, ((*_, records),)),) = answer.topics
     assert type(records) is memoryview
     assert type(topic) is str
+    connection.close()
+    server.close()
+
+
+async def test_an_answer_keeps_its_bytes_while_they_are_viewed_and_then_its_memory_is_used(
+    monkeypatch,
+):
+    monkeypatch.setattr(receive, "_BLOCK_BYTES", 64)
+    broker = Broker(4096)
+    server, connection = await connected(broker)
+    sent = [bytes([number]) * (5000 - number) for number in range(4)]
+    broker.answers += [fetched(records) for records in sent]
+
+    async def answered():
+        ((_, ((*_, records),)),) = (await connection.send(fetch())).topics
+        return np.frombuffer(records, np.uint8)
+
+    first, second = await answered(), (await answered())[4900:]
+    assert bytes(first) == sent[0]
+    place = first.ctypes.data
+    del first
+    third, fourth = await answered(), await answered()
+    assert third.ctypes.data == place
+    assert [bytes(second), bytes(third), bytes(fourth)] == [sent[1][4900:], sent[2], sent[3]]
     connection.close()
     server.close()
 

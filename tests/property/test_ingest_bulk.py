@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kernels.records import parse
 from schemas import READINGS, TELEMETRY_IN
-from schemas.codec import CLOUDEVENT, JSON, NDJSON, header_map
+from schemas.codec import CLOUDEVENT, JSON, NDJSON, decode, header_map
 from streams.ingest.admission import Source, admit
 from streams.ingest.bulk import BulkAdmission
 from streams.ingest.pack import Packer
@@ -103,7 +103,7 @@ def one_by_one(messages, base):
 
 def in_order(bulk, readings):
     """The bulk's rows and refusals as they would be packed: (fields or refusal, partition)."""
-    rows = readings.batch(bulk.rows).to_pylist()
+    rows = decode(READINGS, readings.value([bulk.rows]), {}).to_pylist()
     placed, done = list(zip(rows, bulk.partition.tolist(), strict=True)), 0
     kept, refused = [], []
     for other in bulk.others:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.ipc import Writer, writable
+from kernels.ipc import Writer, lines_of, writable
 from kernels.ipc.reference import lz4_block
+from kernels.symbols import Symbols
 
 SYMBOL = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -28,7 +29,7 @@ texts = st.lists(st.text(max_size=9), min_size=1, max_size=12, unique=True)
 repeated = st.integers(1, 400)  # a row as often as this: buffers of more than one block of LZ4
 row = st.tuples(
     st.integers(0, 11),
-    st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3),
+    st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3) | st.integers(2**50, 2**50 + 2**33),
     st.floats(),
     st.integers(0, 11),
     st.integers(-(2**31), 2**31 - 1) | st.integers(0, 3),
@@ -104,7 +105,54 @@ def test_both_twins_write_the_same_bytes(batch, chosen):
     assert written[0] == written[1]
 
 
-@pytest.mark.parametrize("values", ["constant", "pattern", "noise", "runs", "mixed"])
+def lines_in(batch, symbols, cuts):
+    """The batch's rows as lines, cut into parts."""
+    lines = np.zeros(batch.num_rows, lines_of(SCHEMA))
+    for field in SCHEMA:
+        column = batch.column(field.name)
+        if field.type == SYMBOL:
+            lines[field.name] = [symbols.code(text) for text in column.to_pylist()]
+        else:
+            lines[field.name] = column.to_numpy()
+    return np.split(lines, sorted(cut % (batch.num_rows + 1) for cut in cuts))
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches(), st.lists(st.text(max_size=9), max_size=5), st.lists(st.integers(0, 9**6)))
+def test_lines_are_the_bytes_of_their_batch(batch, others, cuts):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(os.environ, "GRIDLOOM_PURE", "0")
+        [(_, expected)] = Writer(SCHEMA).write(batch)
+        symbols, writer = Symbols(dict.fromkeys(others)), Writer(SCHEMA)
+        for _ in range(2):  # again with every text known
+            written = writer.write_lines(lines_in(batch, symbols, cuts), symbols)
+            assert written == expected
+    same(read(written), batch)
+
+
+@settings(max_examples=10, deadline=None)
+@given(batches(), st.lists(st.integers(0, 9**6), max_size=3))
+def test_both_twins_write_the_same_bytes_of_lines(batch, cuts):
+    written = []
+    for pure in ("0", "1"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(os.environ, "GRIDLOOM_PURE", pure)
+            symbols = Symbols(["other"])
+            written.append(Writer(SCHEMA).write_lines(lines_in(batch, symbols, cuts), symbols))
+    assert written[0] == written[1]
+
+
+def test_lines_of_other_columns_or_with_a_code_beyond_the_texts_are_refused(twin):
+    symbols = Symbols(["a"])
+    lines = np.zeros(2, lines_of(SCHEMA))
+    lines["place"] = [0, 1]
+    with pytest.raises(IndexError, match="a text beyond the 1 of its"):
+        Writer(SCHEMA).write_lines([lines], symbols)
+    with pytest.raises(ValueError, match="other columns"):
+        Writer(SCHEMA).write_lines([np.zeros(2, np.int64)], symbols)
+
+
+@pytest.mark.parametrize("values", ["constant", "pattern", "noise", "runs", "mixed", "times"])
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 2_000, 16_384, 40_000])
 def test_columns_of_every_kind_come_back(values, rows):
     numbers = {
@@ -112,6 +160,7 @@ def test_columns_of_every_kind_come_back(values, rows):
         "pattern": np.arange(rows) // 2 % 37,
         "noise": np.random.default_rng(1).integers(0, 2**62, rows),
         "runs": np.arange(rows) // 900,
+        "times": 1_760_400_000_000 + np.cumsum(np.arange(rows) ** 3 % 1_009),
         "mixed": np.where(np.arange(rows) % 3000 < 1500, np.arange(rows) % 11, np.arange(rows)),
     }[values].astype(np.int64)
     codes = (numbers % 11).astype(np.int32)
