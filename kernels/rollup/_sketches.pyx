@@ -1,14 +1,16 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The compiled twin of sketch.counted: the same answer from the bytes, without a dict."""
+"""The compiled twin of sketch.counted: the same answer from the bytes, without a dict.
+
+_merge.pyx counts by the functions that _sketches.pxd names.
+"""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
 from kernels.rollup import sketch
 
 cdef enum:
-    BUCKETS = 2_500  # at least as many as there are
     CUT_SHORT = -1
     NO_BUCKET = -2
     TOO_LARGE = -3
@@ -17,13 +19,6 @@ cdef int64_t MOST = sketch.SAMPLES_MAX
 cdef int64_t LAST = len(sketch.BOUNDS) - 1
 
 assert LAST < BUCKETS, "there are more buckets than the counts have room for"
-
-
-cdef struct Counts:
-    int64_t[BUCKETS] of
-    int64_t samples
-    int64_t first  # lowest and highest bucket that has any
-    int64_t last
 
 
 cdef inline int64_t number_at(const uint8_t** at, const uint8_t* end) noexcept nogil:
@@ -43,6 +38,35 @@ cdef inline int64_t number_at(const uint8_t** at, const uint8_t* end) noexcept n
     return CUT_SHORT
 
 
+cdef int64_t samples_of(const uint8_t* at, const uint8_t* end, int32_t* p95) noexcept nogil:
+    """Samples of a sketch, below 0 where it is faulty, and the bucket of their p95."""
+    cdef const uint8_t* first = at
+    cdef int64_t bucket = 0, number, samples = 0, rank
+    cdef bint begun = False
+    while at < end:
+        number = number_at(&at, end)
+        if number < 0:
+            return number
+        bucket += number
+        if bucket > LAST or (begun and number == 0):
+            return NO_BUCKET
+        begun = True
+        number = number_at(&at, end)
+        if number < 0:
+            return number
+        samples += number
+        if samples > MOST:
+            return TOO_LARGE
+    rank = (95 * samples + 99) // 100
+    at = first
+    bucket = 0
+    while rank > 0:
+        bucket += number_at(&at, end)
+        rank -= number_at(&at, end)
+    p95[0] = <int32_t>bucket
+    return samples
+
+
 cdef int64_t add(Counts* counts, const uint8_t* at, const uint8_t* end) noexcept nogil:
     """Add one sketch to the counts; below 0 where it is faulty."""
     cdef int64_t bucket = 0, number
@@ -59,19 +83,35 @@ cdef int64_t add(Counts* counts, const uint8_t* at, const uint8_t* end) noexcept
         if number < 0:
             return number
         counts.of[bucket] += number
+        counts.first = min(counts.first, bucket)
+        counts.last = max(counts.last, bucket)
         counts.samples += number
         if counts.samples > MOST:
             return TOO_LARGE
-        counts.first = min(counts.first, bucket)
-        counts.last = max(counts.last, bucket)
     return 0
+
+
+cdef int32_t cleared(Counts* counts) noexcept nogil:
+    """The bucket of the p95 of what was added; the counts are empty again."""
+    cdef int64_t over = counts.samples - (95 * counts.samples + 99) // 100, bucket
+    cdef int32_t p95 = 0
+    for bucket in range(counts.last, counts.first - 1, -1):
+        over -= counts.of[bucket]
+        if over < 0:
+            p95 = <int32_t>bucket
+            break
+    if counts.first <= counts.last:
+        memset(&counts.of[counts.first], 0, (counts.last - counts.first + 1) * sizeof(int64_t))
+    counts.samples = counts.last = 0
+    counts.first = LAST
+    return p95
 
 
 def counted(encoded):
     """(samples, bucket of their p95) of several sketches together. ValueError as sketch.decode."""
     cdef Counts counts
     cdef const uint8_t* at
-    cdef int64_t fault, over, bucket
+    cdef int64_t fault, samples
     cdef bytes one
     memset(&counts, 0, sizeof(counts))
     counts.first = LAST
@@ -80,9 +120,5 @@ def counted(encoded):
         fault = add(&counts, at, at + PyBytes_GET_SIZE(one))
         if fault < 0:
             raise ValueError(sketch.FAULTS[-1 - fault])
-    over = counts.samples - (95 * counts.samples + 99) // 100
-    for bucket in range(counts.last, counts.first - 1, -1):
-        over -= counts.of[bucket]
-        if over < 0:
-            return counts.samples, bucket
-    return counts.samples, 0
+    samples = counts.samples
+    return samples, cleared(&counts)
