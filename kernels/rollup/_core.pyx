@@ -36,6 +36,7 @@ from kernels.rollup._places cimport (
     RACK,
     Places,
     begin,
+    cell_hash,
     gather,
     is_in,
     known_windows,
@@ -57,7 +58,7 @@ from kernels.rollup._readings cimport (
     series_of,
     winner_of,
 )
-from kernels.rollup._tables cimport entry_of, place_of, reserve
+from kernels.rollup._tables cimport entry_of, place_of, prefetch, reserve
 from kernels.rollup._window cimport (
     add,
     remove,
@@ -71,6 +72,9 @@ from kernels.rollup._window cimport (
 from kernels.rollup import layout, sketch
 
 cnp.import_array()
+
+cdef enum:
+    AHEAD = 12  # rows; memory takes about as long
 
 cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 
@@ -125,11 +129,16 @@ cdef class Ledger:
         cdef cnp.ndarray received = np.ascontiguousarray(received_ms)
         cdef const Sample* given = <const Sample*>cnp.PyArray_DATA(array)
         cdef const int64_t* receipts = <const int64_t*>cnp.PyArray_DATA(received)
-        cdef Py_ssize_t i, size = len(array)
+        cdef Py_ssize_t i, size = len(array), known = self.places.cell_count
+        cdef uint64_t at
         cdef cnp.ndarray outcomes = np.empty(size, np.uint8)
         cdef uint8_t* outcome = <uint8_t*>cnp.PyArray_DATA(outcomes)
         self._begin(size)
         for i in range(size):
+            if 4 * (self.places.cell_count - known) >= i and i + AHEAD < size:
+                # many cells are new: where the table has room for them is mostly far away
+                at = cell_hash(&given[i + AHEAD]) & self.places.by_cell.mask
+                prefetch(&self.places.by_cell.entries[at])
             if receipts[i] > self.watermark_ms:
                 self.watermark_ms = receipts[i]
             if given[i].fault:
