@@ -29,6 +29,7 @@ from kernels.rollup._layout cimport (
     Held,
     Row,
     Sample,
+    Saved,
     Series,
     Window,
 )
@@ -63,7 +64,7 @@ from kernels.rollup._window cimport (
     add,
     remove,
     row_into,
-    sample_of,
+    saved_into,
     sketch_bytes_max,
     sketch_into,
     widen,
@@ -78,10 +79,13 @@ cdef enum:
 
 cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 
+cdef uint8_t MJ = layout.UNITS.index("mJ")
+
 cdef const int64_t[::1] BOUNDS = sketch.BOUNDS
 cdef const int16_t[::1] GUESS = sketch.GUESS
 
 assert sizeof(Sample) == layout.SAMPLE.itemsize, "Sample is not layout.SAMPLE"
+assert sizeof(Saved) == layout.SAVED.itemsize, "Saved is not layout.SAVED"
 assert sizeof(Row) == layout.WINDOW.itemsize, "Row is not layout.WINDOW"
 assert sizeof(Held) == sizeof(Window) == sizeof(Cell) == 64, "a line of the cache is 64 bytes"
 
@@ -151,35 +155,40 @@ cdef class Ledger:
         return outcomes, self._rows(), self._sketches()
 
     def live(self):
-        """How many `rows` there are."""
+        """How many there are that a row of an open window may still repeat or revise."""
         cdef Py_ssize_t i, size = 0
         for i in range(self.readings.count):
             size += self._is_live(i)
         return size
 
-    def rows(self):
-        """The readings that a row of an open window may still repeat or revise."""
-        cdef cnp.ndarray live = np.empty(self.live(), layout.SAMPLE)
-        cdef Sample* out = <Sample*>cnp.PyArray_DATA(live)
-        cdef Py_ssize_t i
-        for i in range(self.readings.count):
-            if self._is_live(i):
-                out[0] = self._sample(i)
-                out += 1
-        return live
+    def piece(self, Py_ssize_t at, out):
+        """Write the next live readings; (how many, where those after them begin)."""
+        cdef cnp.ndarray given = out
+        cdef Saved* row = <Saved*>cnp.PyArray_DATA(given)
+        cdef Py_ssize_t found = 0, room = len(given)
+        assert given.dtype == layout.SAVED and given.flags.c_contiguous
+        while at < self.readings.count:
+            if self._is_live(at):
+                if found == room:
+                    break
+                self._save(&row[found], at)
+                found += 1
+            at += 1
+        return found, at
 
     def newest(self, out):
         """Write the last len(out) readings that were accepted."""
         cdef cnp.ndarray last = out
-        cdef Sample* row = <Sample*>cnp.PyArray_DATA(last)
+        cdef Saved* row = <Saved*>cnp.PyArray_DATA(last)
         cdef Py_ssize_t i, size = len(last), first = self.readings.count - size
         assert first >= 0, "more readings than there are"
-        assert last.dtype == layout.SAMPLE and last.flags.c_contiguous
+        assert last.dtype == layout.SAVED and last.flags.c_contiguous
         for i in range(size):
-            row[i] = self._sample(first + i)
+            self._save(&row[i], first + i)
 
-    cdef inline Sample _sample(self, Py_ssize_t i) noexcept nogil:
-        return sample_of(&self.readings.held[i], &self.places.cells[self.readings.held[i].cell])
+    cdef inline void _save(self, Saved* row, Py_ssize_t i) noexcept nogil:
+        cdef const Held* held = &self.readings.held[i]
+        saved_into(row, held, &self.places.cells[held.cell], MJ)
 
     cdef inline bint _is_live(self, Py_ssize_t i) noexcept nogil:
         return self.readings.held[i].end_ms > self.watermark_ms - self.open_ms

@@ -39,6 +39,24 @@ SAMPLE = np.dtype(
         ("fault", "u1"),
     ]
 )
+# A reading as it is saved: what its sample, energy, bucket, levels and window are made of again.
+# Its unit is mJ where it has an energy. Kind and unit are as wide as the codes: 64 bytes in all.
+SAVED = np.dtype(
+    [
+        ("start_ms", "<i8"),
+        ("end_ms", "<i8"),
+        ("revision", "<i8"),
+        ("quantity", "<i8"),
+        ("meter_id", "<i4"),
+        ("register", "<i4"),
+        ("source", "<i4"),
+        ("site_id", "<i4"),
+        ("rack_id", "<i4"),
+        ("hub_id", "<i4"),
+        ("kind", "<i4"),
+        ("unit", "<i4"),
+    ]
+)
 WINDOW = np.dtype(
     [
         ("start_ms", "<i8"),

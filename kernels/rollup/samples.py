@@ -123,6 +123,29 @@ def filled(columns: Columns, window_ms: int) -> Rows:
     return rows
 
 
+def refilled(saved: Rows, window_ms: int, symbols: Symbols) -> Rows:
+    """Rows of layout.SAMPLE that were saved so. IndexError where one names no text."""
+    none = symbols.code("")
+    same = np.arange(max(len(symbols.names), len(KINDS), len(UNITS)), dtype=np.int32)
+    start_ms, end_ms, revision, quantity = (np.ascontiguousarray(saved[name]) for name in NUMBERS)
+    columns = Columns(
+        start_ms,
+        end_ms,
+        revision,
+        quantity,
+        texts=tuple((saved[name], same) for name in TEXTS),
+        kind=(saved["kind"], same),
+        unit=(saved["unit"], same),
+        none=none,
+    )
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return filled(columns, window_ms)
+    from kernels.rollup._samples import filled as compiled
+
+    rows: Rows = compiled(columns, window_ms)
+    return rows
+
+
 def mean_power_mw(quantity_mj: Int64s, duration_ms: Int64s) -> tuple[Int64s, npt.NDArray[np.bool_]]:
     """Mean power of an interval, mJ x 1000 / ms, half to even; and where that passes 64 bits.
 
