@@ -199,7 +199,9 @@ cdef class Ledger:
         assert end[size] <= bytes_.shape[0], "a sketch is beyond the bytes"
         self._make_room(size, end[size] - end[0])
         for i in range(size):
-            if samples_of(first + end[i], first + end[i + 1], &bucket) != row[i].count:
+            if row[i].count != samples_of(
+                first + end[i], first + end[i + 1], row[i].count, &bucket
+            ):
                 raise ValueError("a sketch of the state is not that of its part")
             self._put(&row[i], first + end[i], end[i + 1] - end[i], bucket, self._window_of(&row[i]))
 
@@ -318,7 +320,7 @@ cdef class Ledger:
                 if row.revision < self.held[at].part.revision:
                     return SUPERSEDED
             at = self.held[at].other
-        fault = self._misfit(row, first, samples_of(bytes_, bytes_ + size, &bucket))
+        fault = self._misfit(row, first, samples_of(bytes_, bytes_ + size, row.count, &bucket))
         if fault:
             return fault
         if window == NONE:

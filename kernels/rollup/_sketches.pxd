@@ -11,6 +11,8 @@ cdef struct Counts:
     int64_t first  # lowest and highest bucket that has any
     int64_t last
 
-cdef int64_t samples_of(const uint8_t* at, const uint8_t* end, int32_t* p95) noexcept nogil
+cdef int64_t samples_of(
+    const uint8_t* at, const uint8_t* end, int64_t expected, int32_t* p95
+) noexcept nogil
 cdef int64_t add(Counts* counts, const uint8_t* at, const uint8_t* end) noexcept nogil
 cdef int32_t cleared(Counts* counts) noexcept nogil

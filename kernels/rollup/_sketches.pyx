@@ -26,6 +26,9 @@ cdef inline int64_t number_at(const uint8_t** at, const uint8_t* end) noexcept n
     cdef int64_t number = 0
     cdef int shift = 0
     cdef uint8_t byte
+    if at[0] < end and at[0][0] < 128:
+        at[0] += 1
+        return at[0][-1]
     while at[0] < end:
         byte = at[0][0]
         at[0] += 1
@@ -38,11 +41,14 @@ cdef inline int64_t number_at(const uint8_t** at, const uint8_t* end) noexcept n
     return CUT_SHORT
 
 
-cdef int64_t samples_of(const uint8_t* at, const uint8_t* end, int32_t* p95) noexcept nogil:
-    """Samples of a sketch, below 0 where it is faulty, and the bucket of their p95."""
-    cdef const uint8_t* first = at
-    cdef int64_t bucket = 0, number, samples = 0, rank
+cdef int64_t samples_of(
+    const uint8_t* at, const uint8_t* end, int64_t expected, int32_t* p95
+) noexcept nogil:
+    """Samples of a sketch, below 0 where it is faulty; if as many as expected, their p95's bucket."""
+    cdef int64_t bucket = 0, number, samples = 0
+    cdef int64_t rank = expected - expected // 20  # ceil(0.95 n)
     cdef bint begun = False
+    p95[0] = 0
     while at < end:
         number = number_at(&at, end)
         if number < 0:
@@ -54,16 +60,11 @@ cdef int64_t samples_of(const uint8_t* at, const uint8_t* end, int32_t* p95) noe
         number = number_at(&at, end)
         if number < 0:
             return number
+        if samples < rank <= samples + number:
+            p95[0] = <int32_t>bucket
         samples += number
         if samples > MOST:
             return TOO_LARGE
-    rank = (95 * samples + 99) // 100
-    at = first
-    bucket = 0
-    while rank > 0:
-        bucket += number_at(&at, end)
-        rank -= number_at(&at, end)
-    p95[0] = <int32_t>bucket
     return samples
 
 
