@@ -29,7 +29,8 @@ from streams.client import read_all
 from streams.counts import Counts
 from streams.settings import Settings
 
-# Rows of one part: about 50 KB. A state of fewer rows is saved whole in the cut itself.
+# Rows of one part: about 50 KB. A state of fewer rows is saved whole in the cut itself. A state of
+# larger rows has a PART_ROWS of its own.
 PART_ROWS = 8_192
 MAX_PART_ROWS = 131_072  # 12 MB before compression
 PARTS = 64  # of a base
@@ -102,10 +103,12 @@ class Journal:
         stage: Stage,
         producer: AIOKafkaProducer,
         read: ReadAll = read_all,
-        part_rows: int = PART_ROWS,
+        part_rows: int | None = None,
     ) -> None:
         self._settings, self._stage, self._producer = settings, stage, producer
-        self._read, self._part_rows = read, part_rows
+        self._read = read
+        own: int = getattr(stage.state, "PART_ROWS", PART_ROWS)
+        self._part_rows = part_rows or own
         self._topic = settings.topic(stage.journal_topic)
 
     async def load(self, partitions: set[int], generation: int) -> dict[int, Cut]:

@@ -74,7 +74,7 @@ class Writer:
         chosen: Sequence[int] = (),
         parts: int = 1,
     ) -> list[Stream] | None:
-        """The stream of each part that has rows; None where a value is null.
+        """The stream of each part that has rows; None where a text is null.
 
         by: the column of texts that says a row's part, chosen: the part of each text of its
         dictionary, 0 <= part < parts; without it all rows are of part 0. Within a part the rows

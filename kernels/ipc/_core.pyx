@@ -10,7 +10,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 cimport numpy as cnp
 
@@ -38,7 +38,7 @@ cdef bytes FRAME = layout.FRAME, FRAME_END = layout.FRAME_END, END = layout.END
 cdef uint32_t[1 << TABLE_BITS] TABLE
 
 
-cdef Block ARENA, ORDER, CODES, PLACES, SCRATCH, TEXTS, COLUMNS_OF, USED
+cdef Block ARENA, ORDER, CODES, PLACES, SCRATCH, TEXTS, COLUMNS_OF, USED, VALID
 
 
 cdef inline void put(char* at, int64_t number) noexcept nogil:
@@ -137,7 +137,7 @@ cdef class Streams:
         self.dtype = None
 
     def write(self, batch, Py_ssize_t by, const int32_t[::1] chosen, Py_ssize_t parts):
-        """reference.streams: [(part, stream)]; None where a value is null."""
+        """reference.streams: [(part, stream)]; None where a text is null."""
         _, capsule = batch.__arrow_c_array__()
         cdef const ArrowArray* rows = <ArrowArray*>PyCapsule_GetPointer(capsule, "arrow_array")
         cdef Py_ssize_t column, part, first, size = rows.length
@@ -145,9 +145,9 @@ cdef class Streams:
         cdef list streams = []
         assert rows.n_children == self.columns and rows.offset == 0
         for column in range(self.columns):
-            if has_null(rows.children[column]):
-                return None
-            if self.width[column] == 0 and has_null(rows.children[column].dictionary):
+            if self.width[column]:
+                continue
+            if has_null(rows.children[column]) or has_null(rows.children[column].dictionary):
                 return None
         bounds = self._sort(rows, by, chosen, parts)
         order = <int32_t*>ORDER.data
@@ -194,7 +194,7 @@ cdef class Streams:
         """One stream of these rows; order NULL: all of them."""
         cdef char* out = reserved(&ARENA, self._most(rows, size))
         cdef char* at = out
-        cdef Py_ssize_t column, text = 0
+        cdef Py_ssize_t column, nulls, text = 0
         cdef const ArrowArray* child
         cdef const char* values
         cdef int width
@@ -210,10 +210,13 @@ cdef class Streams:
         text = 0
         begun(&body, at, self.message, size)
         for column in range(self.columns):
-            node(at, self.message, column, size)
-            entry(&body, 0)  # nothing is null
             child = rows.children[column]
             width = self.width[column]
+            nulls = 0
+            if width and has_null(child):
+                nulls = absent(child, order, size, <uint8_t*>reserved(&VALID, (size + 7) // 8))
+            node(at, self.message, column, size, nulls)
+            add(&body, VALID.data, (size + 7) // 8 if nulls else 0, 4)
             if width == 0:
                 width = 4
                 values = CODES.data + 4 * size * text
@@ -223,6 +226,10 @@ cdef class Streams:
                 if order != NULL:
                     gather(values, order, size, width, SCRATCH.data)
                     values = SCRATCH.data
+                if nulls:
+                    memmove(SCRATCH.data, values, width * size)
+                    values = SCRATCH.data
+                    blank(SCRATCH.data, <const uint8_t*>VALID.data, size, width)
             add(&body, values, width * size, width)
         at = finished(at, self.message, &body)
         memcpy(at, PyBytes_AS_STRING(END), PyBytes_GET_SIZE(END))
@@ -236,6 +243,7 @@ cdef class Streams:
         most += len(self.message.bytes)
         for column in range(self.columns):
             most += self.width[column] * size + SPARE
+            most += size // 8 + SPARE  # which are null
             if self.width[column] == 0:
                 texts = rows.children[column].dictionary
                 most += 4 * size + 4 * (texts.length + 1) + text_bytes(texts) + 512
@@ -288,7 +296,7 @@ cdef class Streams:
         cdef Body body
         message = self.dictionaries[text]
         begun(&body, at, message, found)
-        node(at, message, 0, found)
+        node(at, message, 0, found, 0)
         entry(&body, 0)
         add(&body, <const char*>offsets, 4 * (found + 1), 4)
         add(&body, letters, offsets[found], 4)
@@ -339,7 +347,7 @@ cdef class Streams:
             to = self._texts(to, text, offsets, <char*>(offsets + found[text] + 1), found[text])
         begun(&body, to, self.message, size)
         for column in range(self.columns):
-            node(to, self.message, column, size)
+            node(to, self.message, column, size, 0)
             entry(&body, 0)
             width = self.width[column] or 4
             add(&body, turned + start[column], width * size, width)
@@ -399,9 +407,34 @@ cdef int begun(Body* body, char* at, message, Py_ssize_t rows) except -1:
     return 0
 
 
-cdef int node(char* at, message, Py_ssize_t number, Py_ssize_t rows) except -1:
+cdef int node(char* at, message, Py_ssize_t number, Py_ssize_t rows, Py_ssize_t nulls) except -1:
     put(at + <Py_ssize_t>message.nodes + NODE * number, rows)
+    put(at + <Py_ssize_t>message.nodes + NODE * number + 8, nulls)
     return 0
+
+
+cdef Py_ssize_t absent(
+    const ArrowArray* column, const int32_t* order, Py_ssize_t size, uint8_t* valid
+) noexcept nogil:
+    """How many of these rows are null; `valid` has a bit set for every other one."""
+    cdef const uint8_t* given = <const uint8_t*>column.buffers[0]
+    cdef Py_ssize_t i, at, nulls = 0
+    memset(valid, 0, (size + 7) // 8)
+    for i in range(size):
+        at = column.offset + (order[i] if order != NULL else i)
+        if given[at >> 3] >> (at & 7) & 1:
+            valid[i >> 3] |= <uint8_t>(1 << (i & 7))
+        else:
+            nulls += 1
+    return nulls
+
+
+cdef void blank(char* values, const uint8_t* valid, Py_ssize_t size, int width) noexcept nogil:
+    """Zeros where nothing is: equal rows give equal bytes."""
+    cdef Py_ssize_t i
+    for i in range(size):
+        if not valid[i >> 3] >> (i & 7) & 1:
+            memset(values + i * width, 0, width)
 
 
 cdef char* finished(char* at, message, const Body* body) except NULL:

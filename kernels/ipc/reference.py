@@ -28,10 +28,10 @@ class Streams:
     def write(
         self, batch: pa.RecordBatch, by: int, chosen: npt.NDArray[np.int32], parts: int
     ) -> list[tuple[int, bytes]] | None:
-        """[(part, stream)] of the parts that have rows; None where a value is null."""
+        """[(part, stream)] of the parts that have rows; None where a text is null."""
         columns = batch.columns
         if any(
-            column.null_count or (not width and column.dictionary.null_count)
+            not width and (column.null_count or column.dictionary.null_count)
             for column, width in zip(columns, self._widths, strict=True)
         ):
             return None
@@ -64,13 +64,14 @@ class Streams:
 
     def _stream(self, rows: pa.RecordBatch) -> bytes:
         messages, buffers, dictionary = [self._schema], [], 0
+        nulls = [column.null_count for column in rows.columns]
         for column, width in zip(rows.columns, self._widths, strict=True):
             if width:
-                values, kind = (
-                    column.to_pylist(),
-                    "d" if column.type == pa.float64() else "iq"[width // 8],
-                )
-                buffers += [b"", _buffer(struct.pack(f"<{len(values)}{kind}", *values), width)]
+                given = column.to_pylist()
+                values = [0 if value is None else value for value in given]
+                kind = "d" if column.type == pa.float64() else "iq"[width // 8]
+                buffers.append(_valid(given) if column.null_count else b"")
+                buffers.append(_buffer(struct.pack(f"<{len(values)}{kind}", *values), width))
                 continue
             texts = list(dict.fromkeys(column.to_pylist()))
             code = {text: place for place, text in enumerate(texts)}
@@ -80,21 +81,30 @@ class Streams:
             ends = np.cumsum([0, *map(len, letters)], dtype="<i4").tobytes()
             parts = [b"", _buffer(ends, 4), _buffer(b"".join(letters), 4)]
             message = layout.dictionary_batch(dictionary)
-            messages.append(_filled(message, len(texts), 1, parts))
+            messages.append(_filled(message, len(texts), [0], parts))
             dictionary += 1
         count = len(self._widths)
         message = layout.record_batch(count, 2 * count)
-        return b"".join([*messages, _filled(message, rows.num_rows, count, buffers), layout.END])
+        return b"".join([*messages, _filled(message, rows.num_rows, nulls, buffers), layout.END])
 
 
-def _filled(message: layout.Message, rows: int, nodes: int, buffers: Sequence[bytes]) -> bytes:
+def _valid(values: Sequence[object]) -> bytes:
+    """A bit of each row, the first the lowest of its byte: 0 where it is null."""
+    bits = [value is not None for value in values]
+    return _buffer(np.packbits(bits, bitorder="little").tobytes(), 4)
+
+
+def _filled(
+    message: layout.Message, rows: int, nulls: Sequence[int], buffers: Sequence[bytes]
+) -> bytes:
+    """nulls: of each node."""
     made, body = bytearray(message.bytes), b""
     for number, buffer in enumerate(buffers):
         at = message.buffers + layout.BUFFER_BYTES * number
         struct.pack_into("<qq", made, at, len(body), len(buffer))
         body += buffer + bytes(-len(buffer) % 8)
-    for number in range(nodes):
-        struct.pack_into("<q", made, message.nodes + layout.NODE_BYTES * number, rows)
+    for number, count in enumerate(nulls):
+        struct.pack_into("<qq", made, message.nodes + layout.NODE_BYTES * number, rows, count)
     struct.pack_into("<q", made, message.rows, rows)
     struct.pack_into("<q", made, message.body_bytes, len(body))
     return bytes(made) + body

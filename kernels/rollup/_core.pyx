@@ -29,6 +29,7 @@ from kernels.rollup._layout cimport (
     Held,
     Row,
     Sample,
+    Saved,
     Series,
     Window,
 )
@@ -36,6 +37,7 @@ from kernels.rollup._places cimport (
     RACK,
     Places,
     begin,
+    cell_hash,
     gather,
     is_in,
     known_windows,
@@ -57,12 +59,12 @@ from kernels.rollup._readings cimport (
     series_of,
     winner_of,
 )
-from kernels.rollup._tables cimport entry_of, place_of, reserve
+from kernels.rollup._tables cimport entry_of, place_of, prefetch, reserve
 from kernels.rollup._window cimport (
     add,
     remove,
     row_into,
-    sample_of,
+    saved_into,
     sketch_bytes_max,
     sketch_into,
     widen,
@@ -72,12 +74,18 @@ from kernels.rollup import layout, sketch
 
 cnp.import_array()
 
+cdef enum:
+    AHEAD = 12  # rows; memory takes about as long
+
 cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
+
+cdef uint8_t MJ = layout.UNITS.index("mJ")
 
 cdef const int64_t[::1] BOUNDS = sketch.BOUNDS
 cdef const int16_t[::1] GUESS = sketch.GUESS
 
 assert sizeof(Sample) == layout.SAMPLE.itemsize, "Sample is not layout.SAMPLE"
+assert sizeof(Saved) == layout.SAVED.itemsize, "Saved is not layout.SAVED"
 assert sizeof(Row) == layout.WINDOW.itemsize, "Row is not layout.WINDOW"
 assert sizeof(Held) == sizeof(Window) == sizeof(Cell) == 64, "a line of the cache is 64 bytes"
 
@@ -125,11 +133,16 @@ cdef class Ledger:
         cdef cnp.ndarray received = np.ascontiguousarray(received_ms)
         cdef const Sample* given = <const Sample*>cnp.PyArray_DATA(array)
         cdef const int64_t* receipts = <const int64_t*>cnp.PyArray_DATA(received)
-        cdef Py_ssize_t i, size = len(array)
+        cdef Py_ssize_t i, size = len(array), known = self.places.cell_count
+        cdef uint64_t at
         cdef cnp.ndarray outcomes = np.empty(size, np.uint8)
         cdef uint8_t* outcome = <uint8_t*>cnp.PyArray_DATA(outcomes)
         self._begin(size)
         for i in range(size):
+            if 4 * (self.places.cell_count - known) >= i and i + AHEAD < size:
+                # many cells are new: where the table has room for them is mostly far away
+                at = cell_hash(&given[i + AHEAD]) & self.places.by_cell.mask
+                prefetch(&self.places.by_cell.entries[at])
             if receipts[i] > self.watermark_ms:
                 self.watermark_ms = receipts[i]
             if given[i].fault:
@@ -142,35 +155,40 @@ cdef class Ledger:
         return outcomes, self._rows(), self._sketches()
 
     def live(self):
-        """How many `rows` there are."""
+        """How many there are that a row of an open window may still repeat or revise."""
         cdef Py_ssize_t i, size = 0
         for i in range(self.readings.count):
             size += self._is_live(i)
         return size
 
-    def rows(self):
-        """The readings that a row of an open window may still repeat or revise."""
-        cdef cnp.ndarray live = np.empty(self.live(), layout.SAMPLE)
-        cdef Sample* out = <Sample*>cnp.PyArray_DATA(live)
-        cdef Py_ssize_t i
-        for i in range(self.readings.count):
-            if self._is_live(i):
-                out[0] = self._sample(i)
-                out += 1
-        return live
+    def piece(self, Py_ssize_t at, out):
+        """Write the next live readings; (how many, where those after them begin)."""
+        cdef cnp.ndarray given = out
+        cdef Saved* row = <Saved*>cnp.PyArray_DATA(given)
+        cdef Py_ssize_t found = 0, room = len(given)
+        assert given.dtype == layout.SAVED and given.flags.c_contiguous
+        while at < self.readings.count:
+            if self._is_live(at):
+                if found == room:
+                    break
+                self._save(&row[found], at)
+                found += 1
+            at += 1
+        return found, at
 
     def newest(self, out):
         """Write the last len(out) readings that were accepted."""
         cdef cnp.ndarray last = out
-        cdef Sample* row = <Sample*>cnp.PyArray_DATA(last)
+        cdef Saved* row = <Saved*>cnp.PyArray_DATA(last)
         cdef Py_ssize_t i, size = len(last), first = self.readings.count - size
         assert first >= 0, "more readings than there are"
-        assert last.dtype == layout.SAMPLE and last.flags.c_contiguous
+        assert last.dtype == layout.SAVED and last.flags.c_contiguous
         for i in range(size):
-            row[i] = self._sample(first + i)
+            self._save(&row[i], first + i)
 
-    cdef inline Sample _sample(self, Py_ssize_t i) noexcept nogil:
-        return sample_of(&self.readings.held[i], &self.places.cells[self.readings.held[i].cell])
+    cdef inline void _save(self, Saved* row, Py_ssize_t i) noexcept nogil:
+        cdef const Held* held = &self.readings.held[i]
+        saved_into(row, held, &self.places.cells[held.cell], MJ)
 
     cdef inline bint _is_live(self, Py_ssize_t i) noexcept nogil:
         return self.readings.held[i].end_ms > self.watermark_ms - self.open_ms

@@ -35,6 +35,20 @@ cdef struct Sample:  # layout.SAMPLE
     uint8_t levels
     uint8_t fault
 
+cdef struct Saved:  # layout.SAVED
+    int64_t start_ms
+    int64_t end_ms
+    int64_t revision
+    int64_t quantity
+    int32_t meter
+    int32_t register_
+    int32_t source
+    int32_t site
+    int32_t rack
+    int32_t hub
+    int32_t kind
+    int32_t unit
+
 cdef struct Held:  # a Sample in the state, in one line of the cache: the rest is in its cell
     int64_t start_ms
     int64_t end_ms

@@ -71,13 +71,17 @@ cdef inline bint is_in(const Sample* row, const Cell* cell) noexcept nogil:
     )
 
 
+cdef inline uint32_t cell_hash(const Sample* row) noexcept nogil:
+    return mixed(row.site, row.register_, row.rack, row.window_ms)
+
+
 cdef inline int32_t cell_of(
     const Places* places, const Sample* row, uint64_t* at, uint32_t* hashed, int32_t* rack
 ) noexcept nogil:
     """The reading's cell, or -1; `at`: its place in the table; `rack`: the window of its rack, or -1."""
     cdef int32_t place
     cdef const Cell* there
-    hashed[0] = mixed(row.site, row.register_, row.rack, row.window_ms)
+    hashed[0] = cell_hash(row)
     at[0] = hashed[0] & places.by_cell.mask
     rack[0] = NONE
     while places.by_cell.entries[at[0]] != 0:

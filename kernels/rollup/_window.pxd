@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
-from kernels.rollup._layout cimport FEW, NONE, Cell, Gathered, Held, Row, Sample, Window
+from kernels.rollup._layout cimport FEW, NONE, Cell, Gathered, Held, Row, Saved, Window
 from kernels.rollup._sketch cimport bucket_p95, count_all, counts_into, few_into, uncount
 
 
@@ -113,24 +113,19 @@ cdef inline uint8_t* sketch_into(
     return few_into(out, buckets, samples_in(window, cells, gathered, held, buckets))
 
 
-cdef inline Sample sample_of(const Held* held, const Cell* cell) noexcept nogil:
-    """The reading as it came."""
-    cdef Sample row
+cdef inline void saved_into(
+    Saved* row, const Held* held, const Cell* cell, uint8_t mj
+) noexcept nogil:
+    """The reading as it is saved; `mj`: the unit of those that have an energy."""
     row.start_ms = held.start_ms
     row.end_ms = held.end_ms
-    row.window_ms = cell.window_ms
     row.revision = held.revision
-    row.sample = held.sample
-    row.energy_mj = held.energy_mj
+    row.quantity = held.energy_mj if held.energy_mj else held.sample
     row.meter = held.meter
     row.register_ = cell.register_
     row.source = held.source
     row.site = cell.site
     row.rack = cell.rack
     row.hub = cell.hub
-    row.bucket = held.bucket
     row.kind = held.kind
-    row.unit = cell.unit
-    row.levels = cell.levels
-    row.fault = 0
-    return row
+    row.unit = mj if held.energy_mj else cell.unit

@@ -62,14 +62,14 @@ def split(windows: Rows, ends: npt.NDArray[np.int32], window_ms: int, ids: RackI
     racks, others = windows.take(np.flatnonzero(is_rack)), windows.take(places)
     pairs = (racks["site_id"].astype(np.int64) << 32 | racks["rack_id"]).tolist()
     rack_ids = np.array([ids[pair] for pair in pairs], np.int32)
-    means = _means(racks["sum"], racks["count"])
+    mean = means(racks["sum"], racks["count"])
     p95 = sketch.p95(racks["p95_bucket"], racks["min"], racks["max"])
     other_ids = np.where(others["level"] == SITE, others["site_id"], others["hub_id"])
     # of racks nothing is in the bytes: each other's begins where the other before it ended
     other_ends = np.concatenate([ends[:1], ends.take(places + 1)])
     return (
         _part(racks, rack_ids, window_ms),
-        np.array([means, p95]),
+        np.array([mean, p95]),
         _part(others, other_ids, window_ms),
         other_ends,
     )
@@ -140,9 +140,10 @@ def _batch(topic: Topic, columns: dict[str, pa.Array]) -> pa.RecordBatch:
     )
 
 
-def _means(sums: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def means(sums: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """sum / count, rounded once; 0 for a window without samples."""
-    means = sums / np.maximum(counts, 1)
-    for index in np.flatnonzero(sums >= FLOAT_EXACT):  # a float would round the sum before
-        means[index] = int(sums[index]) / int(counts[index])
-    return means
+    found: npt.NDArray[np.float64] = np.where(counts, sums / np.maximum(counts, 1), 0.0)
+    large = (sums >= FLOAT_EXACT) | (sums <= -FLOAT_EXACT)
+    for index in np.flatnonzero(large & (counts > 0)):  # a float would round the sum before
+        found[index] = int(sums[index]) / int(counts[index])
+    return found

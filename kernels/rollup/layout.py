@@ -39,6 +39,24 @@ SAMPLE = np.dtype(
         ("fault", "u1"),
     ]
 )
+# A reading as it is saved: what its sample, energy, bucket, levels and window are made of again.
+# Its unit is mJ where it has an energy. Kind and unit are as wide as the codes: 64 bytes in all.
+SAVED = np.dtype(
+    [
+        ("start_ms", "<i8"),
+        ("end_ms", "<i8"),
+        ("revision", "<i8"),
+        ("quantity", "<i8"),
+        ("meter_id", "<i4"),
+        ("register", "<i4"),
+        ("source", "<i4"),
+        ("site_id", "<i4"),
+        ("rack_id", "<i4"),
+        ("hub_id", "<i4"),
+        ("kind", "<i4"),
+        ("unit", "<i4"),
+    ]
+)
 WINDOW = np.dtype(
     [
         ("start_ms", "<i8"),
@@ -58,6 +76,16 @@ WINDOW = np.dtype(
         ("spare", "<u2"),
     ]
 )
+# A part of a window as one row of ROLLUPS_PARTIAL says it, but for its sketch; and a window that is
+# the sum of its parts. Texts are codes of kernels.symbols.
+_SAID = (
+    *((name, "<i8") for name in ("start_ms", "end_ms", "revision", "count", "sum", "min", "max")),
+    ("energy_mj", "<i8"),
+    *((name, "<i4") for name in ("level", "id", "hub_id", "register", "unit")),
+)
+PART = np.dtype([*_SAID, ("partition", "<i4")])
+MERGED = np.dtype([*_SAID, ("p95_bucket", "<i4")])
+PART_TEXTS = ("level", "id", "hub_id", "register", "unit")
 TEXTS = ("meter_id", "register", "source", "site_id", "rack_id", "hub_id")
 LEVELS = ("rack", "site", "hub")
 RACK, SITE, HUB = range(3)
@@ -76,3 +104,18 @@ class Outcome(IntEnum):
     UNLISTED = 6
     REVERSED = 7
     NEGATIVE = 8
+
+
+class PartOutcome(IntEnum):
+    """What became of a row of ROLLUPS_PARTIAL; refused from LATE on, from SUM on by overflow."""
+
+    ACCEPTED = 0
+    DUPLICATE = 1
+    SUPERSEDED = 2
+    LATE = 3
+    OTHER_UNIT = 4
+    BAD_SKETCH = 5
+    SUM = 6
+    ENERGY = 7
+    COUNT = 8
+    REVISION = 9

@@ -7,88 +7,100 @@ energies, sketches and revisions add, extremes compare. PUE = facility / IT ener
 
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from kernels.columns import numbers
+from kernels.growth import Growth
 from kernels.refusal import Refusal
-from kernels.rollup import sketch
-from kernels.rollup.layout import LATENESS_MS, NEVER_MS, WINDOW_MS
-from schemas.codec import decode, encode
+from kernels.rollup import merge_reference, sketch
+from kernels.rollup.changed import means
+from kernels.rollup.layout import NEVER_MS, PART, PART_TEXTS, PartOutcome
+from kernels.rollup.merge_reference import Parts, Quotients, kept
+from kernels.snapshot import Block, Packed, pack_block, unpack_block
+from kernels.symbols import Symbols
 from schemas.errors import DecodeError
 from schemas.telemetry import FACILITY_ENERGY, IT_ENERGY
-from schemas.units import INT64_MAX, MS_PER_HOUR, half_even
-from schemas.usage import ROLLUPS, ROLLUPS_PARTIAL
+from schemas.usage import ROLLUPS
 
-# A partition's window stops changing LATENESS_MS after the watermark, which may be a window and
-# the time that meters may be ahead behind the latest window that the partition has sent.
-RETENTION_MS = LATENESS_MS + WINDOW_MS + MS_PER_HOUR
+PUE, PPM = "pue", "ppm"
 
-# A partition that has fallen back further than this no longer keeps the others' windows open.
-MAX_LAG_MS = 7 * 24 * MS_PER_HOUR
+# Parts between two clean-outs at least: below this the dead ones are not worth the copy.
+_CLEAN_ROWS = 16_384
+_HEAD, _MARK = struct.Struct("<BIq"), struct.Struct("<iq")
+_NUMBERS = tuple(name for name in PART.names or () if name not in PART_TEXTS)
+_INT64 = pa.int64()
+_NOTHING = np.empty(0, np.uint8)
 
-PUE = "pue"
-_PPM = 1_000_000
-_MARK = struct.Struct("<iq")
-
-WindowKey = tuple[str, str, str, int]  # level, id, register, start
-Changed = dict[WindowKey, int]  # windows of a batch, and the p95 bucket of the last part of each
-Count = Callable[[Sequence[bytes]], tuple[int, int]]  # sketch.counted and its twin
+Rows = npt.NDArray[Any]
 
 
-class Part(NamedTuple):
-    """One partition's window, by the columns of ROLLUPS_PARTIAL."""
+class _Ledger(Protocol):
+    """What both twins do: merge_reference.Ledger is the specification."""
 
-    level: str
-    id: str
-    hub_id: str
-    register: str
-    unit: str
-    start_ms: int
-    end_ms: int
-    revision: int
-    count: int  # type: ignore[assignment]  # a tuple's own methods are not asked for
-    sum: int
-    min: int
-    max: int
-    energy_mj: int
-    partition: int
-    sketch: bytes
+    marks: dict[int, int]
 
     @property
-    def key(self) -> WindowKey:
-        return self.level, self.id, self.register, self.start_ms
+    def horizon_ms(self) -> int: ...
+    def __len__(self) -> int: ...
+    def apply(self, parts: Parts) -> tuple[npt.NDArray[np.uint8], Rows, int]: ...
+    def fill(self, parts: Parts) -> None: ...
+    def close(self, until_ms: int) -> None: ...
+    def newest(self, size: int) -> Parts: ...
+    def live(self) -> int: ...
+    def rows(self) -> Parts: ...
 
 
-COLUMNS = Part._fields
+NewParts = Callable[[Quotients], _Ledger]
 
 
-@dataclass(slots=True)
+def _ledger() -> NewParts:
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return merge_reference.Ledger
+    from kernels.rollup._merge import Ledger
+
+    compiled: NewParts = Ledger
+    return compiled
+
+
+@dataclass(frozen=True, slots=True)
 class Merged:
     """What a batch brought: finished windows, refused partials, counts of the others."""
 
-    rollups: pa.RecordBatch = field(default_factory=lambda: ROLLUPS.empty)
-    refused: list[Refusal] = field(default_factory=list)
-    accepted: int = 0
-    duplicate: int = 0
-    superseded: int = 0
+    rollups: pa.RecordBatch
+    refused: list[Refusal]
+    accepted: int
+    duplicate: int
+    superseded: int
+
+
+class _Piece(NamedTuple):
+    """Parts of a state as they are saved, and how far each readings partition was by then.
+
+    closed_ms: those of the pieces before it that end by then were closed meanwhile.
+    """
+
+    marks: dict[int, int]
+    closed_ms: int
+    texts: Block
+    parts: Parts
 
 
 class Merge:
     """The open site and hub windows of one partition of rollups.partial."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
+    PART_ROWS: ClassVar[int] = 512  # a part has a sketch of 100 bytes or more
 
-    def __init__(self) -> None:
-        self._windows: dict[WindowKey, dict[int, Part]] = {}
-        self._first_ms = INT64_MAX  # end of the window that closes next, or earlier
-        self._counted = _counted()
-        self._latest_ms: dict[int, int] = {}  # readings partition -> latest window end that it sent
-        self._horizon_ms = NEVER_MS  # windows that end here or before can no longer change
+    def __init__(self, ledger: NewParts | None = None) -> None:
+        self._new = ledger or _ledger()
+        self.growth = Growth()
+        self._begin()
 
     def apply(self, partials: pa.RecordBatch) -> Merged:
         """Apply one batch of ROLLUPS_PARTIAL, in any order, with any duplicates.
@@ -96,229 +108,202 @@ class Merge:
         A revision that is known is a duplicate, a lower one superseded. Refused with reason:
         late_revision, bad_input (unit, sketch), overflow.
         """
-        merged = Merged()
-        changed: Changed = {}
-        columns = [_values(partials.column(name)) for name in COLUMNS]
-        for index, row in enumerate(zip(*columns, strict=True)):
-            self._take(index, Part(*row), merged, changed)
-        if changed:
-            merged.rollups = _rollups(
-                [list(self._windows[key].values()) for key in changed],
-                list(changed.values()),
-                self._quotients(changed),
-                self._counted,
-            )
-        taken = merged.accepted + merged.duplicate + merged.superseded + len(merged.refused)
+        parts = self._parts(partials)
+        outcomes, windows, quotients = self._ledger.apply(parts)
+        accepted, duplicate, superseded, *others = np.bincount(outcomes, minlength=3).tolist()
+        refused = [
+            self._refusal(int(index), PartOutcome(outcomes[index]), parts)
+            for index in (np.nonzero(outcomes >= PartOutcome.LATE)[0] if others else ())
+        ]
+        if self.growth.has_base:
+            self.growth.rows += accepted
+            self._note_closed(len(self._ledger), self._ledger.horizon_ms)
+        taken = accepted + duplicate + superseded + len(refused)
         assert partials.num_rows == taken, "a row vanished"
-        self._close()
+        merged = Merged(self._rollups(windows, quotients), refused, accepted, duplicate, superseded)
+        if len(self._ledger) > self._clean_at:
+            self._clean()
         return merged
 
     def dump(self) -> bytes:
-        """The state as bytes: how far each partition is, then its open parts."""
-        parts = [part for window in self._windows.values() for part in window.values()]
-        head = struct.pack("<BI", self.VERSION, len(self._latest_ms))
-        marks = b"".join(_MARK.pack(*mark) for mark in sorted(self._latest_ms.items()))
-        columns: dict[str, object] = {
-            name: [part[place] for part in parts] for place, name in enumerate(COLUMNS)
-        }
-        batch = ROLLUPS_PARTIAL.batch(columns)
-        return head + marks + encode(ROLLUPS_PARTIAL, batch)
+        """The state as bytes: how far each partition is, then its open parts as they came."""
+        return self._packed(self._ledger.rows(), NEVER_MS)
 
     @classmethod
-    def load(cls, dumped: bytes) -> Self:
+    def load(cls, dumped: bytes, ledger: NewParts | None = None) -> Self:
         """The state that was dumped; DecodeError for another version."""
-        if not dumped or dumped[0] != cls.VERSION:
-            found = dumped[0] if dumped else "none"
-            raise DecodeError(
-                f"state of version {found}, this code reads {cls.VERSION}",
-                "replay rollups.partial from its start, or run the version that wrote it",
-            )
-        merge = cls()
-        (marks,) = struct.unpack_from("<I", dumped, 1)
-        at = 5 + marks * _MARK.size
-        merge._latest_ms = dict(_MARK.iter_unpack(dumped[5:at]))
-        merge._horizon_ms = _horizon_ms(merge._latest_ms.values())
-        batch = decode(ROLLUPS_PARTIAL, dumped[at:], {})
-        columns = [batch.column(name).to_pylist() for name in COLUMNS]
-        for row in zip(*columns, strict=True):
-            part = Part(*row)
-            merge._windows.setdefault(part.key, {})[part.partition] = part
-            merge._first_ms = min(merge._first_ms, part.end_ms)
+        merge = cls(ledger)
+        merge._take(_unpacked(cls.VERSION, dumped))
+        merge._clean_at = max(_CLEAN_ROWS, 2 * len(merge._ledger))
         return merge
 
-    def _take(self, index: int, part: Part, merged: Merged, changed: Changed) -> None:
-        latest_ms = self._latest_ms.get(part.partition)
-        if latest_ms is None or part.end_ms > latest_ms:
-            self._latest_ms[part.partition] = part.end_ms
-            self._horizon_ms = _horizon_ms(self._latest_ms.values())
-        if part.end_ms <= self._horizon_ms:
-            text = "its window is closed; replay the readings of that time"
-            merged.refused.append(_refusal(index, part, "late_revision", "end_ms", text))
-            return
-        key = part.key
-        parts = self._windows.get(key, {})
-        known = parts.get(part.partition)
-        if known is not None and part.revision <= known.revision:
-            if part.revision == known.revision:
-                merged.duplicate += 1
-            else:
-                merged.superseded += 1
-            return
-        fault = ""
-        try:
-            counted, bucket = self._counted([part.sketch])
-            if counted != part.count:
-                fault = f"the sketch holds {counted} samples of {part.count}"
-        except ValueError as error:
-            fault = str(error)
-        others = [other for other in parts.values() if other is not known]
-        if (others or fault) and (refused := _misfit(part, others, fault)):
-            merged.refused.append(_refusal(index, part, *refused))
-            return
-        parts[part.partition] = part
-        self._windows[key] = parts
-        self._first_ms = min(self._first_ms, part.end_ms)
-        changed[key] = bucket
-        merged.accepted += 1
+    def __len__(self) -> int:
+        """Parts held."""
+        return len(self._ledger)
 
-    def _close(self) -> None:
-        if not self._latest_ms or self._first_ms > (horizon_ms := self._horizon_ms):
-            return
-        ends = {key: next(iter(parts.values())).end_ms for key, parts in self._windows.items()}
-        for key, end_ms in ends.items():
-            if end_ms <= horizon_ms:
-                del self._windows[key]
-        self._first_ms = min((ms for ms in ends.values() if ms > horizon_ms), default=INT64_MAX)
+    def base(self, rows: int) -> Iterator[bytes]:
+        """The whole state in pieces of so many parts; what comes after it is `added`."""
+        parts = self._ledger.rows()
+        self.growth.restart(True)
+        self._closings.clear()
+        for first in range(0, max(1, len(parts.rows)), rows):
+            piece = kept(parts, range(first, min(first + rows, len(parts.rows))))
+            yield self._packed(piece, NEVER_MS)
 
-    def _quotients(self, changed: Changed) -> list[dict[str, object]]:
-        """PUE of the changed windows, where both registers are known."""
-        places = dict.fromkeys(
-            (level, place, start_ms)
-            for level, place, register, start_ms in changed
-            if register in (IT_ENERGY, FACILITY_ENERGY)
+    def added(self) -> bytes:
+        """What was taken in since the base or the last seal, and until when was closed."""
+        size = self.growth.rows
+        begun = len(self._ledger) - size
+        closed_ms = next((ms for count, ms in self._closings if count >= begun), NEVER_MS)
+        return self._packed(self._ledger.newest(size), closed_ms)
+
+    @classmethod
+    def load_chain(
+        cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewParts | None = None
+    ) -> Self:
+        """The state of a base and of what was added since; the last piece is not sealed yet."""
+        merge = cls(ledger)
+        pieces = [_unpacked(cls.VERSION, dumped) for dumped in (*base, *added)]
+        for piece in pieces:
+            merge._take(piece)
+        merge._clean_at = max(_CLEAN_ROWS, 2 * len(merge._ledger))
+        merge.growth.restart(True)
+        merge.growth.rows = len(pieces[-1].parts.rows)  # the last piece may go on to grow
+        merge._note_closed(len(merge) - merge.growth.rows, pieces[-1].closed_ms)
+        return merge
+
+    def _begin(self) -> None:
+        self._symbols = Symbols()
+        self._ledger = self._new(
+            Quotients(*map(self._symbols.code, (FACILITY_ENERGY, IT_ENERGY, PUE, PPM)))
         )
-        rows = []
-        for level, place, start_ms in places:
-            facility = self._windows.get((level, place, FACILITY_ENERGY, start_ms))
-            it = self._windows.get((level, place, IT_ENERGY, start_ms))
-            if facility and it:
-                rows.append(_quotient(list(facility.values()), list(it.values())))
-        return rows
+        self._clean_at = _CLEAN_ROWS
+        self._closings: list[tuple[int, int]] = []  # (parts held by then, until when was closed)
+        self.growth.restart(False)
+
+    def _note_closed(self, count: int, until_ms: int) -> None:
+        """Of those before it the later closings remain: a partition that is new reaches back."""
+        while self._closings and self._closings[-1][1] <= until_ms:
+            self._closings.pop()
+        self._closings.append((count, until_ms))
+
+    def _take(self, piece: _Piece) -> None:
+        self._ledger.close(piece.closed_ms)
+        self._symbols.recode(piece.parts.rows, PART_TEXTS, piece.texts)
+        self._ledger.fill(piece.parts)
+        self._ledger.marks = piece.marks
+
+    def _clean(self) -> None:
+        """Drop the parts that were replaced or closed, once they are half of all."""
+        self._clean_at = 2 * len(self._ledger)
+        if 2 * self._ledger.live() < len(self._ledger):
+            piece = _unpacked(self.VERSION, self.dump())
+            self._begin()
+            self._take(piece)
+            self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
+
+    def _packed(self, parts: Parts, closed_ms: int) -> bytes:
+        """Marks, then a snapshot whose last texts are the sketches of its rows."""
+        marks = sorted(self._ledger.marks.items())
+        head = _HEAD.pack(self.VERSION, len(marks), closed_ms)
+        texts = self._symbols.compact_block(parts.rows, PART_TEXTS)
+        block = Block(
+            np.concatenate([texts.offsets, texts.offsets[-1] + parts.ends[1:]]),
+            np.concatenate([texts.data, parts.sketches]),
+        )
+        packed = pack_block(self.VERSION, Packed((), block, parts.rows))
+        return b"".join([head, *(_MARK.pack(*mark) for mark in marks), packed])
+
+    def _parts(self, partials: pa.RecordBatch) -> Parts:
+        rows = np.empty(partials.num_rows, PART)
+        for name in _NUMBERS:
+            rows[name] = numbers(partials.column(name))
+        for name in PART_TEXTS:
+            indices, codes = self._symbols.indexed(partials.column(name))
+            rows[name] = codes[indices]
+        column = partials.column("sketch")
+        if column.null_count:
+            raise ValueError("a sketch is null")
+        if not len(column):
+            return Parts(rows, np.zeros(1, np.int32), _NOTHING)
+        _, offsets, data = column.buffers()
+        ends = np.frombuffer(offsets, np.int32, len(column) + 1, 4 * column.offset)
+        return Parts(rows, ends, np.frombuffer(data or b"", np.uint8))
+
+    def _rollups(self, windows: Rows, quotients: int) -> pa.RecordBatch:
+        """Rows of ROLLUPS; the last `quotients` of them are PUE, null where count is 0."""
+        if not len(windows):
+            return ROLLUPS.empty
+        columns = {name: pa.array(windows[name]) for name in _NUMBERS if name != "partition"}
+        for name in PART_TEXTS:
+            columns[name] = self._symbols.array(np.ascontiguousarray(windows[name]))
+        columns["mean"] = pa.array(means(windows["sum"], windows["count"]))
+        columns["p95"] = pa.array(sketch.p95(windows["p95_bucket"], windows["min"], windows["max"]))
+        absent = np.ones(len(windows), np.bool_)
+        if quotients:
+            absent[-quotients:] = windows["count"][-quotients:] == 0
+        columns["pue_ppm"] = pa.array(windows["sum"], mask=absent)
+        return pa.RecordBatch.from_arrays(
+            [columns[column.name] for column in ROLLUPS.columns], schema=ROLLUPS.schema
+        )
+
+    def _refusal(self, index: int, outcome: PartOutcome, parts: Parts) -> Refusal:
+        names, row = self._symbols.names, parts.rows[index]
+        reason, field, text = _REFUSALS[outcome]
+        if outcome == PartOutcome.BAD_SKETCH:
+            text = _fault(parts.sketch(index), int(row["count"]))
+        return Refusal(
+            index,
+            reason,
+            field,
+            f"{names[row['level']]} {names[row['id']]} register {names[row['register']]} window "
+            f"{row['start_ms']} partition {row['partition']} revision {row['revision']}: {text}",
+        )
 
 
-def _counted() -> Count:
-    if os.environ.get("GRIDLOOM_PURE") == "1":
-        return sketch.counted
-    from kernels.rollup._sketches import counted as compiled
+def _fault(encoded: bytes, count: int) -> str:
+    """What is wrong with a sketch of so many samples."""
+    try:
+        return f"the sketch holds {sketch.counted([encoded])[0]} samples of {count}"
+    except ValueError as error:
+        return str(error)
 
-    chosen: Count = compiled
-    return chosen
 
-
-def _values(column: pa.Array) -> list[Any]:
-    """The column as Python values; a text that many rows have is made once."""
-    if isinstance(column, pa.DictionaryArray):
-        texts = column.dictionary.to_pylist()
-        return [texts[place] for place in numbers(column.indices).tolist()]
-    values: list[Any] = (
-        column.to_pylist() if column.type == pa.binary() else numbers(column).tolist()
+def _unpacked(version: int, dumped: bytes) -> _Piece:
+    if not dumped or dumped[0] != version:
+        raise DecodeError(
+            f"state of version {dumped[0] if dumped else 'none'}, this code reads {version}",
+            "replay rollups.partial from its start, or run the version that wrote it",
+        )
+    _, marks, closed_ms = _HEAD.unpack_from(dumped)
+    at = _HEAD.size + marks * _MARK.size
+    _, block, rows = unpack_block(version, 0, PART, dumped[at:])
+    ends, data = block
+    texts = len(ends) - 1 - len(rows)
+    first = ends[texts]
+    return _Piece(
+        dict(_MARK.iter_unpack(dumped[_HEAD.size : at])),
+        closed_ms,
+        Block(ends[: texts + 1], data[:first]),
+        Parts(rows, ends[texts:] - first, data[first:]),
     )
-    return values
 
 
-def _horizon_ms(latest_ms: Iterable[int]) -> int:
-    """Windows that end here or before can no longer change, where partitions are so far."""
-    latest = list(latest_ms)
-    return max(min(latest), max(latest) - MAX_LAG_MS) - RETENTION_MS if latest else NEVER_MS
-
-
-def _misfit(part: Part, others: list[Part], fault: str) -> tuple[str, str, str] | None:
-    """Why a part with this fault of its sketch cannot be added: (reason, field, what to do)."""
-    if any(other.unit != part.unit for other in others):
-        return "bad_input", "unit", "another partition has another unit; give each its register"
-    if fault:
-        return "bad_input", "sketch", fault
-    for name in ("sum", "energy_mj"):
-        if sum(getattr(other, name) for other in others) + getattr(part, name) > INT64_MAX:
-            return "overflow", name, "the partitions' sum does not fit 64 bits"
-    return None
-
-
-def _rollups(
-    windows: list[list[Part]],
-    buckets: list[int],
-    quotients: list[dict[str, object]],
-    counted: Count,
-) -> pa.RecordBatch:
-    """Rows of ROLLUPS: each window the sum of its parts, then the quotients.
-
-    buckets: the p95 of each window that is of one partition.
-    """
-    whole = [
-        parts[0] if len(parts) == 1 and parts[0].count else _together(parts) for parts in windows
-    ]
-    columns = dict(zip(COLUMNS, map(list, zip(*whole, strict=True)), strict=True))
-    del columns["partition"], columns["sketch"]
-    columns["mean"] = [part.sum / part.count if part.count else 0.0 for part in whole]
-    buckets = [
-        bucket if len(parts) == 1 else counted([part.sketch for part in parts])[1]
-        for parts, bucket in zip(windows, buckets, strict=True)
-    ]
-    extremes = (np.array(columns[name], np.int64) for name in ("min", "max"))
-    columns["p95"] = sketch.p95(np.array(buckets, np.int32), *extremes).tolist()
-    columns["pue_ppm"] = [None] * len(windows)
-    for row in quotients:
-        for name, column in columns.items():
-            column.append(row[name])
-    return ROLLUPS.batch(dict(columns))
-
-
-def _together(parts: list[Part]) -> Part:
-    """The parts of several partitions as one, but for its sketch."""
-    sampled = [part for part in parts if part.count]
-    return parts[0]._replace(
-        revision=sum(part.revision for part in parts),
-        count=sum(part.count for part in parts),
-        sum=sum(part.sum for part in parts),
-        min=min((part.min for part in sampled), default=0),
-        max=max((part.max for part in sampled), default=0),
-        energy_mj=sum(part.energy_mj for part in parts),
-    )
-
-
-def _quotient(facility: list[Part], it: list[Part]) -> dict[str, object]:
-    """The row of register pue; count 0 and no quotient where either energy is 0."""
-    first = facility[0]
-    facility_mj = sum(part.energy_mj for part in facility)
-    it_mj = sum(part.energy_mj for part in it)
-    ppm = half_even(facility_mj * _PPM, it_mj) if facility_mj and it_mj else 0
-    known = 0 < ppm <= INT64_MAX
-    shown = ppm if known else 0
-    return {
-        "level": first.level,
-        "id": first.id,
-        "hub_id": first.hub_id,
-        "register": PUE,
-        "unit": "ppm",
-        "start_ms": first.start_ms,
-        "end_ms": first.end_ms,
-        "revision": sum(part.revision for part in (*facility, *it)),
-        "count": int(known),
-        "sum": shown,
-        "min": shown,
-        "max": shown,
-        "energy_mj": 0,
-        "mean": float(shown),
-        "p95": float(shown),
-        "pue_ppm": shown if known else None,
-    }
-
-
-def _refusal(index: int, part: Part, reason: str, field: str, text: str) -> Refusal:
-    return Refusal(
-        index,
-        reason,
-        field,
-        f"{part.level} {part.id} register {part.register} window {part.start_ms} "
-        f"partition {part.partition} revision {part.revision}: {text}",
-    )
+_OVERFLOW = "the partitions' sum does not fit 64 bits"
+_REFUSALS = {
+    PartOutcome.LATE: (
+        "late_revision",
+        "end_ms",
+        "its window is closed; replay the readings of that time",
+    ),
+    PartOutcome.OTHER_UNIT: (
+        "bad_input",
+        "unit",
+        "another partition has another unit; give each its register",
+    ),
+    PartOutcome.BAD_SKETCH: ("bad_input", "sketch", ""),
+    PartOutcome.SUM: ("overflow", "sum", _OVERFLOW),
+    PartOutcome.ENERGY: ("overflow", "energy_mj", _OVERFLOW),
+    PartOutcome.COUNT: ("overflow", "count", _OVERFLOW),
+    PartOutcome.REVISION: ("overflow", "revision", _OVERFLOW),
+}

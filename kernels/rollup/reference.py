@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.rollup import sketch
-from kernels.rollup.layout import HUB, NEVER_MS, RACK, SAMPLE, SITE, WINDOW, Outcome
+from kernels.rollup.layout import HUB, NEVER_MS, RACK, SITE, UNITS, WINDOW, Outcome
 from schemas.units import INT64_MAX
 
 Rows = npt.NDArray[Any]
@@ -22,6 +22,7 @@ Rows = npt.NDArray[Any]
 Sketches = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
 SlotKey = tuple[int, int, int, int, int]
 WindowKey = tuple[int, int, int, int, int]
+_MJ = UNITS.index("mJ")
 
 
 class Sample(NamedTuple):
@@ -54,6 +55,26 @@ class Sample(NamedTuple):
             self.start_ms,
             self.end_ms,
             self.revision,
+        )
+
+    @property
+    def saved(self) -> tuple[int, ...]:
+        """As a row of layout.SAVED."""
+        quantity = self.energy_mj or self.sample
+        unit = _MJ if self.energy_mj else self.unit
+        return (
+            self.start_ms,
+            self.end_ms,
+            self.revision,
+            quantity,
+            self.meter_id,
+            self.register,
+            self.source,
+            self.site_id,
+            self.rack_id,
+            self.hub_id,
+            self.kind,
+            unit,
         )
 
     @property
@@ -131,23 +152,30 @@ class Ledger:
         ends = np.cumsum([0, *map(len, sketches)], dtype=np.int32)
         return outcomes, windows, (ends, np.frombuffer(b"".join(sketches), np.uint8))
 
-    def rows(self) -> Rows:
-        """The readings that a row of an open window may still repeat or revise.
+    def piece(self, at: int, out: Rows) -> tuple[int, int]:
+        """Write the next readings that a row of an open window may still repeat or revise.
 
-        By end, which is never before the window: a counter's reading of the same id is in the
-        window of its end, so what it repeats has to be known until that one closes.
+        Returns (how many, where those after them begin). By end, which is never before the window:
+        a counter's reading of the same id is in the window of its end, so what it repeats has to
+        be known until that one closes.
         """
-        horizon_ms = self.watermark_ms - self.open_ms
-        live = [s for s in self._readings.values() if s.end_ms > horizon_ms]
-        return np.array(live, SAMPLE)
+        held = list(self._readings.values())
+        live = [place for place in range(at, len(held)) if self._is_live(held[place])]
+        found = live[: len(out)]
+        out[: len(found)] = [held[place].saved for place in found]
+        return len(found), live[len(out)] if len(live) > len(out) else len(held)
 
     def newest(self, out: Rows) -> None:
         """Write the last len(out) readings that were accepted."""
-        out[:] = list(self._readings.values())[len(self) - len(out) :]
+        held = list(self._readings.values())
+        out[:] = [sample.saved for sample in held[len(held) - len(out) :]]
 
     def live(self) -> int:
-        """How many `rows` there are."""
-        return len(self.rows())
+        """How many there are that a row of an open window may still repeat or revise."""
+        return sum(map(self._is_live, self._readings.values()))
+
+    def _is_live(self, sample: Sample) -> bool:
+        return sample.end_ms > self.watermark_ms - self.open_ms
 
     def _is_closed(self, window_ms: int) -> bool:
         return window_ms <= self.watermark_ms - self.open_ms

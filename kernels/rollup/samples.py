@@ -54,7 +54,10 @@ class Reader:
         self._none = symbols.code("")
 
     def read(self, readings: pa.RecordBatch) -> tuple[Rows, Int64s]:
-        """(samples, received_ms) of a batch of READINGS; ValueError where a column has a null."""
+        """(samples, received_ms) of a batch of READINGS; ValueError where a column has a null.
+
+        The samples are there until the next batch is read.
+        """
         start_ms, end_ms, revision, quantity = (numbers(readings.column(name)) for name in NUMBERS)
         columns = Columns(
             start_ms,
@@ -120,6 +123,29 @@ def filled(columns: Columns, window_ms: int) -> Rows:
     for level, place in enumerate(("rack_id", "site_id", "hub_id")):
         absent = counter | (rows[place] == columns.none)
         rows["levels"] |= np.where(absent, 0, 1 << level).astype("u1")
+    return rows
+
+
+def refilled(saved: Rows, window_ms: int, symbols: Symbols) -> Rows:
+    """Rows of layout.SAMPLE that were saved so. IndexError where one names no text."""
+    none = symbols.code("")
+    same = np.arange(max(len(symbols.names), len(KINDS), len(UNITS)), dtype=np.int32)
+    start_ms, end_ms, revision, quantity = (np.ascontiguousarray(saved[name]) for name in NUMBERS)
+    columns = Columns(
+        start_ms,
+        end_ms,
+        revision,
+        quantity,
+        texts=tuple((saved[name], same) for name in TEXTS),
+        kind=(saved["kind"], same),
+        unit=(saved["unit"], same),
+        none=none,
+    )
+    if os.environ.get("GRIDLOOM_PURE") == "1":
+        return filled(columns, window_ms)
+    from kernels.rollup._samples import filled as compiled
+
+    rows: Rows = compiled(columns, window_ms)
     return rows
 
 

@@ -1,7 +1,7 @@
 """Windows: readings -> finished rack windows, and partials of site and hub windows."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kernels.growth import Growth, pieces, recode
+from kernels.growth import Growth
 from kernels.refusal import Refusal
 from kernels.rollup import reference
 from kernels.rollup.changed import Changed
-from kernels.rollup.layout import LATENESS_MS, NEVER_MS, SAMPLE, TEXTS, UNITS, WINDOW_MS, Outcome
-from kernels.rollup.samples import reader
-from kernels.snapshot import Snapshot, pack, unpack
+from kernels.rollup.layout import LATENESS_MS, NEVER_MS, SAVED, TEXTS, UNITS, WINDOW_MS, Outcome
+from kernels.rollup.samples import reader, refilled
+from kernels.snapshot import Packed, pack_block, unpack_block
 from kernels.symbols import Symbols
 from schemas.telemetry import KINDS
 from schemas.units import MS_PER_HOUR
@@ -36,9 +36,9 @@ class _Ledger(Protocol):
     def apply(
         self, rows: Rows, received_ms: Int64s
     ) -> tuple[npt.NDArray[np.uint8], Rows, reference.Sketches]: ...
+    def piece(self, at: int, out: Rows) -> tuple[int, int]: ...
     def newest(self, out: Rows) -> None: ...
     def live(self) -> int: ...
-    def rows(self) -> Rows: ...
 
 
 NewLedger = Callable[[Rows, Sequence[str], int, int], _Ledger]
@@ -71,7 +71,7 @@ class Applied:
 class Windows:
     """The open windows of one readings partition."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     def __init__(
         self,
@@ -84,8 +84,8 @@ class Windows:
         self._new = ledger or _ledger()
         self.growth = Growth()
         # It stays: fresh memory for every save would cost more than what is written there.
-        self._added = np.empty(0, SAMPLE)
-        self._fill([], np.empty(0, SAMPLE), NEVER_MS)
+        self._rows = np.empty(0, SAVED)
+        self._fill(Symbols(), self._rows, NEVER_MS)
 
     def apply(self, readings: pa.RecordBatch, partition: int) -> Applied:
         """Apply one batch of READINGS of a partition, in any order, with any duplicates.
@@ -113,70 +113,88 @@ class Windows:
 
     def dump(self) -> bytes:
         """The state as bytes: a function of the open windows' readings in the order they came."""
-        return pack(self.VERSION, self._snapshot())
+        return self._packed(self._live())
 
     @classmethod
     def load(cls, dumped: bytes, ledger: NewLedger | None = None) -> Self:
         """The state that was dumped; DecodeError for another version."""
-        (window_ms, lateness_ms, watermark_ms), names, rows = unpack(cls.VERSION, 3, SAMPLE, dumped)
+        parameters, texts, rows = unpack_block(cls.VERSION, 3, SAVED, dumped)
+        window_ms, lateness_ms, watermark_ms = parameters
         windows = cls(window_ms, lateness_ms, ledger)
-        windows._fill(names, rows, watermark_ms)
+        windows._fill(Symbols(texts.names()), rows, watermark_ms)
         return windows
 
     def __len__(self) -> int:
         """Readings held."""
         return len(self._ledger)
 
-    def base(self, rows: int) -> list[bytes]:
-        """The whole state in pieces of so many readings; what comes after it is `added`."""
-        snapshot = self._snapshot()
-        self.growth.restart(True)
-        return [pack(self.VERSION, piece) for piece in pieces(snapshot, rows, TEXTS)]
+    def base(self, rows: int) -> Iterator[bytes]:
+        """The whole state in pieces of so many readings; what comes after it is `added`.
+
+        Each piece is made when it is asked for; nothing may be applied before the last one was.
+        """
+        held, at = len(self._ledger), -1
+        while at < held:
+            size, at = self._ledger.piece(max(at, 0), self._room(rows))
+            if at == held:
+                self.growth.restart(True)
+            yield self._packed(self._rows[:size])
 
     def added(self) -> bytes:
         """What was taken in since the base or the last seal."""
-        size = self.growth.rows
-        if size > len(self._added):
-            self._added = np.empty(2 * size, SAMPLE)
-        rows = self._added[:size]
+        rows = self._room(self.growth.rows)
         self._ledger.newest(rows)
-        names = self._symbols.compact(rows, TEXTS)
-        return pack(self.VERSION, Snapshot(self._parameters, names, rows))
+        return self._packed(rows)
 
     @classmethod
     def load_chain(
         cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewLedger | None = None
     ) -> Self:
         """The state of a base and of what was added since; the last piece is not sealed yet."""
-        chain = [unpack(cls.VERSION, 3, SAMPLE, dumped) for dumped in (*base, *added)]
+        chain = [unpack_block(cls.VERSION, 3, SAVED, dumped) for dumped in (*base, *added)]
         symbols = Symbols()
-        rows = [recode(piece, TEXTS, symbols) for piece in chain]
+        for _, texts, rows in chain:
+            symbols.recode(rows, TEXTS, texts)
         window_ms, lateness_ms, watermark_ms = chain[-1].parameters
         windows = cls(window_ms, lateness_ms, ledger)
-        windows._fill(symbols.names, np.concatenate(rows[: len(base)]), NEVER_MS)
-        for more in rows[len(base) :]:
+        windows._fill(
+            symbols, np.concatenate([piece.rows for piece in chain[: len(base)]]), NEVER_MS
+        )
+        for _, _, rows in chain[len(base) :]:
             # accepted once in this order: accepted again, if no window closes meanwhile
+            more = refilled(rows, window_ms, symbols)
             windows._ledger.apply(more, np.full(len(more), NEVER_MS))
         windows._ledger.watermark_ms = watermark_ms
         windows._clean_at = max(_CLEAN_ROWS, 2 * len(windows._ledger))
         windows.growth.restart(True)
-        windows.growth.rows = len(rows[-1])  # the last piece may go on to grow
+        windows.growth.rows = len(chain[-1].rows)  # the last piece may go on to grow
         return windows
 
     @property
     def _parameters(self) -> tuple[int, int, int]:
         return self.window_ms, self.lateness_ms, self._ledger.watermark_ms
 
-    def _snapshot(self) -> Snapshot:
-        rows = self._ledger.rows()
-        return Snapshot(self._parameters, self._symbols.compact(rows, TEXTS), rows)
+    def _room(self, rows: int) -> Rows:
+        if rows > len(self._rows):
+            self._rows = np.empty(2 * rows, SAVED)
+        return self._rows[:rows]
 
-    def _fill(self, names: list[str], rows: Rows, watermark_ms: int) -> None:
-        self._symbols = Symbols(names)
+    def _live(self) -> Rows:
+        """All readings that a row of an open window may still repeat or revise."""
+        rows = self._room(len(self._ledger))
+        return rows[: self._ledger.piece(0, rows)[0]]
+
+    def _packed(self, rows: Rows) -> bytes:
+        texts = self._symbols.compact_block(rows, TEXTS)
+        return pack_block(self.VERSION, Packed(self._parameters, texts, rows))
+
+    def _fill(self, symbols: Symbols, rows: Rows, watermark_ms: int) -> None:
+        self._symbols = symbols
         self._reader = reader(self._symbols, self.window_ms)
         self._changed = Changed(self._symbols, self.window_ms)
         open_ms = self.lateness_ms + self.window_ms
-        self._ledger = self._new(rows, self._symbols.names, open_ms, watermark_ms)
+        samples = refilled(rows, self.window_ms, symbols)
+        self._ledger = self._new(samples, self._symbols.names, open_ms, watermark_ms)
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
         self.growth.restart(False)
 
@@ -184,8 +202,10 @@ class Windows:
         """Drop the readings of closed windows, once they are half; no result depends on it."""
         self._clean_at = 2 * len(self._ledger)
         if 2 * self._ledger.live() < len(self._ledger):
-            _, names, rows = self._snapshot()
-            self._fill(names, rows, self._ledger.watermark_ms)
+            rows = self._live()
+            names = self._symbols.compact_block(rows, TEXTS).names()
+            self._fill(Symbols(names), rows, self._ledger.watermark_ms)
+            self._rows = np.empty(0, SAVED)  # as large as the state
 
     def _refusal(self, index: int, outcome: Outcome, row: Rows) -> Refusal:
         names = self._symbols.names

@@ -239,7 +239,7 @@ def test_a_restart_at_any_cut_gives_the_same_bytes(ledger, rows, data):
 def test_a_restart_from_a_base_and_what_was_added_gives_the_same_bytes(ledger, rows, data):
     order = [row(identity, content) for identity, content in rows]
     running, chained = windows_of(ledger, 3_000), windows_of(ledger, 3_000)
-    base, sealed = chained.base(rows=2), []
+    base, sealed = list(chained.base(rows=2)), []
     for start, stop in pairwise(data.draw(cuts(len(order)))):
         (one,) = apply_all(running, order[start:stop], [0, stop - start])
         (other,) = apply_all(chained, order[start:stop], [0, stop - start])
@@ -251,7 +251,7 @@ def test_a_restart_from_a_base_and_what_was_added_gives_the_same_bytes(ledger, r
                 sealed.append(chained.added())
                 chained.growth.seal()
             case "base":
-                base, sealed = chained.base(rows=3), []
+                base, sealed = list(chained.base(rows=3)), []
             case "restart":
                 chained = Windows.load_chain(base, [*sealed, chained.added()], ledger)
     assert Windows.load_chain(base, [*sealed, chained.added()], ledger).dump() == running.dump()

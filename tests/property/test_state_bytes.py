@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kernels import _core, _snapshot
 from kernels.meter.layout import READING, TEXTS
-from kernels.rollup.layout import SAMPLE, WINDOW
+from kernels.rollup.layout import SAMPLE, SAVED, WINDOW
 from kernels.snapshot import Block, Snapshot, narrowed, pack, rows_in, unpack, widen
 from kernels.symbols import Symbols, Texts, recode
 from schemas import DecodeError
@@ -23,7 +23,7 @@ wide = st.integers(-(2**63), 2**63 - 1)
 @st.composite
 def states(draw):
     """Rows of one of the layouts: some fields one value, some spread over all that they hold."""
-    dtype = draw(st.sampled_from([READING, SAMPLE, WINDOW]))
+    dtype = draw(st.sampled_from([READING, SAMPLE, SAVED, WINDOW]))
     rows = np.zeros(draw(st.integers(0, 300)), dtype)
     for name in dtype.names:
         low, high = np.iinfo(dtype[name]).min, np.iinfo(dtype[name]).max
