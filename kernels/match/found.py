@@ -179,7 +179,7 @@ class Found:
     def take(self, rows: I64) -> "Found":
         """What was found for these rows."""
         for name in _BY_ROW:
-            setattr(self, name, getattr(self, name)[rows])
+            setattr(self, name, getattr(self, name).take(rows, axis=0))
         return self
 
     def at_its_prices(self, job_id: Texts, warm: Warm | None) -> Warm:
@@ -273,9 +273,8 @@ class Found:
         placed, horizon = option >= 0, self.problem.capacity.shape[1]
         self.site[row] = np.where(placed, option // horizon, ANY)
         self.slot[row] = np.where(placed, option % horizon, ANY)
-        cost = engine.costs(tables.costs, np.ascontiguousarray(option[:, None]))[:, 0]
-        self.cost[row] = np.where(placed, cost, 0.0)
         why = explain(problem, engine, tables, alone, prices, option, free)
+        self.cost[row] = np.where(placed, why.cost, 0.0)
         if problem.pools.rows.shape[2]:
             quotas, whole = self._terms.quotas, free.copy()
             whole[len(self.prices) :] += problem.pools.spare[:, :, problem.active]

@@ -335,8 +335,9 @@ class Plans:
 def _largest_share(problem: Problem) -> F64:
     """Largest share [n] that a job's demand is of all capacity of a resource."""
     total = problem.capacity.sum(axis=(0, 1), dtype=np.float64)
-    share = problem.demand / np.where(total > 0, total, 1.0)
-    largest: F64 = share.max(axis=1)
+    largest = np.zeros(len(problem.row))
+    for asked, whole in zip(problem.demand.T, np.where(total > 0, total, 1.0), strict=True):
+        np.maximum(largest, asked / whole, out=largest)
     return np.where(largest > 0, largest, 1.0)  # who needs nothing fits wherever it is tried
 
 

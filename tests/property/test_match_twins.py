@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kernels.match import ANY, Policy, Rules, Terms, certify
+from kernels.match import ANY, Policy, Rules, Terms, certify, match
 from kernels.match.checks import Admitted, admit, admit_terms
 from kernels.match.problem import compile_problem
 from tests.property.match_cases import Problem, random_problem, random_terms
@@ -128,6 +128,17 @@ def test_under_terms_and_a_price_of_latency_no_switch_changes_a_bit(
     _assert_same_bits(*_both(lambda: compile_problem(*columns, held)))
     plan = _random_plan(seed, len(at.jobs.job_id), *at.sites.capacity.shape[:2])
     _assert_same_bits(*_both(lambda: certify(*columns, **plan, terms=held)))
+
+
+@_OFTEN
+@given(seed=_SEEDS, gap=st.sampled_from([0.0, 0.05, 1.0]))
+def test_the_compiled_reasons_are_those_of_numpy_bit_for_bit(seed: int, gap: float) -> None:
+    """Of plans that are far from the best too: more jobs are kept from what they want."""
+    *columns, _ = random_problem(seed)
+    policy = Policy(gap_target=gap, iterations=20, work=2_000)
+    compiled, plain = _both(lambda: match(*columns, policy))
+    for name in ("reason", "reason_site", "reason_resource", "second_cost", "relax", "cost_micro"):
+        _assert_same_bits(getattr(compiled, name), getattr(plain, name), name)
 
 
 def test_every_column_of_a_job_can_be_spoilt() -> None:
