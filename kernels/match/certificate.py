@@ -202,6 +202,9 @@ def _windows(lengths: I64, watt: F64, prices: F64, capacity: I64) -> _Windows:
         np.empty((len(lengths), sites, slots)), np.empty(shape), np.empty(shape, int)
     )
     by_resource = (2, 0, 1)
+    if slots == 1:  # nothing to sum
+        free, priced = capacity.transpose(by_resource), prices.transpose(by_resource)
+        return _Windows(*(np.ascontiguousarray(column[None]) for column in (watt, priced, free)))
     for d, length in enumerate(lengths.tolist()):
         after = [(0, 0), (0, length - 1)]
         windows.energy[d] = sliding_window_view(np.pad(watt, after, "edge"), length, 1).sum(-1)
