@@ -69,6 +69,18 @@ cdef extern from *:
             for (long o = 0; o < count; o++) priced[o] += a * rate[o];
         }
     }
+    /* One slot: use [sites, kinds] if every job came wherever it may. */
+    static void gridloom_wanted(
+        const unsigned char *open, const long long *demand, const long long *drawn, const int *side,
+        long sides, long sites, int kinds, long count, long long *restrict wanted)
+    {
+        for (long i = 0; i < count; i++, demand += kinds)
+            for (long o = 0; o < sites; o++, drawn += sides) {
+                const long long may = -(long long)*open++;
+                for (int k = 0; k < kinds; k++)
+                    wanted[o * kinds + k] += may & (side[k] < 0 ? demand[k] : drawn[side[k]]);
+            }
+    }
     /* The first of the least, and -1 where all are infinite; four lanes, whose order is no matter. */
     static long gridloom_first_least(const double *price, long count, double *least)
     {
@@ -87,6 +99,10 @@ cdef extern from *:
         return at;
     }
     """
+    void gridloom_wanted(
+        const unsigned char* open, const long long* demand, const long long* drawn, const int* side,
+        long sides, long sites, int kinds, long count, long long* wanted
+    ) noexcept nogil
     int gridloom_range(
         const unsigned char* open, long count, int* first, int* last
     ) noexcept nogil
@@ -121,9 +137,11 @@ cdef class Engine:
         side = np.full(self.kinds, -1, np.int32)
         side[lifted] = np.arange(len(lifted))
         self.side, self.sides = side, len(lifted)
-        each = problem.demand[:, lifted] // problem.times[:, None]
+        each, bundled = problem.demand[:, lifted], (problem.times != 1).any()
+        if bundled:
+            each = each // problem.times[:, None]
         self.drawn = self._drawn(problem.scale_ppm[:, lifted], each)
-        if (problem.times != 1).any():
+        if bundled:
             self.drawn = problem.times[:, None, None] * self.drawn
         self.amount = problem.demand.astype(np.float64)
         self.fixed = problem.fixed
@@ -158,8 +176,10 @@ cdef class Engine:
         and 1 where some between are closed.
         """
         first_ = np.zeros((self.n, self.sites), np.int32)
-        last_ = np.zeros((self.n, self.sites), np.int32)
         holes_ = np.zeros((self.n, self.sites), np.uint8)
+        if self.slots == 1:
+            return first_, np.asarray(self.open)[:, :, 0].astype(np.int32), holes_
+        last_ = np.zeros((self.n, self.sites), np.int32)
         cdef int[:, ::1] first = first_, last = last_
         cdef unsigned char[:, ::1] holes = holes_
         cdef Py_ssize_t job, site
@@ -320,13 +340,13 @@ cdef class Engine:
         """One slot: use [M, k] if every job came wherever it may."""
         wanted_ = np.zeros((self.sites, self.kinds), np.int64)
         cdef long long[:, ::1] wanted = wanted_
-        cdef Py_ssize_t job, site, k
-        with nogil:
-            for job in range(self.n):
-                for site in range(self.sites):
-                    if self.open[job, site, 0]:
-                        for k in range(self.kinds):
-                            wanted[site, k] += self.need(job, site, k)
+        if self.n:
+            with nogil:
+                gridloom_wanted(
+                    &self.open[0, 0, 0], &self.demand[0, 0],
+                    &self.drawn[0, 0, 0] if self.sides else NULL, &self.side[0],
+                    self.sides, self.sites, <int>self.kinds, self.n, &wanted[0, 0],
+                )
         return wanted_
 
     def starts(self):
