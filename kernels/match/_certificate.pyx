@@ -9,6 +9,7 @@ import numpy as np
 from libc.math cimport ldexp
 from libc.string cimport memcpy, memset
 
+from kernels.match._columns cimport Columns, Held
 from kernels.match.certificate import _fillable, _watt_cost, _windows
 from kernels.match.columns import CLASSES, LIMITED, PRECISIONS, RESOURCES
 from kernels.match.threads import in_blocks
@@ -33,80 +34,14 @@ assert (len(RESOURCES), len(CLASSES), len(PRECISIONS)) == (KINDS, CLASSES_, PREC
 cdef double INFINITE = float("inf")
 
 
-cdef struct Columns:
-    # the columns as the pass reads them; names as in columns.py
-    Py_ssize_t rows, count, horizon, places
-    long long slot_ms
-    double per_ms
-    const long long* job_class
-    const long long* precision
-    const long long* duration_ms
-    const long long* release_slot
-    const long long* deadline_slot
-    const long long* origin_hub
-    const long long* residency
-    const long long* affinity
-    const long long* data_site
-    const long long* data_hub
-    const long long* current_site
-    const long long* priority
-    const long long* demand  # [N, K]
-    const double* max_rtt_ms
-    const double* data_gb
-    const double* migration_cost
-    const double* reject_cost
-    const long long* hub
-    const long long* pue_ppm
-    const long long* classes  # 0 = down
-    const long long* rate_ppm  # [M, class, precision]
-    const double* rtt_ms  # [P, H]
-    const double* price_per_gb  # [P, H]
-    const double* watt  # [M, T]
-
-
-cdef struct Windows:
+cdef struct Tables:
+    double per_ms  # of round trip
+    const double* watt  # [M, T] cost
     # certificate._Windows
     const double* energy
     const double* price
     const long long* room
     const int* of_length  # [T + 1] index of a run's length
-
-
-cdef class _Held:
-    """Columns and the arrays that they point into."""
-
-    cdef Columns at
-    cdef list kept
-
-    def __init__(self, jobs, sites, series, network, policy, watt):
-        self.kept = []
-        self.at.rows, self.at.count = len(jobs.job_id), len(sites.site_id)
-        self.at.horizon, self.at.slot_ms = series.price_per_mwh.shape[1], series.slot_ms
-        self.at.places, self.at.per_ms = network.rtt_ms.shape[1], policy.latency_price_per_ms
-        self.at.job_class, self.at.precision = self.whole(jobs.job_class), self.whole(jobs.precision)
-        self.at.duration_ms, self.at.demand = self.whole(jobs.duration_ms), self.whole(jobs.demand)
-        self.at.release_slot = self.whole(jobs.release_slot)
-        self.at.deadline_slot = self.whole(jobs.deadline_slot)
-        self.at.origin_hub, self.at.max_rtt_ms = self.whole(jobs.origin_hub), self.real(jobs.max_rtt_ms)
-        self.at.residency, self.at.affinity = self.whole(jobs.residency), self.whole(jobs.affinity)
-        self.at.data_site, self.at.data_hub = self.whole(jobs.data_site), self.whole(jobs.data_hub)
-        self.at.data_gb, self.at.current_site = self.real(jobs.data_gb), self.whole(jobs.current_site)
-        self.at.migration_cost = self.real(jobs.migration_cost)
-        self.at.priority, self.at.reject_cost = self.whole(jobs.priority), self.real(jobs.reject_cost)
-        self.at.hub, self.at.pue_ppm = self.whole(sites.hub), self.whole(sites.pue_ppm)
-        self.at.classes = self.whole(np.where(sites.up, sites.classes, 0))
-        self.at.rate_ppm, self.at.watt = self.whole(sites.rate_ppm), self.real(watt)
-        self.at.rtt_ms, self.at.price_per_gb = self.real(network.rtt_ms), self.real(network.price_per_gb)
-
-    cdef const long long* whole(self, column):
-        cdef const long long[::1] flat = np.ascontiguousarray(column).reshape(-1)
-        self.kept.append(flat)
-        return &flat[0]
-
-    cdef const double* real(self, column):
-        cdef const double[::1] flat = np.ascontiguousarray(column).reshape(-1)
-        self.kept.append(flat)
-        return &flat[0]
 
 
 cdef inline long long _runs(const Columns* c, Py_ssize_t i, long long rate) noexcept nogil:
@@ -131,19 +66,21 @@ cdef inline double _moving(const Columns* c, Py_ssize_t i, Py_ssize_t m) noexcep
         if c.data_site[i] >= 0:
             place = c.hub[c.data_site[i]]
         if place >= 0:
-            cost = c.data_gb[i] * c.price_per_gb[place * c.places + c.hub[m]]
+            cost = c.data_gb[i] * c.price_per_gb[place * c.hubs + c.hub[m]]
     if c.current_site[i] >= 0 and c.current_site[i] != m:
         cost += c.migration_cost[i]
     return cost
 
 
-cdef inline double _latency(const Columns* c, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
+cdef inline double _latency(
+    const Columns* c, Py_ssize_t i, Py_ssize_t m, double per_ms
+) noexcept nogil:
     """What the round trip costs, nothing where it has no end."""
     cdef double rtt
-    if c.per_ms == 0.0 or c.origin_hub[i] < 0:
+    if per_ms == 0.0 or c.origin_hub[i] < 0:
         return 0.0
-    rtt = c.rtt_ms[c.origin_hub[i] * c.places + c.hub[m]]
-    return c.per_ms * rtt if -INFINITE < rtt < INFINITE else 0.0
+    rtt = c.rtt_ms[c.origin_hub[i] * c.hubs + c.hub[m]]
+    return per_ms * rtt if -INFINITE < rtt < INFINITE else 0.0
 
 
 cdef inline Py_ssize_t _allowed(const Columns* c, Py_ssize_t i, int* allowed) noexcept nogil:
@@ -155,12 +92,13 @@ cdef inline Py_ssize_t _allowed(const Columns* c, Py_ssize_t i, int* allowed) no
     cdef long long hub, of_class = c.job_class[i], held = c.residency[i], own = c.affinity[i]
     cdef long long origin = c.origin_hub[i]
     cdef double most = c.max_rtt_ms[i], rtt
-    cdef const double* near = c.rtt_ms + (origin * c.places if origin >= 0 else 0)
+    cdef const double* near = c.rtt_ms + (origin * c.hubs if origin >= 0 else 0)
     cdef int fits
     for m in range(c.count):
         hub = c.hub[m]
         rtt = near[hub]
-        fits = (rtt <= most) & (rtt < INFINITE) & (rtt > -INFINITE) | (origin < 0)
+        fits = c.up[m] != 0
+        fits &= (rtt <= most) & (rtt < INFINITE) & (rtt > -INFINITE) | (origin < 0)
         fits &= (own == -1) | (own == m)
         fits &= <int>((c.classes[m] >> of_class) & (held >> (hub if hub < 63 else 63)) & 1)
         allowed[many] = <int>m
@@ -177,14 +115,14 @@ cdef inline long long _need(const Columns* c, Py_ssize_t i, Py_ssize_t m, int k)
 def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1):
     """What certificate.certify returns where there are no terms and each row is a job."""
     watt = _watt_cost(sites, series, policy)
-    cdef _Held held = _Held(jobs, sites, series, network, policy, watt)
+    cdef Held held = Held(jobs, sites, series, network)
     cdef Py_ssize_t n = held.at.rows, horizon = held.at.horizon
     lengths, of_length = _lengths(held)
     windows = _windows(lengths, watt, prices, sites.capacity)
     least_, chosen_, size_ = np.empty(n), np.empty(n), np.empty(n)
     closed = np.zeros(n, np.uint8)
     plan = np.ascontiguousarray(site), np.ascontiguousarray(slot)
-    tables = windows.energy, windows.price, windows.room, of_length
+    tables = policy.latency_price_per_ms, watt, *windows, of_length
 
     def block(first, past):
         _pass(held, *tables, *plan, least_, chosen_, size_, closed, first, past)
@@ -219,7 +157,7 @@ def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1)
     return primal, dual, scale, used, no_quota, tuple(violations)
 
 
-def _lengths(_Held held):
+def _lengths(Held held):
     """Slots within the horizon that runs take, ascending, and the index [horizon + 1] of each."""
     cdef Columns c = held.at
     seen_ = np.zeros(c.horizon + 1, np.uint8)
@@ -242,7 +180,9 @@ def _lengths(_Held held):
 
 
 def _pass(
-    _Held held,
+    Held held,
+    double per_ms,
+    const double[:, ::1] watt,
     const double[:, :, ::1] energy,
     const double[:, :, :, ::1] price,
     const long long[:, :, :, ::1] room,
@@ -257,20 +197,21 @@ def _pass(
     Py_ssize_t past,
 ):
     """Rows in [begin, past). least: cheapest priced option; chosen: cost of the plan's; closed: 1 = that is no option."""
-    cdef Windows windows
+    cdef Tables tables
     cdef int[::1] allowed = np.empty(held.at.count + 1, np.int32)
-    windows.energy, windows.price = &energy[0, 0, 0], &price[0, 0, 0, 0]
-    windows.room, windows.of_length = &room[0, 0, 0, 0], &of_length[0]
+    tables.per_ms, tables.watt, tables.energy = per_ms, &watt[0, 0], &energy[0, 0, 0]
+    tables.price, tables.room = &price[0, 0, 0, 0], &room[0, 0, 0, 0]
+    tables.of_length = &of_length[0]
     with nogil:
         _rows(
-            &held.at, &windows, &allowed[0], &site[0], &slot[0],
+            &held.at, &tables, &allowed[0], &site[0], &slot[0],
             &least[0], &chosen[0], &size[0], &closed[0], begin, past,
         )
 
 
 cdef void _rows(
     const Columns* given,
-    const Windows* tables,
+    const Tables* given_tables,
     int* allowed,
     const int* site,
     const int* slot,
@@ -282,7 +223,7 @@ cdef void _rows(
     Py_ssize_t past,
 ) noexcept nogil:
     cdef Columns c = given[0]  # here, so that no store can change them
-    cdef Windows w = tables[0]
+    cdef Tables w = given_tables[0]
     cdef Py_ssize_t i, m, s, d, first, last, many, which, at, of_window
     cdef long long[KINDS] need
     cdef long long runs, rate, before
@@ -308,9 +249,9 @@ cdef void _rows(
                 runs, before = _runs(&c, i, rate), rate
             if runs <= 0 or not -INFINITE < moving < INFINITE:
                 continue
-            moving = moving + _latency(&c, i, m)
+            moving = moving + _latency(&c, i, m, w.per_ms)
             d = w.of_length[_length(&c, runs)]
-            late = <double>max(runs - c.horizon, 0) * c.watt[m * c.horizon + c.horizon - 1]
+            late = <double>max(runs - c.horizon, 0) * w.watt[m * c.horizon + c.horizon - 1]
             first, last = max(c.release_slot[i], 0), c.horizon - 1
             if c.deadline_slot[i] != -1:
                 last = min(last, c.deadline_slot[i] - runs)
@@ -336,13 +277,13 @@ cdef void _rows(
         if site[i] >= 0 and chosen[i] == INFINITE:  # its cost is told even where it is no option
             m = site[i]
             runs = _runs(&c, i, _rate(&c, i, m))
-            late = <double>max(runs - c.horizon, 0) * c.watt[m * c.horizon + c.horizon - 1]
+            late = <double>max(runs - c.horizon, 0) * w.watt[m * c.horizon + c.horizon - 1]
             at = (w.of_length[_length(&c, runs)] * c.count + m) * c.horizon + slot[i]
             chosen[i] = 0.0 + watts * (w.energy[at] + late)
         least[i], size[i] = cheapest, largest
 
 
-def _used(_Held held, const int[::1] site, const int[::1] slot):
+def _used(Held held, const int[::1] site, const int[::1] slot):
     """Use [M, T, K] of the plan."""
     cdef Columns c = held.at
     edges = np.zeros((c.count, c.horizon + 1, KINDS), np.int64)
@@ -365,7 +306,7 @@ def _used(_Held held, const int[::1] site, const int[::1] slot):
     return np.ascontiguousarray(edges.cumsum(axis=1)[:, : c.horizon])
 
 
-cdef _outweighing(_Held held, const double[::1] least):
+cdef _outweighing(Held held, const double[::1] least):
     """Reject cost [N]; among jobs with options, one outweighs all of lower priority together."""
     cdef Columns c = held.at
     cost_ = np.empty(c.rows)

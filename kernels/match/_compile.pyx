@@ -7,9 +7,8 @@ site left was rejected by the highest of them.
 
 import numpy as np
 
-cimport cython
-
-from kernels.match.columns import ANY, RESOURCES, Reason
+from kernels.match._columns cimport Columns, Held
+from kernels.match.columns import ANY, CLASSES, PRECISIONS, RESOURCES, Reason
 from kernels.match.threads import in_blocks
 from kernels.match.pools import no_pools
 from kernels.match.problem import (
@@ -36,8 +35,11 @@ cdef enum:
     RELEASE = 7
     DEADLINE = 8
     TOO_LARGE = 9
+    OPEN = 64  # none of them
+    CLASSES_ = 3
+    PRECISIONS_ = 4
 
-assert len(RESOURCES) == KINDS
+assert (len(RESOURCES), len(CLASSES), len(PRECISIONS)) == (KINDS, CLASSES_, PRECISIONS_)
 assert (AFFINITY, SITE_DOWN, TOO_LARGE) == (
     Reason.REJECTED_AFFINITY, Reason.REJECTED_SITE_DOWN, Reason.REJECTED_TOO_LARGE,
 )
@@ -45,118 +47,98 @@ assert (AFFINITY, SITE_DOWN, TOO_LARGE) == (
 cdef double INFINITE = float("inf")
 
 
-@cython.final  # so that its methods are inlined
-cdef class _Columns:
-    """The columns as the pass reads them; names as in columns.py."""
+cdef inline double _transfer(const Columns* c, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
+    """Moving the data to the site and the job off its current one."""
+    cdef double cost = 0.0
+    cdef long long place
+    if c.data_gb[i] > 0 and c.data_site[i] != m:
+        place = c.hub[c.data_site[i]] if c.data_site[i] >= 0 else c.data_hub[i]
+        if place >= 0:
+            cost = c.data_gb[i] * c.price_per_gb[place * c.hubs + c.hub[m]]
+    if c.current_site[i] >= 0 and c.current_site[i] != m:
+        cost += c.migration_cost[i]
+    return cost
 
-    cdef Py_ssize_t rows, sites, horizon
-    cdef long long slot_ms
-    cdef const long long[::1] job_class, precision, duration_ms, release_slot, deadline_slot
-    cdef const long long[::1] origin_hub, residency, affinity, data_site, data_hub, current_site
-    cdef const double[::1] max_rtt_ms, data_gb, migration_cost
-    cdef const long long[:, ::1] demand
-    cdef const long long[::1] hub, pue_ppm, classes
-    cdef const unsigned char[::1] up
-    cdef const long long[:, :, ::1] rate_ppm, capacity
-    cdef const long long[:, ::1] least  # [M, K] capacity over all slots
-    cdef const double[:, ::1] rtt_ms, price_per_gb
 
-    def __init__(self, jobs, sites, series, network):
-        def flat(column):
-            return np.ascontiguousarray(column)
+cdef inline double _latency(
+    const Columns* c, Py_ssize_t i, Py_ssize_t m, double per_ms
+) noexcept nogil:
+    """What a round trip to an allowed site costs."""
+    if c.origin_hub[i] == -1:
+        return 0.0
+    return per_ms * c.rtt_ms[c.origin_hub[i] * c.hubs + c.hub[m]]
 
-        self.rows, self.sites = len(jobs.job_id), len(sites.site_id)
-        self.horizon, self.slot_ms = series.price_per_mwh.shape[1], series.slot_ms
-        self.job_class, self.precision = flat(jobs.job_class), flat(jobs.precision)
-        self.duration_ms, self.release_slot = flat(jobs.duration_ms), flat(jobs.release_slot)
-        self.deadline_slot, self.origin_hub = flat(jobs.deadline_slot), flat(jobs.origin_hub)
-        self.residency, self.affinity = flat(jobs.residency), flat(jobs.affinity)
-        self.data_site, self.data_hub = flat(jobs.data_site), flat(jobs.data_hub)
-        self.current_site, self.demand = flat(jobs.current_site), flat(jobs.demand)
-        self.max_rtt_ms, self.data_gb = flat(jobs.max_rtt_ms), flat(jobs.data_gb)
-        self.migration_cost = flat(jobs.migration_cost)
-        self.hub, self.pue_ppm, self.classes = flat(sites.hub), flat(sites.pue_ppm), flat(sites.classes)
-        self.up, self.rate_ppm = flat(sites.up).view(np.uint8), flat(sites.rate_ppm)
-        self.capacity, self.least = flat(sites.capacity), sites.capacity.min(axis=1)
-        self.rtt_ms, self.price_per_gb = flat(network.rtt_ms), flat(network.price_per_gb)
 
-    cdef double transfer(self, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
-        """Moving the data to the site and the job off its current one."""
-        cdef double cost = 0.0
-        cdef long long place
-        if self.data_gb[i] > 0 and self.data_site[i] != m:
-            place = self.hub[self.data_site[i]] if self.data_site[i] >= 0 else self.data_hub[i]
-            if place >= 0:
-                cost = self.data_gb[i] * self.price_per_gb[place, self.hub[m]]
-        if self.current_site[i] >= 0 and self.current_site[i] != m:
-            cost += self.migration_cost[i]
-        return cost
+cdef inline Py_ssize_t _filter(
+    const Columns* c, Py_ssize_t i, long long* slots, int* barred, int* left
+) noexcept nogil:
+    """Slots [M] that a run takes, the filters [M] that forbid a site, as bits; the sites left.
 
-    cdef double latency(self, Py_ssize_t i, Py_ssize_t m, double per_ms) noexcept nogil:
-        """What a round trip to an allowed site costs."""
-        if self.origin_hub[i] == -1:
-            return 0.0
-        return per_ms * self.rtt_ms[self.origin_hub[i], self.hub[m]]
+    Without a branch for each site: which way it goes is anybody's guess.
+    """
+    cdef Py_ssize_t m, many = 0
+    cdef long long origin = c.origin_hub[i], own = c.affinity[i], held = c.residency[i]
+    cdef long long of_class = c.job_class[i], pair = of_class * PRECISIONS_ + c.precision[i]
+    cdef long long work = c.duration_ms[i] * PPM, before = -1, slot = 0, rate, done, hub
+    cdef const double* near = c.rtt_ms + (origin * c.hubs if origin >= 0 else 0)
+    cdef double most = c.max_rtt_ms[i], rtt
+    for m in range(c.count):
+        rate = c.rate_ppm[m * CLASSES_ * PRECISIONS_ + pair]
+        if rate != before:  # divisions are slow, and rates are often equal
+            before, done = rate, rate * c.slot_ms
+            slot = (work + done - 1) // done if rate > 0 else 0
+        slots[m], hub = slot, c.hub[m]
+        rtt = near[hub]
+        barred[m] = (
+            ((own != -1) & (own != m)) << AFFINITY
+            | (c.up[m] == 0) << SITE_DOWN
+            | <int>(~(held >> (hub if hub < 63 else 63)) & 1) << RESIDENCY
+            | <int>(~(c.classes[m] >> of_class) & 1) << CLASS
+            | (slot <= 0) << PRECISION
+            | ((origin != -1) & (1 - ((rtt <= most) & (-INFINITE < rtt) & (rtt < INFINITE)))) << LATENCY
+        )
+        left[many] = <int>m
+        many += barred[m] == 0
+    return many
 
-    cdef int barred(
-        self, Py_ssize_t i, Py_ssize_t m, long long slots, double transfer
-    ) noexcept nogil:
-        """The first of the filters of sites that forbids the pair, 0 = none."""
-        cdef double rtt
-        if self.affinity[i] != -1 and self.affinity[i] != m:
-            return AFFINITY
-        if not self.up[m]:
-            return SITE_DOWN
-        if not (self.residency[i] >> min(self.hub[m], 63)) & 1:
-            return RESIDENCY
-        if not (self.classes[m] >> self.job_class[i]) & 1:
-            return CLASS
-        if slots <= 0:
-            return PRECISION
-        if self.origin_hub[i] != -1:
-            rtt = self.rtt_ms[self.origin_hub[i], self.hub[m]]
-            if not (rtt <= self.max_rtt_ms[i] and -INFINITE < rtt < INFINITE):
-                return LATENCY
-        if not -INFINITE < transfer < INFINITE:
-            return LATENCY
-        return 0
 
-    cdef bint open_starts(
-        self, Py_ssize_t i, Py_ssize_t m, long long slots, long long first, long long last,
-        unsigned char* open_,
-    ) noexcept nogil:
-        """Mark the starts of [first, last] that the site would have room for if it were empty."""
-        cdef Py_ssize_t s
-        cdef long long run = 0
-        cdef long long[KINDS] need
-        cdef int k
-        cdef bint fits = True, any_ = False
+cdef inline bint _open_starts(
+    const Columns* c, Py_ssize_t i, Py_ssize_t m, const long long* least,
+    long long slots, long long first, long long last, unsigned char* open_,
+) noexcept nogil:
+    """Mark the starts of [first, last] that the site would have room for if it were empty."""
+    cdef Py_ssize_t s
+    cdef long long run = 0
+    cdef long long[KINDS] need
+    cdef int k
+    cdef bint fits = True, any_ = False
+    for k in range(KINDS):
+        need[k] = c.demand[i * KINDS + k]
+        if k == POWER or k == GREEN:
+            need[k] = (need[k] * c.pue_ppm[m] + PPM - 1) // PPM
+        fits &= need[k] <= least[m * KINDS + k]
+    if fits:
+        for s in range(first, last + 1):
+            open_[s] = 1
+        return True
+    for s in range(c.horizon - 1, first - 1, -1):
+        fits = True
         for k in range(KINDS):
-            need[k] = self.demand[i, k]
-            if k == POWER or k == GREEN:
-                need[k] = (need[k] * self.pue_ppm[m] + PPM - 1) // PPM
-            fits = fits and need[k] <= self.least[m, k]
-        if fits:
-            for s in range(first, last + 1):
-                open_[s] = 1
-            return True
-        for s in range(self.horizon - 1, first - 1, -1):
-            fits = True
-            for k in range(KINDS):
-                fits = fits and need[k] <= self.capacity[m, s, k]
-            run = run + 1 if fits else 0
-            if s <= last and run >= min(slots, self.horizon - s):
-                open_[s] = any_ = 1
-        return any_
+            fits &= need[k] <= c.capacity[(m * c.horizon + s) * KINDS + k]
+        run = run + 1 if fits else 0
+        if s <= last and run >= min(slots, c.horizon - s):
+            open_[s] = any_ = 1
+    return any_
 
 
 def _pass(
-    _Columns c,
+    Held held,
     double per_ms,
     const double[::1] last_watt,
+    const long long[:, ::1] least,
     long long[:, ::1] slots,
     double[:, ::1] fixed,
-    unsigned char[:, ::1] stage,
+    unsigned char[:, ::1] large,
     unsigned char[:, :, ::1] open_,
     signed char[::1] reason,
     Py_ssize_t begin,
@@ -164,70 +146,102 @@ def _pass(
 ):
     """Rows in [begin, past): all pairs of them; 1 [K] for what any of them asks."""
     asked_ = np.zeros(KINDS, np.uint8)
+    cdef Py_ssize_t count = held.at.count
     cdef unsigned char[::1] asked = asked_
-    cdef Py_ssize_t i, m
-    cdef long long first, last, rate, before, work, slot = 0
-    cdef double transfer
-    cdef int why, highest, k
-    with nogil:
-        for i in range(begin, past):
-            for k in range(KINDS):
-                asked[k] |= c.demand[i, k] != 0
-            highest, before = 0, -1
-            work = c.duration_ms[i] * PPM
-            first = max(c.release_slot[i], 0)
-            for m in range(c.sites):
-                rate = c.rate_ppm[m, c.job_class[i], c.precision[i]]
-                if rate != before:
-                    slot = 0
-                    if rate > 0:
-                        slot = work // (rate * c.slot_ms)
-                        slot += slot * (rate * c.slot_ms) != work
-                    before = rate
-                slots[i, m] = slot
-                transfer = c.transfer(i, m)
-                why = c.barred(i, m, slot, transfer)
-                if not why:
-                    last = c.horizon - 1
-                    if c.deadline_slot[i] != -1:
-                        last = min(last, c.deadline_slot[i] - slot)
-                    if first >= c.horizon:
-                        why = RELEASE
-                    elif last < first:
-                        why = DEADLINE
-                    elif not c.open_starts(i, m, slot, first, last, &open_[i, m, 0]):
-                        why = TOO_LARGE
-                    else:
-                        fixed[i, m] = transfer + c.latency(i, m, per_ms) + <double>c.demand[i, POWER] * (
-                            <double>max(slot - c.horizon, 0) * last_watt[m]
-                        )
-                stage[i, m] = why
-                if highest >= 0:
-                    highest = max(highest, why) if why else -1
-            if highest > 0:
-                reason[i] = highest
+    cdef int[::1] work = np.empty(2 * count, np.int32)
+    if begin < past and count:
+        with nogil:
+            _rows(
+                &held.at, per_ms, &last_watt[0], &least[0, 0], &slots[0, 0], &fixed[0, 0],
+                &large[0, 0], &open_[0, 0, 0], &reason[0], &asked[0], &work[0], begin, past,
+            )
     return asked_
+
+
+cdef void _rows(
+    const Columns* given,
+    double per_ms,
+    const double* last_watt,
+    const long long* least,
+    long long* slots,
+    double* fixed,
+    unsigned char* large,
+    unsigned char* open_,
+    signed char* reason,
+    unsigned char* asked_,
+    int* work,
+    Py_ssize_t begin,
+    Py_ssize_t past,
+) noexcept nogil:
+    cdef Columns c = given[0]  # here, so that no store can change them
+    cdef Py_ssize_t i, m, pair, which, many
+    cdef long long first, last
+    cdef long long[KINDS] asked
+    cdef double transfer
+    cdef int k, why, highest
+    cdef int* left = work + c.count
+    for k in range(KINDS):
+        asked[k] = 0
+    for i in range(begin, past):
+        for k in range(KINDS):
+            asked[k] |= c.demand[i * KINDS + k]
+        many = _filter(&c, i, slots + i * c.count, work, left)
+        first, highest = max(c.release_slot[i], 0), 0
+        for which in range(many):
+            m = left[which]
+            pair = i * c.count + m
+            transfer, last = _transfer(&c, i, m), c.horizon - 1
+            if c.deadline_slot[i] != -1:
+                last = min(last, c.deadline_slot[i] - slots[pair])
+            if not -INFINITE < transfer < INFINITE:
+                why = LATENCY
+            elif first >= c.horizon:
+                why = RELEASE
+            elif last < first:
+                why = DEADLINE
+            elif not _open_starts(
+                &c, i, m, least, slots[pair], first, last, open_ + pair * c.horizon
+            ):
+                why = large[pair] = TOO_LARGE
+            else:
+                why = OPEN
+                fixed[pair] = transfer + _latency(&c, i, m, per_ms) + <double>c.demand[
+                    i * KINDS + POWER
+                ] * (<double>max(slots[pair] - c.horizon, 0) * last_watt[m])
+            highest = max(highest, why)
+        if highest == OPEN:
+            continue
+        for m in range(c.count):
+            for k in range(AFFINITY, LATENCY + 1):
+                if work[m] >> k & 1:
+                    highest = max(highest, k)
+                    break
+        reason[i] = highest
+    for k in range(KINDS):
+        asked_[k] = asked[k] != 0
 
 
 def compile_problem(jobs, sites, series, network, policy, threads=1):
     """What problem.compile_problem returns."""
-    cdef _Columns c = _Columns(jobs, sites, series, network)
+    cdef Held held = Held(jobs, sites, series, network)
+    cdef Columns c = held.at
     watt_cost = _watt_cost(sites, series, policy)
-    slots_ = np.empty((c.rows, c.sites), np.int64)
-    fixed_ = np.zeros((c.rows, c.sites))
-    stage_ = np.zeros((c.rows, c.sites), np.uint8)
-    open__ = np.zeros((c.rows, c.sites, c.horizon), np.uint8)
-    reason_ = np.full(c.rows, 0 if c.sites else SITE_DOWN, np.int8)
-    last_watt, per_ms = np.ascontiguousarray(watt_cost[:, -1]), policy.latency_price_per_ms
+    slots_ = np.empty((c.rows, c.count), np.int64)
+    fixed_ = np.zeros((c.rows, c.count))
+    large_ = np.zeros((c.rows, c.count), np.uint8)
+    open__ = np.zeros((c.rows, c.count, c.horizon), np.uint8)
+    reason_ = np.full(c.rows, 0 if c.count else SITE_DOWN, np.int8)
+    paid = policy.latency_price_per_ms, np.ascontiguousarray(watt_cost[:, -1])
+    least = np.ascontiguousarray(sites.capacity.min(axis=1))
 
     def block(first, past):
-        return _pass(c, per_ms, last_watt, slots_, fixed_, stage_, open__, reason_, first, past)
+        return _pass(held, *paid, least, slots_, fixed_, large_, open__, reason_, first, past)
 
-    asked_ = np.logical_or.reduce(in_blocks(block, c.rows, c.sites * c.horizon, threads))
+    asked_ = np.logical_or.reduce(in_blocks(block, c.rows, c.count * c.horizon, threads))
     scale = scale_ppm(sites)
     too_large = np.full(c.rows, ANY, np.int8)
     large = np.flatnonzero(reason_ == TOO_LARGE)
-    too_large[large] = _short_of(jobs, sites, scale, large, stage_[large] == TOO_LARGE)
+    too_large[large] = _short_of(jobs, sites, scale, large, large_[large] == TOO_LARGE)
     row = np.flatnonzero(reason_ == 0)
     active = np.array([k for k in range(KINDS) if k == POWER or asked_[k]])
     taken = (lambda column: column) if len(row) == c.rows else (lambda column: column[row])
@@ -247,7 +261,7 @@ def compile_problem(jobs, sites, series, network, policy, threads=1):
         span=span,
         open=taken(open__),
         reject=lifted_reject(taken(jobs.priority), taken(jobs.reject_cost), times),
-        pools=no_pools(len(row), c.sites, c.horizon),
+        pools=no_pools(len(row), c.count, c.horizon),
     )
     return Compiled(problem, reason_, too_large, np.full(c.rows, ANY, np.int32), slots_)
 
