@@ -176,7 +176,9 @@ def _plan(
         status |= Status.INFEASIBLE_PINNED
     if admitted.errors:
         status |= Status.BAD_INPUT
-    spread = partial(_spread, len(jobs.job_id), admitted.row)
+    row = admitted.row
+    as_given = len(row) == len(jobs.job_id) and bool((row[1:] > row[:-1]).all())
+    spread = partial(_spread, len(jobs.job_id), None if as_given else row)
     return Plan(
         job_id=jobs.job_id,
         site=spread(found.site, ANY),
@@ -204,8 +206,8 @@ def _plan(
     )
 
 
-def _spread(rows: int, row: I64, column: npt.NDArray[Any], absent: int) -> npt.NDArray[Any]:
-    if len(row) == rows and (row[1:] > row[:-1]).all():
+def _spread(rows: int, row: I64 | None, column: npt.NDArray[Any], absent: int) -> npt.NDArray[Any]:
+    if row is None:
         return column
     whole = np.full(rows, absent, column.dtype)
     whole[row] = column

@@ -59,27 +59,43 @@ cdef inline Py_ssize_t _length(const Columns* c, long long runs) noexcept nogil:
     return min(max(runs, 1), c.horizon)
 
 
-cdef inline double _moving(const Columns* c, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
-    cdef double cost = 0.0
+cdef struct Job:
+    # what a row of the columns says of moving, read once
+    long long data_site, current_site
+    double data_gb, migration
+    const double* per_gb  # [H] from where its data are; NULL = nothing to move
+    const double* rtt  # [H] from its origin; NULL = of no matter
+
+
+cdef inline Job _read(const Columns* c, Py_ssize_t i) noexcept nogil:
+    cdef Job job
     cdef long long place = c.data_hub[i]
-    if c.data_gb[i] > 0 and c.data_site[i] != m:
-        if c.data_site[i] >= 0:
-            place = c.hub[c.data_site[i]]
-        if place >= 0:
-            cost = c.data_gb[i] * c.price_per_gb[place * c.hubs + c.hub[m]]
-    if c.current_site[i] >= 0 and c.current_site[i] != m:
-        cost += c.migration_cost[i]
+    job.data_site, job.data_gb = c.data_site[i], c.data_gb[i]
+    if job.data_site >= 0:
+        place = c.hub[job.data_site]
+    job.per_gb = c.price_per_gb + place * c.hubs if job.data_gb > 0 and place >= 0 else NULL
+    job.current_site, job.migration = c.current_site[i], c.migration_cost[i]
+    job.rtt = c.rtt_ms + c.origin_hub[i] * c.hubs if c.origin_hub[i] >= 0 else NULL
+    return job
+
+
+cdef inline double _moving(const Columns* c, const Job* job, Py_ssize_t m) noexcept nogil:
+    cdef double cost = 0.0
+    if job.per_gb != NULL and job.data_site != m:
+        cost = job.data_gb * job.per_gb[c.hub[m]]
+    if job.current_site >= 0 and job.current_site != m:
+        cost += job.migration
     return cost
 
 
 cdef inline double _latency(
-    const Columns* c, Py_ssize_t i, Py_ssize_t m, double per_ms
+    const Columns* c, const Job* job, Py_ssize_t m, double per_ms
 ) noexcept nogil:
     """What the round trip costs, nothing where it has no end."""
     cdef double rtt
-    if per_ms == 0.0 or c.origin_hub[i] < 0:
+    if per_ms == 0.0 or job.rtt == NULL:
         return 0.0
-    rtt = c.rtt_ms[c.origin_hub[i] * c.hubs + c.hub[m]]
+    rtt = job.rtt[c.hub[m]]
     return per_ms * rtt if -INFINITE < rtt < INFINITE else 0.0
 
 
@@ -93,16 +109,18 @@ cdef inline Py_ssize_t _allowed(const Columns* c, Py_ssize_t i, int* allowed) no
     cdef long long origin = c.origin_hub[i]
     cdef double most = c.max_rtt_ms[i], rtt
     cdef const double* near = c.rtt_ms + (origin * c.hubs if origin >= 0 else 0)
+    cdef bint bound = own != -1 or held != -1
     cdef int fits
     for m in range(c.count):
         hub = c.hub[m]
         rtt = near[hub]
-        fits = c.up[m] != 0
-        fits &= (rtt <= most) & (rtt < INFINITE) & (rtt > -INFINITE) | (origin < 0)
-        fits &= (own == -1) | (own == m)
-        fits &= <int>((c.classes[m] >> of_class) & (held >> (hub if hub < 63 else 63)) & 1)
+        fits = (rtt <= most) & (rtt < INFINITE) & (rtt > -INFINITE) | (origin < 0)
+        fits &= c.up[m] & <int>(c.classes[m] >> of_class)
+        if bound:
+            fits &= (own == -1) | (own == m)
+            fits &= <int>(held >> (hub if hub < 63 else 63))
         allowed[many] = <int>m
-        many += fits
+        many += fits & 1
     return many
 
 
@@ -224,9 +242,11 @@ cdef void _rows(
 ) noexcept nogil:
     cdef Columns c = given[0]  # here, so that no store can change them
     cdef Tables w = given_tables[0]
-    cdef Py_ssize_t i, m, s, d, first, last, many, which, at, of_window
+    cdef Job job
+    cdef Py_ssize_t i, m, s, d, first, last, many, which, at, window, plane = c.count * c.horizon
     cdef long long[KINDS] need
-    cdef long long runs, rate, before
+    cdef Py_ssize_t[KINDS] of_kind
+    cdef long long runs, rate, before, own
     cdef double moving, late, cost, priced, magnitude, worth, watts
     cdef double cheapest, largest
     cdef int k, asking, each
@@ -234,29 +254,30 @@ cdef void _rows(
     cdef bint fits
     for i in range(begin, past):
         cheapest, largest = INFINITE, 0.0
-        chosen[i], closed[i] = INFINITE, site[i] >= 0
+        own, job = site[i], _read(&c, i)
+        chosen[i], closed[i] = INFINITE, own >= 0
         watts, asking = <double>c.demand[i * KINDS + POWER], 0
         for k in range(KINDS):
             if c.demand[i * KINDS + k]:
-                asked[asking] = k
+                asked[asking], of_kind[asking] = k, k * plane
                 asking += 1
         before, runs = -1, 0
         many = _allowed(&c, i, allowed)
         for which in range(many):
             m = allowed[which]
-            rate, moving = _rate(&c, i, m), _moving(&c, i, m)
+            rate, moving = _rate(&c, i, m), _moving(&c, &job, m)
             if rate != before:
                 runs, before = _runs(&c, i, rate), rate
             if runs <= 0 or not -INFINITE < moving < INFINITE:
                 continue
-            moving = moving + _latency(&c, i, m, w.per_ms)
+            moving = moving + _latency(&c, &job, m, w.per_ms)
             d = w.of_length[_length(&c, runs)]
             late = <double>max(runs - c.horizon, 0) * w.watt[m * c.horizon + c.horizon - 1]
             first, last = max(c.release_slot[i], 0), c.horizon - 1
             if c.deadline_slot[i] != -1:
                 last = min(last, c.deadline_slot[i] - runs)
-            at = (d * c.count + m) * c.horizon
-            if site[i] == m:
+            at, window = d * plane + m * c.horizon, d * KINDS * plane + m * c.horizon
+            if own == m:
                 chosen[i] = moving + watts * (w.energy[at + slot[i]] + late)
             for each in range(asking):
                 need[each] = _need(&c, i, m, asked[each])
@@ -264,18 +285,17 @@ cdef void _rows(
                 cost = moving + watts * (w.energy[at + s] + late)
                 priced, magnitude, fits = cost, abs(cost), True
                 for each in range(asking):
-                    of_window = ((d * KINDS + asked[each]) * c.count + m) * c.horizon + s
-                    fits &= need[each] <= w.room[of_window]
-                    worth = <double>need[each] * w.price[of_window]
+                    fits &= need[each] <= w.room[window + of_kind[each] + s]
+                    worth = <double>need[each] * w.price[window + of_kind[each] + s]
                     priced += worth
                     magnitude += worth
                 if fits:
                     cheapest = min(cheapest, priced)
                     largest = max(largest, magnitude)
-                    if site[i] == m and slot[i] == s:
+                    if own == m and slot[i] == s:
                         closed[i] = 0
-        if site[i] >= 0 and chosen[i] == INFINITE:  # its cost is told even where it is no option
-            m = site[i]
+        if own >= 0 and chosen[i] == INFINITE:  # its cost is told even where it is no option
+            m = own
             runs = _runs(&c, i, _rate(&c, i, m))
             late = <double>max(runs - c.horizon, 0) * w.watt[m * c.horizon + c.horizon - 1]
             at = (w.of_length[_length(&c, runs)] * c.count + m) * c.horizon + slot[i]

@@ -47,81 +47,138 @@ assert (AFFINITY, SITE_DOWN, TOO_LARGE) == (
 cdef double INFINITE = float("inf")
 
 
-cdef inline double _transfer(const Columns* c, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
-    """Moving the data to the site and the job off its current one."""
-    cdef double cost = 0.0
+cdef struct Shared:
+    # what holds for all jobs
+    double per_ms  # of round trip
+    const double* last_watt  # [M] cost of a watt in the last slot
+    const long long* least  # [M, K] capacity over all slots
+    const unsigned char* takes  # [class, precision, M] 1 = up, of that class, and can run it
+    long long[KINDS] roomy  # the least capacity of any site
+    long long most_pue_ppm
+
+
+cdef struct Job:
+    # one row of the columns, read once
+    long long[KINDS] demand
+    long long work, first, deadline, origin, own, held, data_site, current_site, pair
+    double most_rtt, data_gb, migration
+    const double* rtt  # [H] from its origin
+    const double* per_gb  # [H] from where its data are; NULL = nothing to move
+
+
+cdef inline Job _read(const Columns* c, Py_ssize_t i) noexcept nogil:
+    cdef Job job
+    cdef int k
     cdef long long place
-    if c.data_gb[i] > 0 and c.data_site[i] != m:
-        place = c.hub[c.data_site[i]] if c.data_site[i] >= 0 else c.data_hub[i]
-        if place >= 0:
-            cost = c.data_gb[i] * c.price_per_gb[place * c.hubs + c.hub[m]]
-    if c.current_site[i] >= 0 and c.current_site[i] != m:
-        cost += c.migration_cost[i]
-    return cost
+    for k in range(KINDS):
+        job.demand[k] = c.demand[i * KINDS + k]
+    job.work, job.first = c.duration_ms[i] * PPM, max(c.release_slot[i], 0)
+    job.deadline, job.own, job.held = c.deadline_slot[i], c.affinity[i], c.residency[i]
+    job.pair = c.job_class[i] * PRECISIONS_ + c.precision[i]
+    job.origin, job.most_rtt = c.origin_hub[i], c.max_rtt_ms[i]
+    job.rtt = c.rtt_ms + (job.origin * c.hubs if job.origin >= 0 else 0)
+    job.data_site, job.data_gb, job.per_gb = c.data_site[i], c.data_gb[i], NULL
+    place = c.hub[job.data_site] if job.data_site >= 0 else c.data_hub[i]
+    if job.data_gb > 0 and place >= 0:
+        job.per_gb = c.price_per_gb + place * c.hubs
+    job.current_site, job.migration = c.current_site[i], c.migration_cost[i]
+    return job
 
 
-cdef inline double _latency(
-    const Columns* c, Py_ssize_t i, Py_ssize_t m, double per_ms
+cdef inline bint _is_near(const Job* job, long long hub) noexcept nogil:
+    cdef double rtt = job.rtt[hub]
+    return (job.origin == -1) | (
+        (rtt <= job.most_rtt) & (-INFINITE < rtt) & (rtt < INFINITE)
+    )
+
+
+cdef inline bint _is_held(const Job* job, long long hub) noexcept nogil:
+    return job.held >> (hub if hub < 63 else 63) & 1
+
+
+cdef inline Py_ssize_t _sites(
+    const Columns* c, const Shared* of_all, const Job* job, long long* slots, int* left
 ) noexcept nogil:
-    """What a round trip to an allowed site costs."""
-    if c.origin_hub[i] == -1:
-        return 0.0
-    return per_ms * c.rtt_ms[c.origin_hub[i] * c.hubs + c.hub[m]]
-
-
-cdef inline Py_ssize_t _filter(
-    const Columns* c, Py_ssize_t i, long long* slots, int* barred, int* left
-) noexcept nogil:
-    """Slots [M] that a run takes, the filters [M] that forbid a site, as bits; the sites left.
+    """Slots [M] that a run takes; the sites that no filter of sites forbids, and how many.
 
     Without a branch for each site: which way it goes is anybody's guess.
     """
     cdef Py_ssize_t m, many = 0
-    cdef long long origin = c.origin_hub[i], own = c.affinity[i], held = c.residency[i]
-    cdef long long of_class = c.job_class[i], pair = of_class * PRECISIONS_ + c.precision[i]
-    cdef long long work = c.duration_ms[i] * PPM, before = -1, slot = 0, rate, done, hub
-    cdef const double* near = c.rtt_ms + (origin * c.hubs if origin >= 0 else 0)
-    cdef double most = c.max_rtt_ms[i], rtt
+    cdef const unsigned char* takes = of_all.takes + job.pair * c.count
+    cdef long long before = -1, slot = 0, rate, done
+    cdef bint anywhere = (job.own == -1) & (job.held == -1), fits
     for m in range(c.count):
-        rate = c.rate_ppm[m * CLASSES_ * PRECISIONS_ + pair]
+        rate = c.rate_ppm[m * CLASSES_ * PRECISIONS_ + job.pair]
         if rate != before:  # divisions are slow, and rates are often equal
             before, done = rate, rate * c.slot_ms
-            slot = (work + done - 1) // done if rate > 0 else 0
-        slots[m], hub = slot, c.hub[m]
-        rtt = near[hub]
-        barred[m] = (
-            ((own != -1) & (own != m)) << AFFINITY
-            | (c.up[m] == 0) << SITE_DOWN
-            | <int>(~(held >> (hub if hub < 63 else 63)) & 1) << RESIDENCY
-            | <int>(~(c.classes[m] >> of_class) & 1) << CLASS
-            | (slot <= 0) << PRECISION
-            | ((origin != -1) & (1 - ((rtt <= most) & (-INFINITE < rtt) & (rtt < INFINITE)))) << LATENCY
-        )
+            slot = (job.work + done - 1) // done if rate > 0 else 0
+        slots[m] = slot
+        fits = takes[m] & _is_near(job, c.hub[m])
+        if not anywhere:
+            fits &= ((job.own == -1) | (job.own == m)) & _is_held(job, c.hub[m])
         left[many] = <int>m
-        many += barred[m] == 0
+        many += fits
     return many
 
 
-cdef inline bint _open_starts(
-    const Columns* c, Py_ssize_t i, Py_ssize_t m, const long long* least,
-    long long slots, long long first, long long last, unsigned char* open_,
+cdef int _barred(const Columns* c, const Job* job, Py_ssize_t m, long long slots) noexcept nogil:
+    """The first of the filters of sites that forbids the pair, 0 = none."""
+    if job.own != -1 and job.own != m:
+        return AFFINITY
+    if not c.up[m]:
+        return SITE_DOWN
+    if not _is_held(job, c.hub[m]):
+        return RESIDENCY
+    if not (c.classes[m] >> job.pair // PRECISIONS_) & 1:
+        return CLASS
+    if slots <= 0:
+        return PRECISION
+    return 0 if _is_near(job, c.hub[m]) else LATENCY
+
+
+cdef inline double _transfer(const Columns* c, const Job* job, Py_ssize_t m) noexcept nogil:
+    """Moving the data to the site and the job off its current one."""
+    cdef double cost = 0.0
+    if job.per_gb != NULL and job.data_site != m:
+        cost = job.data_gb * job.per_gb[c.hub[m]]
+    if job.current_site >= 0 and job.current_site != m:
+        cost += job.migration
+    return cost
+
+
+cdef inline long long _need(const Job* job, int k, long long pue_ppm) noexcept nogil:
+    if (k == POWER or k == GREEN) and job.demand[k]:
+        return (job.demand[k] * pue_ppm + PPM - 1) // PPM
+    return job.demand[k]
+
+
+cdef inline bint _fits_anywhere(const Shared* of_all, const Job* job) noexcept nogil:
+    """Whether any site has room for the job in any slot."""
+    cdef bint fits = True
+    cdef int k
+    for k in range(KINDS):
+        fits &= _need(job, k, of_all.most_pue_ppm) <= of_all.roomy[k]
+    return fits
+
+
+cdef bint _open_starts(
+    const Columns* c, const Shared* of_all, const Job* job, Py_ssize_t m,
+    long long slots, long long last, unsigned char* open_,
 ) noexcept nogil:
-    """Mark the starts of [first, last] that the site would have room for if it were empty."""
+    """Mark the starts up to the last that the site would have room for if it were empty."""
     cdef Py_ssize_t s
     cdef long long run = 0
     cdef long long[KINDS] need
     cdef int k
     cdef bint fits = True, any_ = False
     for k in range(KINDS):
-        need[k] = c.demand[i * KINDS + k]
-        if k == POWER or k == GREEN:
-            need[k] = (need[k] * c.pue_ppm[m] + PPM - 1) // PPM
-        fits &= need[k] <= least[m * KINDS + k]
+        need[k] = _need(job, k, c.pue_ppm[m])
+        fits &= need[k] <= of_all.least[m * KINDS + k]
     if fits:
-        for s in range(first, last + 1):
+        for s in range(job.first, last + 1):
             open_[s] = 1
         return True
-    for s in range(c.horizon - 1, first - 1, -1):
+    for s in range(c.horizon - 1, job.first - 1, -1):
         fits = True
         for k in range(KINDS):
             fits &= need[k] <= c.capacity[(m * c.horizon + s) * KINDS + k]
@@ -131,11 +188,19 @@ cdef inline bint _open_starts(
     return any_
 
 
+def _takes(sites):
+    """Whether a site [class, precision, M] is up, takes the class and can run it."""
+    of_class = sites.classes[:, None] >> np.arange(CLASSES_) & sites.up[:, None]
+    takes = (of_class[:, :, None] == 1) & (sites.rate_ppm > 0)
+    return np.ascontiguousarray(takes.transpose(1, 2, 0)).view(np.uint8)
+
+
 def _pass(
     Held held,
     double per_ms,
     const double[::1] last_watt,
     const long long[:, ::1] least,
+    const unsigned char[:, :, ::1] takes,
     long long[:, ::1] slots,
     double[:, ::1] fixed,
     unsigned char[:, ::1] large,
@@ -148,75 +213,87 @@ def _pass(
     asked_ = np.zeros(KINDS, np.uint8)
     cdef Py_ssize_t count = held.at.count
     cdef unsigned char[::1] asked = asked_
-    cdef int[::1] work = np.empty(2 * count, np.int32)
+    cdef int[::1] left = np.empty(count + 1, np.int32)
+    cdef Shared of_all
+    cdef Py_ssize_t m
+    cdef int k
     if begin < past and count:
+        of_all.per_ms, of_all.last_watt, of_all.most_pue_ppm = per_ms, &last_watt[0], PPM
+        of_all.least, of_all.takes = &least[0, 0], &takes[0, 0, 0]
+        for k in range(KINDS):
+            of_all.roomy[k] = least[0, k]
+        for m in range(count):
+            of_all.most_pue_ppm = max(of_all.most_pue_ppm, held.at.pue_ppm[m])
+            for k in range(KINDS):
+                of_all.roomy[k] = min(of_all.roomy[k], least[m, k])
         with nogil:
             _rows(
-                &held.at, per_ms, &last_watt[0], &least[0, 0], &slots[0, 0], &fixed[0, 0],
-                &large[0, 0], &open_[0, 0, 0], &reason[0], &asked[0], &work[0], begin, past,
+                &held.at, &of_all, &slots[0, 0], &fixed[0, 0], &large[0, 0], &open_[0, 0, 0],
+                &reason[0], &asked[0], &left[0], begin, past,
             )
     return asked_
 
 
 cdef void _rows(
     const Columns* given,
-    double per_ms,
-    const double* last_watt,
-    const long long* least,
+    const Shared* shared,
     long long* slots,
     double* fixed,
     unsigned char* large,
     unsigned char* open_,
     signed char* reason,
     unsigned char* asked_,
-    int* work,
+    int* left,
     Py_ssize_t begin,
     Py_ssize_t past,
 ) noexcept nogil:
     cdef Columns c = given[0]  # here, so that no store can change them
-    cdef Py_ssize_t i, m, pair, which, many
-    cdef long long first, last
+    cdef Shared of_all = shared[0]
+    cdef Job job
+    cdef Py_ssize_t i, m, pair, which, many, s
+    cdef long long last
     cdef long long[KINDS] asked
-    cdef double transfer
+    cdef double transfer, watts, origin_ms
     cdef int k, why, highest
-    cdef int* left = work + c.count
+    cdef bint roomy
     for k in range(KINDS):
         asked[k] = 0
     for i in range(begin, past):
+        job = _read(&c, i)
         for k in range(KINDS):
-            asked[k] |= c.demand[i * KINDS + k]
-        many = _filter(&c, i, slots + i * c.count, work, left)
-        first, highest = max(c.release_slot[i], 0), 0
+            asked[k] |= job.demand[k]
+        watts, roomy = <double>job.demand[POWER], _fits_anywhere(&of_all, &job)
+        many, highest = _sites(&c, &of_all, &job, slots + i * c.count, left), 0
         for which in range(many):
             m = left[which]
             pair = i * c.count + m
-            transfer, last = _transfer(&c, i, m), c.horizon - 1
-            if c.deadline_slot[i] != -1:
-                last = min(last, c.deadline_slot[i] - slots[pair])
+            transfer, last = _transfer(&c, &job, m), c.horizon - 1
+            if job.deadline != -1:
+                last = min(last, job.deadline - slots[pair])
             if not -INFINITE < transfer < INFINITE:
                 why = LATENCY
-            elif first >= c.horizon:
+            elif job.first >= c.horizon:
                 why = RELEASE
-            elif last < first:
+            elif last < job.first:
                 why = DEADLINE
-            elif not _open_starts(
-                &c, i, m, least, slots[pair], first, last, open_ + pair * c.horizon
+            elif not roomy and not _open_starts(
+                &c, &of_all, &job, m, slots[pair], last, open_ + pair * c.horizon
             ):
                 why = large[pair] = TOO_LARGE
             else:
                 why = OPEN
-                fixed[pair] = transfer + _latency(&c, i, m, per_ms) + <double>c.demand[
-                    i * KINDS + POWER
-                ] * (<double>max(slots[pair] - c.horizon, 0) * last_watt[m])
+                if roomy:
+                    for s in range(job.first, last + 1):
+                        open_[pair * c.horizon + s] = 1
+                origin_ms = 0.0 if job.origin == -1 else of_all.per_ms * job.rtt[c.hub[m]]
+                fixed[pair] = transfer + origin_ms + watts * (
+                    <double>max(slots[pair] - c.horizon, 0) * of_all.last_watt[m]
+                )
             highest = max(highest, why)
-        if highest == OPEN:
-            continue
-        for m in range(c.count):
-            for k in range(AFFINITY, LATENCY + 1):
-                if work[m] >> k & 1:
-                    highest = max(highest, k)
-                    break
-        reason[i] = highest
+        if highest < OPEN:
+            for m in range(c.count):
+                highest = max(highest, _barred(&c, &job, m, slots[i * c.count + m]))
+            reason[i] = highest
     for k in range(KINDS):
         asked_[k] = asked[k] != 0
 
@@ -232,10 +309,10 @@ def compile_problem(jobs, sites, series, network, policy, threads=1):
     open__ = np.zeros((c.rows, c.count, c.horizon), np.uint8)
     reason_ = np.full(c.rows, 0 if c.count else SITE_DOWN, np.int8)
     paid = policy.latency_price_per_ms, np.ascontiguousarray(watt_cost[:, -1])
-    least = np.ascontiguousarray(sites.capacity.min(axis=1))
+    at_sites = np.ascontiguousarray(sites.capacity.min(axis=1)), _takes(sites)
 
     def block(first, past):
-        return _pass(held, *paid, least, slots_, fixed_, large_, open__, reason_, first, past)
+        return _pass(held, *paid, *at_sites, slots_, fixed_, large_, open__, reason_, first, past)
 
     asked_ = np.logical_or.reduce(in_blocks(block, c.rows, c.count * c.horizon, threads))
     scale = scale_ppm(sites)

@@ -109,9 +109,8 @@ class Plans:
         """
         costs = self._costs(self.option)
         lost = self._engine.costs(table, self.option[:, None])[:, 0] - least
-        losers = np.flatnonzero(lost > 0.0)
-        losers = losers[_descending(lost[losers])][:_LOSERS]
-        rows = np.union1d(losers, _smallest(regret / self._share, _GIVE_WAY))
+        losers = _smallest(-lost, _LOSERS)
+        rows = np.union1d(losers[lost[losers] > 0.0], _smallest(regret / self._share, _GIVE_WAY))
         others = self.option.copy()
         others[rows] = -1
         few = self._p.take(rows)._replace(capacity=self._p.capacity - self._engine.used(others))
