@@ -132,7 +132,7 @@ cdef inline long long _need(const Columns* c, Py_ssize_t i, Py_ssize_t m, int k)
 
 def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1):
     """What certificate.certify returns where there are no terms and each row is a job."""
-    watt = _watt_cost(sites, series, policy)
+    watt = np.ascontiguousarray(_watt_cost(sites, series, policy))
     cdef Held held = Held(jobs, sites, series, network)
     cdef Py_ssize_t n = held.at.rows, horizon = held.at.horizon
     lengths, of_length = _lengths(held)

@@ -14,6 +14,8 @@ fused multiply-add, so that sums equal numpy's bit for bit.
 
 import numpy as np
 
+cimport cython
+
 from kernels.match.reference import Sweep
 from kernels.match.threads import in_blocks
 
@@ -206,6 +208,7 @@ cdef class Engine:
 
     # -- pricing ---------------------------------------------------------------------------------
 
+    @cython.final  # called directly
     cdef double price(
         self, const double[:, :, :, ::1] table, Py_ssize_t job, Py_ssize_t site, Py_ssize_t start
     ) noexcept nogil:
@@ -215,6 +218,7 @@ cdef class Engine:
             sum_ += self.amount[job, k] * table[d, k, site, start]
         return sum_
 
+    @cython.final  # called directly
     cdef void price_site(
         self,
         const double[:, :, :, ::1] table,
@@ -235,6 +239,7 @@ cdef class Engine:
                 if not open_[s]:
                     priced[s] = INFINITE
 
+    @cython.final  # called directly
     cdef void price_row(
         self, const double[:, :, :, ::1] table, Py_ssize_t job, double* priced
     ) noexcept nogil:
@@ -363,12 +368,14 @@ cdef class Engine:
 
     # -- room ------------------------------------------------------------------------------------
 
+    @cython.final  # called directly
     cdef Py_ssize_t end_of(
         self, Py_ssize_t job, Py_ssize_t site, Py_ssize_t start
     ) noexcept nogil:
         cdef Py_ssize_t end = start + self.lengths[self.span[job, site]]
         return end if end < self.slots else self.slots
 
+    @cython.final  # called directly
     cdef long long need(self, Py_ssize_t job, Py_ssize_t site, Py_ssize_t k) noexcept nogil:
         if self.side[k] < 0:
             return self.demand[job, k]

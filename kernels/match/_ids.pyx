@@ -30,4 +30,4 @@ def places(known, wanted):
 
 def _letters(texts, width):
     """Code points [n, width], zeros behind the last."""
-    return np.ascontiguousarray(texts.astype(f"=U{width}")).view(np.uint32).reshape(len(texts), width)
+    return np.ascontiguousarray(texts.astype(f"=U{width}", copy=False)).view(np.uint32).reshape(len(texts), width)

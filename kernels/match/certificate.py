@@ -203,8 +203,9 @@ def _windows(lengths: I64, watt: F64, prices: F64, capacity: I64) -> _Windows:
     )
     by_resource = (2, 0, 1)
     if slots == 1:  # nothing to sum
-        free, priced = capacity.transpose(by_resource), prices.transpose(by_resource)
-        return _Windows(*(np.ascontiguousarray(column[None]) for column in (watt, priced, free)))
+        priced = np.ascontiguousarray(prices.transpose(by_resource)[None])
+        room = np.ascontiguousarray(capacity.transpose(by_resource)[None])
+        return _Windows(watt[None], priced, room)
     for d, length in enumerate(lengths.tolist()):
         after = [(0, 0), (0, length - 1)]
         windows.energy[d] = sliding_window_view(np.pad(watt, after, "edge"), length, 1).sum(-1)

@@ -64,19 +64,21 @@ _Range = tuple[str, npt.NDArray[Any], float, float]  # column, values [rows, ...
 
 def admit(jobs: Jobs, sites: Sites, series: Series, network: Network) -> Admitted:
     """Sort out bad rows; whatever they held, no other row's result changes."""
-    order = None if _is_ascending(jobs.job_id) else np.argsort(jobs.job_id, kind="stable")
-    job_faults = _faults(_job_ranges(jobs, sites, network))
-    if order is not None:
-        job_faults = [*_repeated(jobs.job_id, order), *job_faults]
+    row, repeated = np.arange(len(jobs.job_id)), []
+    if not _is_ascending(jobs.job_id):
+        row = np.argsort(jobs.job_id, kind="stable")
+        jobs = jobs.take(row)
+        repeated = _repeated(jobs.job_id)
+    job_faults = [*repeated, *_faults(_job_ranges(jobs, sites, network))]
     site_faults = _faults(_site_ranges(sites, series, network))
-    errors = (*_errors("jobs", job_faults), *_errors("sites", site_faults))
-    row = np.arange(len(jobs.job_id)) if order is None else order
+    of_site = np.arange(len(sites.site_id))
+    errors = (*_errors("jobs", job_faults, row), *_errors("sites", site_faults, of_site))
     if job_faults:
-        row = row[_good(job_faults, len(row))[row]]
-    whole = order is None and not job_faults
+        good = np.flatnonzero(_good(job_faults, len(row)))
+        row, jobs = row[good], jobs.take(good)
     if site_faults:
-        sites, series = _usable(sites, series, _good(site_faults, len(sites.site_id)))
-    return Admitted(row, jobs if whole else jobs.take(row), sites, series, errors)
+        sites, series = _usable(sites, series, _good(site_faults, len(of_site)))
+    return Admitted(row, jobs, sites, series, errors)
 
 
 def admit_terms(terms: Terms) -> tuple[Terms, tuple[BadInput, ...]]:
@@ -91,7 +93,8 @@ def admit_terms(terms: Terms) -> tuple[Terms, tuple[BadInput, ...]]:
     good = _good(bad_quotas, len(quotas.quota_id))
     limit = np.where(good[:, None, None], quotas.limit, ANY)
     stands = np.flatnonzero(_good(bad_rules, len(rules.factor_ppm)))
-    errors = (*_errors("quotas", bad_quotas), *_errors("rules", bad_rules))
+    of_quota, of_rule = np.arange(len(good)), np.arange(len(rules.factor_ppm))
+    errors = (*_errors("quotas", bad_quotas, of_quota), *_errors("rules", bad_rules, of_rule))
     return Terms(replace(quotas, limit=limit), rules.take(stands)), errors
 
 
@@ -178,22 +181,19 @@ def _is_ascending(ids: Texts) -> bool:
     return bool((ids[1:] > ids[:-1]).all())
 
 
-def _repeated(ids: Texts, order: I64) -> list[_Fault]:
-    """Ids that a row before has; `order` sorts them and leaves equal ones as they come."""
-    ascending = ids[order]
-    again = np.flatnonzero(ascending[1:] == ascending[:-1]) + 1
-    if not len(again):
-        return []
-    repeated = np.zeros(len(ids), np.bool_)
-    repeated[order[again]] = True
-    return [_Fault("job_id", repeated, ids, "an id that no row before it has")]
+def _repeated(ids: Texts) -> list[_Fault]:
+    """Sorted ids that a row before has, equal ones in the order in which they came."""
+    repeated = np.append(np.zeros(min(len(ids), 1), np.bool_), ids[1:] == ids[:-1])
+    wanted = "an id that no row before it has"
+    return [_Fault("job_id", repeated, ids, wanted)] if repeated.any() else []
 
 
-def _errors(table: str, faults: list[_Fault]) -> list[BadInput]:
+def _errors(table: str, faults: list[_Fault], row: I64) -> list[BadInput]:
+    """row [rows]: of the table as it was given."""
     found = [
-        BadInput(table, row, fault.column, str(fault.shown[row]), f"send {fault.wanted}")
+        BadInput(table, int(row[at]), fault.column, str(fault.shown[at]), f"send {fault.wanted}")
         for fault in faults
-        for row in np.flatnonzero(fault.bad).tolist()
+        for at in np.flatnonzero(fault.bad).tolist()
     ]
     return sorted(found, key=lambda error: error.row)
 

@@ -98,23 +98,24 @@ class Plans:
         self._take(self._fill(option, free))
         bound = float(answers.least.sum() - (prices * self._p.fillable()).sum())
         if not self.is_near(bound, policy):
-            self._mend(table, answers.least, regret, bound, policy)
+            self._mend(table, answers, free, bound, policy)
         return bound
 
-    def _mend(self, table: F64, least: F64, regret: F64, bound: float, policy: Policy) -> None:
-        """Local search on the plan kept, at prices that were right before.
+    def _mend(self, table: F64, answers: Sweep, free: I64, bound: float, policy: Policy) -> None:
+        """Local search on the plan kept, which leaves `free`, at prices that were right before.
 
         Only among the jobs that lose most and those that could give way at the least loss for
         their size; all others stay where they are.
         """
-        costs = self._costs(self.option)
+        costs, least = self._costs(self.option), answers.least
         lost = self._engine.costs(table, self.option[:, None])[:, 0] - least
+        regret = answers.second - least
         losers = _smallest(-lost, _LOSERS)
         rows = np.union1d(losers[lost[losers] > 0.0], _smallest(regret / self._share, _GIVE_WAY))
-        others = self.option.copy()
-        others[rows] = -1
-        few = self._p.take(rows)._replace(capacity=self._p.capacity - self._engine.used(others))
-        among = Plans(few, type(self._engine)(few), self._tables)
+        few = self._p.take(rows)
+        engine = type(self._engine)(few)
+        few = few._replace(capacity=free + engine.used(self.option[rows]))
+        among = Plans(few, engine, self._tables)
         shortlist = among._shortlist(table, least[rows], policy)
         # what the others cost is no matter of this search, but counts in the gap
         costs[rows] = 0.0
