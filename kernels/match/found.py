@@ -268,7 +268,8 @@ class Found:
         return np.concatenate([sites, quotas[problem.pools.quota]])
 
     def place(self, solved: "_Solved", free: I64) -> None:
-        problem, row = self.problem, self.problem.row
+        problem, rows = self.problem, self.problem.row
+        row = slice(None) if len(rows) == len(self.site) else rows
         option, engine, tables, alone, prices = solved
         placed, horizon = option >= 0, self.problem.capacity.shape[1]
         self.site[row] = np.where(placed, option // horizon, ANY)

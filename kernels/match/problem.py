@@ -377,6 +377,8 @@ def lifted_reject(priority: I64, reject_cost: F64, alike: I64) -> F64:
     below = 0.0
     for level in range(4):
         of_level = priority == level
+        if not of_level.any():
+            continue
         lifted[of_level] = reject_cost[of_level] + below
         below += float((lifted[of_level] * alike[of_level]).sum())
     return lifted
