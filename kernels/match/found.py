@@ -244,6 +244,8 @@ class Found:
             if problem.capacity.shape[1] > 1:
                 volume(start)  # for the plans at its prices: those at the best ones may be worse
             smooth = climb(problem, engine, tables, least, start, policy.gap_target)
+            if warm is not None:
+                plans.improve(smooth.prices, smooth.bound, policy)
             if not few:
                 return smooth
             # beside a smoothed dual plans come later, from the better prices of the two

@@ -27,7 +27,8 @@ _CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in a
 _JOBS_FEW = 5_000  # and in one slot with more jobs than this
 _CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: prices do the rest
 _ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them;
-_GIVE_WAY = 300  # jobs beside them that a plan kept is mended with
+_GIVE_WAY = 300  # jobs beside them that a plan kept is mended with,
+_NEARLY = 3.0  # and all jobs where it is then so many times as far from the bound as it may be
 _SCAN_LOSERS = 2_000  # jobs of a site looked at for one of them
 _SEED = 1
 _SHADES = (0.98, 1.0)  # of the prices, for plans over several slots, by turns
@@ -100,6 +101,15 @@ class Plans:
         if not self.is_near(bound, policy):
             self._mend(table, answers, free, bound, policy)
         return bound
+
+    def improve(self, prices: F64, bound: float, policy: Policy) -> None:
+        """Local search on the plan kept, among all jobs, if it is nearly what the policy asks."""
+        far = self.cost - bound
+        if self.is_near(bound, policy) or not far <= _NEARLY * policy.gap_target * self.scale:
+            return
+        table = self._tables.at(prices)
+        shortlist = self._shortlist(table, self._engine.sweep(table).least, policy)
+        self._take(self._descend(self.option.copy(), shortlist, bound, policy))
 
     def _mend(self, table: F64, answers: Sweep, free: I64, bound: float, policy: Policy) -> None:
         """Local search on the plan kept, which leaves `free`, at prices that were right before.
