@@ -45,7 +45,7 @@ def is_mostly_distinct(column: F64, share: int) -> bool:
     power = max(count.bit_length() + 1, 1)
     place = ((column + 0.0).view(np.uint64) * _MULTIPLIER) >> np.uint64(64 - power)
     marked = np.zeros(1 << power, np.bool_)
-    marked[place] = True
+    marked[place.view(np.int64)] = True
     return int(np.count_nonzero(marked)) * share > count
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from math import fsum
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernels.match import ANY, Policy, Rules, Terms, certify, match
+from kernels.match._certificate import exact_sum
 from kernels.match.checks import Admitted, admit, admit_terms
 from kernels.match.problem import compile_problem
 from tests.property.match_cases import Problem, random_problem, random_terms
@@ -128,6 +130,21 @@ def test_under_terms_and_a_price_of_latency_no_switch_changes_a_bit(
     _assert_same_bits(*_both(lambda: compile_problem(*columns, held)))
     plan = _random_plan(seed, len(at.jobs.job_id), *at.sites.capacity.shape[:2])
     _assert_same_bits(*_both(lambda: certify(*columns, **plan, terms=held)))
+
+
+@_OFTEN
+@given(values=st.lists(st.floats(-1e300, 1e300), max_size=40), again=st.booleans())
+def test_an_exact_sum_is_rounded_once(values: list[float], again: bool) -> None:
+    """math.fsum is the oracle; what cancels leaves what is tiny."""
+    if again:
+        values = [*values, *(-value for value in values), *values[:3]]
+    assert exact_sum(np.array(values, np.float64)) == fsum(values)
+
+
+def test_an_exact_sum_of_millions_has_room_for_them() -> None:
+    values = np.full(2_500_000, 2.0 - 2.0**-52)
+    values[::3] = -(2.0**-1074)
+    assert exact_sum(values) == fsum(values)
 
 
 @_OFTEN
