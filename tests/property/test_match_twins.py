@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kernels.match._certificate import exact_sum
 
 from kernels.match import ANY, Policy, Rules, Terms, certify, match
-from kernels.match._certificate import exact_sum
 from kernels.match.checks import Admitted, admit, admit_terms
 from kernels.match.problem import compile_problem
 from tests.property.match_cases import Problem, random_problem, random_terms
