@@ -98,7 +98,7 @@ def match(
             f"{sites.capacity.shape[:2]} beside prices {series.price_per_mwh.shape}",
             "give sites and series the same sites and slots",
         )
-    terms, term_errors = admit_terms((terms or Terms.of(sites)).fitting(sites))
+    terms, term_errors = admit_terms(terms.fitting(sites) if terms else Terms.of(sites))
     quotas = len(terms.quotas.quota_id)
     admitted = admit(jobs, sites, series, network)
     bad, group_errors = unlike(admitted.jobs, admitted.row)
@@ -151,7 +151,8 @@ def match(
             f"the match broke its own proof: {'; '.join(proof.violations)}",
             "report the columns of this tick",
         )
-    found.take(joint.row).cost[~joint.first] = 0.0
+    if joint.jobs is not admitted.jobs:
+        found.take(joint.row).cost[~joint.first] = 0.0
     return _plan(jobs, admitted, found, proof, policy, quotas, joint.first)
 
 
@@ -175,7 +176,9 @@ def _plan(
         status |= Status.INFEASIBLE_PINNED
     if admitted.errors:
         status |= Status.BAD_INPUT
-    spread = partial(_spread, len(jobs.job_id), admitted.row)
+    row = admitted.row
+    as_given = len(row) == len(jobs.job_id) and bool((row[1:] > row[:-1]).all())
+    spread = partial(_spread, len(jobs.job_id), None if as_given else row)
     return Plan(
         job_id=jobs.job_id,
         site=spread(found.site, ANY),
@@ -203,7 +206,9 @@ def _plan(
     )
 
 
-def _spread(rows: int, row: I64, column: npt.NDArray[Any], absent: int) -> npt.NDArray[Any]:
+def _spread(rows: int, row: I64 | None, column: npt.NDArray[Any], absent: int) -> npt.NDArray[Any]:
+    if row is None:
+        return column
     whole = np.full(rows, absent, column.dtype)
     whole[row] = column
     return whole

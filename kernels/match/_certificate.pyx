@@ -6,10 +6,12 @@ certificate.py, so that both give the same bits.
 
 import numpy as np
 
-cimport cython
+from libc.math cimport ldexp
+from libc.string cimport memcpy, memset
 
+from kernels.match._columns cimport Columns, Held
 from kernels.match.certificate import _fillable, _watt_cost, _windows
-from kernels.match.columns import LIMITED, RESOURCES
+from kernels.match.columns import CLASSES, LIMITED, PRECISIONS, RESOURCES
 from kernels.match.threads import in_blocks
 
 cdef enum:
@@ -18,128 +20,143 @@ cdef enum:
     POWER = 2
     GREEN = 4
     PRIORITIES = 4
+    CLASSES_ = 3
+    PRECISIONS_ = 4
     PARTIALS = 64  # of an exact sum: a double's exponents leave room for no more than 40
+    EXPONENTS = 2048
+    ADDED_MOST = 1 << 20  # numbers below 2^32 whose sum a double holds
 
-assert len(RESOURCES) == KINDS
+cdef unsigned long long MANTISSA = (1 << 52) - 1
+cdef unsigned long long LOWER = (1 << 32) - 1
+
+assert (len(RESOURCES), len(CLASSES), len(PRECISIONS)) == (KINDS, CLASSES_, PRECISIONS_)
 
 cdef double INFINITE = float("inf")
 
 
-@cython.final  # so that its methods are inlined
-cdef class _Columns:
-    """The columns as the pass reads them; names as in columns.py."""
+cdef struct Tables:
+    double per_ms  # of round trip
+    const double* watt  # [M, T] cost
+    # certificate._Windows
+    const double* energy
+    const double* price
+    const long long* room
+    const int* of_length  # [T + 1] index of a run's length
 
-    cdef Py_ssize_t rows, count, horizon, of_job
-    cdef long long slot_ms, of_rate, quotient  # the last run's length
-    cdef const long long[::1] job_class, precision, duration_ms, release_slot, deadline_slot
-    cdef const long long[::1] origin_hub, residency, affinity, data_site, data_hub, current_site
-    cdef const long long[::1] priority
-    cdef const double[::1] max_rtt_ms, data_gb, migration_cost, reject_cost
-    cdef const long long[:, ::1] demand
-    cdef const long long[::1] hub, pue_ppm, classes
-    cdef const unsigned char[::1] up
-    cdef const long long[:, :, ::1] rate_ppm
-    cdef const double[:, ::1] rtt_ms, price_per_gb, watt
 
-    def __init__(self, jobs, sites, series, network, watt):
-        def flat(column):
-            return np.ascontiguousarray(column)
+cdef inline long long _runs(const Columns* c, Py_ssize_t i, long long rate) noexcept nogil:
+    """Slots a run takes; 0 where the rate is 0."""
+    cdef long long done = rate * c.slot_ms
+    return (c.duration_ms[i] * PPM + done - 1) // done if rate > 0 else 0
 
-        self.rows, self.count = len(jobs.job_id), len(sites.site_id)
-        self.horizon, self.slot_ms = series.price_per_mwh.shape[1], series.slot_ms
-        self.job_class, self.precision = flat(jobs.job_class), flat(jobs.precision)
-        self.duration_ms, self.release_slot = flat(jobs.duration_ms), flat(jobs.release_slot)
-        self.deadline_slot, self.origin_hub = flat(jobs.deadline_slot), flat(jobs.origin_hub)
-        self.residency, self.affinity = flat(jobs.residency), flat(jobs.affinity)
-        self.data_site, self.data_hub = flat(jobs.data_site), flat(jobs.data_hub)
-        self.current_site, self.priority = flat(jobs.current_site), flat(jobs.priority)
-        self.max_rtt_ms, self.data_gb = flat(jobs.max_rtt_ms), flat(jobs.data_gb)
-        self.migration_cost, self.reject_cost = flat(jobs.migration_cost), flat(jobs.reject_cost)
-        self.demand = flat(jobs.demand)
-        self.hub, self.pue_ppm, self.classes = flat(sites.hub), flat(sites.pue_ppm), flat(sites.classes)
-        self.up, self.rate_ppm = flat(sites.up).view(np.uint8), flat(sites.rate_ppm)
-        self.rtt_ms, self.price_per_gb = flat(network.rtt_ms), flat(network.price_per_gb)
-        self.watt = flat(watt)
-        self.of_job = -1
 
-    cdef long long runs(self, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
-        """Slots a run takes; 0 where the rate is 0."""
-        cdef long long rate = self.rate_ppm[m, self.job_class[i], self.precision[i]]
-        if rate <= 0:
-            return 0
-        if i != self.of_job or rate != self.of_rate:  # divisions are slow, and rates are often equal
-            self.of_job, self.of_rate = i, rate
-            self.quotient = (self.duration_ms[i] * PPM + rate * self.slot_ms - 1) // (
-                rate * self.slot_ms
-            )
-        return self.quotient
+cdef inline long long _rate(const Columns* c, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
+    return c.rate_ppm[(m * CLASSES_ + c.job_class[i]) * PRECISIONS_ + c.precision[i]]
 
-    cdef double moving(self, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
-        cdef double cost = 0.0
-        cdef long long place = self.data_hub[i]
-        if self.data_gb[i] > 0 and self.data_site[i] != m:
-            if self.data_site[i] >= 0:
-                place = self.hub[self.data_site[i]]
-            if place >= 0:
-                cost = self.data_gb[i] * self.price_per_gb[place, self.hub[m]]
-        if self.current_site[i] >= 0 and self.current_site[i] != m:
-            cost += self.migration_cost[i]
-        return cost
 
-    cdef double latency(self, Py_ssize_t i, Py_ssize_t m, double per_ms) noexcept nogil:
-        """What the round trip costs, nothing where it has no end."""
-        cdef double rtt
-        if self.origin_hub[i] < 0:
-            return 0.0
-        rtt = self.rtt_ms[self.origin_hub[i], self.hub[m]]
-        return per_ms * rtt if -INFINITE < rtt < INFINITE else 0.0
+cdef inline Py_ssize_t _length(const Columns* c, long long runs) noexcept nogil:
+    """Of it, what lies within the horizon."""
+    return min(max(runs, 1), c.horizon)
 
-    cdef bint allows(self, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
-        """What does not depend on the run's length or the cost of moving."""
-        cdef long long hub = self.hub[m]
-        cdef double rtt
-        if not self.up[m] or not (self.classes[m] >> self.job_class[i]) & 1:
-            return False
-        if self.affinity[i] != -1 and self.affinity[i] != m:
-            return False
-        if self.origin_hub[i] >= 0:
-            rtt = self.rtt_ms[self.origin_hub[i], hub]
-            if not (rtt < INFINITE and rtt > -INFINITE and rtt <= self.max_rtt_ms[i]):
-                return False
-        return self.residency[i] < 0 if hub > 62 else (self.residency[i] >> hub) & 1
 
-    cdef long long need(self, Py_ssize_t i, Py_ssize_t m, int k) noexcept nogil:
-        if k != POWER and k != GREEN:
-            return self.demand[i, k]
-        return (self.demand[i, k] * self.pue_ppm[m] + PPM - 1) // PPM
+cdef struct Job:
+    # what a row of the columns says of moving, read once
+    long long data_site, current_site
+    double data_gb, migration
+    const double* per_gb  # [H] from where its data are; NULL = nothing to move
+    const double* rtt  # [H] from its origin; NULL = of no matter
+
+
+cdef inline Job _read(const Columns* c, Py_ssize_t i) noexcept nogil:
+    cdef Job job
+    cdef long long place = c.data_hub[i]
+    job.data_site, job.data_gb = c.data_site[i], c.data_gb[i]
+    if job.data_site >= 0:
+        place = c.hub[job.data_site]
+    job.per_gb = c.price_per_gb + place * c.hubs if job.data_gb > 0 and place >= 0 else NULL
+    job.current_site, job.migration = c.current_site[i], c.migration_cost[i]
+    job.rtt = c.rtt_ms + c.origin_hub[i] * c.hubs if c.origin_hub[i] >= 0 else NULL
+    return job
+
+
+cdef inline double _moving(const Columns* c, const Job* job, Py_ssize_t m) noexcept nogil:
+    cdef double cost = 0.0
+    if job.per_gb != NULL and job.data_site != m:
+        cost = job.data_gb * job.per_gb[c.hub[m]]
+    if job.current_site >= 0 and job.current_site != m:
+        cost += job.migration
+    return cost
+
+
+cdef inline double _latency(
+    const Columns* c, const Job* job, Py_ssize_t m, double per_ms
+) noexcept nogil:
+    """What the round trip costs, nothing where it has no end."""
+    cdef double rtt
+    if per_ms == 0.0 or job.rtt == NULL:
+        return 0.0
+    rtt = job.rtt[c.hub[m]]
+    return per_ms * rtt if -INFINITE < rtt < INFINITE else 0.0
+
+
+cdef inline Py_ssize_t _allowed(const Columns* c, Py_ssize_t i, int* allowed) noexcept nogil:
+    """Sites that hold the job but for its run's length or the cost of moving; how many.
+
+    Without a branch for each site: which way it goes is anybody's guess.
+    """
+    cdef Py_ssize_t m, many = 0
+    cdef long long hub, of_class = c.job_class[i], held = c.residency[i], own = c.affinity[i]
+    cdef long long origin = c.origin_hub[i]
+    cdef double most = c.max_rtt_ms[i], rtt
+    cdef const double* near = c.rtt_ms + (origin * c.hubs if origin >= 0 else 0)
+    cdef bint bound = own != -1 or held != -1
+    cdef int fits
+    for m in range(c.count):
+        hub = c.hub[m]
+        rtt = near[hub]
+        fits = (rtt <= most) & (rtt < INFINITE) & (rtt > -INFINITE) | (origin < 0)
+        fits &= c.up[m] & <int>(c.classes[m] >> of_class)
+        if bound:
+            fits &= (own == -1) | (own == m)
+            fits &= <int>(held >> (hub if hub < 63 else 63))
+        allowed[many] = <int>m
+        many += fits & 1
+    return many
+
+
+cdef inline long long _need(const Columns* c, Py_ssize_t i, Py_ssize_t m, int k) noexcept nogil:
+    if k != POWER and k != GREEN:
+        return c.demand[i * KINDS + k]
+    return (c.demand[i * KINDS + k] * c.pue_ppm[m] + PPM - 1) // PPM
 
 
 def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1):
     """What certificate.certify returns where there are no terms and each row is a job."""
-    watt = _watt_cost(sites, series, policy)
-    columns = _Columns(jobs, sites, series, network, watt)
-    cdef Py_ssize_t n = columns.rows, horizon = columns.horizon
-    lengths, of_length = _lengths(columns)
+    watt = np.ascontiguousarray(_watt_cost(sites, series, policy))
+    cdef Held held = Held(jobs, sites, series, network)
+    cdef Py_ssize_t n = held.at.rows, horizon = held.at.horizon
+    lengths, of_length = _lengths(held)
     windows = _windows(lengths, watt, prices, sites.capacity)
     least_, chosen_, size_ = np.empty(n), np.empty(n), np.empty(n)
     closed = np.zeros(n, np.uint8)
     plan = np.ascontiguousarray(site), np.ascontiguousarray(slot)
-    per_ms = policy.latency_price_per_ms
-    tables = windows.energy, windows.price, windows.room, of_length
+    tables = policy.latency_price_per_ms, watt, *windows, of_length
 
     def block(first, past):
-        own = _Columns(jobs, sites, series, network, watt)
-        _pass(own, per_ms, *tables, *plan, least_, chosen_, size_, closed, first, past)
+        _pass(held, *tables, *plan, least_, chosen_, size_, closed, first, past)
 
-    in_blocks(block, n, columns.count * horizon, threads)
-    cdef double[::1] least = least_, chosen = chosen_, reject = _outweighing(columns, least)
+    in_blocks(block, n, held.at.count * horizon, threads)
+    cdef double[::1] least = least_, chosen = chosen_, reject = _outweighing(held, least)
     cdef const int[::1] at = plan[0]
     cdef Py_ssize_t i
-    for i in range(n):
-        least[i] = min(least[i], reject[i])
-        if at[i] < 0:
-            chosen[i] = reject[i]
-    used = _used(columns, *plan)
+    cdef bint gains = False
+    with nogil:
+        for i in range(n):
+            least[i] = min(least[i], reject[i])
+            if at[i] < 0:
+                chosen[i] = reject[i]
+            gains |= chosen[i] < 0.0
+    used = _used(held, *plan)
     violations = [
         f"job {i} may not start at site {site[i]} in slot {slot[i]}"
         for i in np.flatnonzero(closed)[:8].tolist()
@@ -148,34 +165,42 @@ def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1)
         violations.append(f"site {m}, slot {t}: {RESOURCES[k]} {used[m, t, k]} is too much")
     if not (prices >= 0).all():
         violations.append("a price is below zero")
-    held = exact_sum((prices * _fillable(jobs, sites.capacity)).ravel())
+    worth = exact_sum((prices * _fillable(jobs, sites.capacity)).ravel())
     cdef double operations = 2 * horizon + 4 * KINDS + 16
-    margin = 2 * operations * 2.0**-52 * (exact_sum(size_) + exact_sum(reject) + held)
-    dual = exact_sum(np.array([exact_sum(least_), -held, -margin]))
+    margin = 2 * operations * 2.0**-52 * (exact_sum(size_) + exact_sum(reject) + worth)
+    dual = exact_sum(np.array([exact_sum(least_), -worth, -margin]))
     no_quota = np.zeros((0, horizon, len(LIMITED)), np.int64)
-    scale = exact_sum(np.abs(chosen_))
-    return exact_sum(chosen_), dual, scale, used, no_quota, tuple(violations)
+    primal = exact_sum(chosen_)
+    scale = exact_sum(np.abs(chosen_)) if gains else primal
+    return primal, dual, scale, used, no_quota, tuple(violations)
 
 
-def _lengths(_Columns c):
+def _lengths(Held held):
     """Slots within the horizon that runs take, ascending, and the index [horizon + 1] of each."""
+    cdef Columns c = held.at
     seen_ = np.zeros(c.horizon + 1, np.uint8)
     cdef unsigned char[::1] seen = seen_
     cdef Py_ssize_t i, m
+    cdef long long rate, before
     with nogil:
         if c.horizon == 1:
             seen[1] = 1
         else:
             for i in range(c.rows):
+                before = -1
                 for m in range(c.count):
-                    seen[min(max(c.runs(i, m), 1), c.horizon)] = 1
+                    rate = _rate(&c, i, m)
+                    if rate != before:  # divisions are slow, and rates are often equal
+                        seen[_length(&c, _runs(&c, i, rate))] = 1
+                        before = rate
     lengths = np.flatnonzero(seen_) if seen_.any() else np.ones(1, np.int64)
     return lengths, (seen_.cumsum() - 1).astype(np.int32)
 
 
 def _pass(
-    _Columns c,
+    Held held,
     double per_ms,
+    const double[:, ::1] watt,
     const double[:, :, ::1] energy,
     const double[:, :, :, ::1] price,
     const long long[:, :, :, ::1] room,
@@ -190,64 +215,97 @@ def _pass(
     Py_ssize_t past,
 ):
     """Rows in [begin, past). least: cheapest priced option; chosen: cost of the plan's; closed: 1 = that is no option."""
-    cdef Py_ssize_t i, m, s, d, first, last
+    cdef Tables tables
+    cdef int[::1] allowed = np.empty(held.at.count + 1, np.int32)
+    tables.per_ms, tables.watt, tables.energy = per_ms, &watt[0, 0], &energy[0, 0, 0]
+    tables.price, tables.room = &price[0, 0, 0, 0], &room[0, 0, 0, 0]
+    tables.of_length = &of_length[0]
+    with nogil:
+        _rows(
+            &held.at, &tables, &allowed[0], &site[0], &slot[0],
+            &least[0], &chosen[0], &size[0], &closed[0], begin, past,
+        )
+
+
+cdef void _rows(
+    const Columns* given,
+    const Tables* given_tables,
+    int* allowed,
+    const int* site,
+    const int* slot,
+    double* least,
+    double* chosen,
+    double* size,
+    unsigned char* closed,
+    Py_ssize_t begin,
+    Py_ssize_t past,
+) noexcept nogil:
+    cdef Columns c = given[0]  # here, so that no store can change them
+    cdef Tables w = given_tables[0]
+    cdef Job job
+    cdef Py_ssize_t i, m, s, d, first, last, many, which, at, window, plane = c.count * c.horizon
     cdef long long[KINDS] need
-    cdef long long runs
+    cdef Py_ssize_t[KINDS] of_kind
+    cdef long long runs, rate, before, own
     cdef double moving, late, cost, priced, magnitude, worth, watts
     cdef double cheapest, largest
-    cdef int k, which, many
+    cdef int k, asking, each
     cdef int[KINDS] asked
-    cdef bint allowed, fits
-    with nogil:
-        for i in range(begin, past):
-            cheapest, chosen[i], largest = INFINITE, INFINITE, 0.0
-            closed[i] = site[i] >= 0
-            watts, many = <double>c.demand[i, POWER], 0
-            for k in range(KINDS):
-                if c.demand[i, k]:
-                    asked[many] = k
-                    many += 1
-            for m in range(c.count):
-                allowed = c.allows(i, m)
-                if not allowed and site[i] != m:
-                    continue
-                runs, moving = c.runs(i, m), c.moving(i, m)
-                allowed = allowed and runs > 0 and moving < INFINITE and moving > -INFINITE
-                if not allowed and site[i] != m:
-                    continue
-                moving = moving + c.latency(i, m, per_ms) if allowed else 0.0
-                d = of_length[min(max(runs, 1), c.horizon)]
-                late = <double>max(runs - c.horizon, 0) * c.watt[m, c.horizon - 1]
-                first, last = max(c.release_slot[i], 0), c.horizon - 1
-                if c.deadline_slot[i] != -1:
-                    last = min(last, c.deadline_slot[i] - runs)
-                if site[i] == m:  # its cost is told even where it is no option
-                    chosen[i] = moving + watts * (energy[d, m, slot[i]] + late)
-                if not allowed:
-                    continue
-                for which in range(many):
-                    need[which] = c.need(i, m, asked[which])
-                for s in range(first, last + 1):
-                    cost = moving + watts * (energy[d, m, s] + late)
-                    priced, magnitude, fits = cost, abs(cost), True
-                    for which in range(many):
-                        k = asked[which]
-                        fits = fits and need[which] <= room[d, k, m, s]
-                        worth = <double>need[which] * price[d, k, m, s]
-                        priced += worth
-                        magnitude += worth
-                    if fits:
-                        if priced < cheapest:
-                            cheapest = priced
-                        if magnitude > largest:
-                            largest = magnitude
-                        if site[i] == m and slot[i] == s:
-                            closed[i] = 0
-            least[i], size[i] = cheapest, largest
+    cdef bint fits
+    for i in range(begin, past):
+        cheapest, largest = INFINITE, 0.0
+        own, job = site[i], _read(&c, i)
+        chosen[i], closed[i] = INFINITE, own >= 0
+        watts, asking = <double>c.demand[i * KINDS + POWER], 0
+        for k in range(KINDS):
+            if c.demand[i * KINDS + k]:
+                asked[asking], of_kind[asking] = k, k * plane
+                asking += 1
+        before, runs = -1, 0
+        many = _allowed(&c, i, allowed)
+        for which in range(many):
+            m = allowed[which]
+            rate, moving = _rate(&c, i, m), _moving(&c, &job, m)
+            if rate != before:
+                runs, before = _runs(&c, i, rate), rate
+            if runs <= 0 or not -INFINITE < moving < INFINITE:
+                continue
+            moving = moving + _latency(&c, &job, m, w.per_ms)
+            d = w.of_length[_length(&c, runs)]
+            late = <double>max(runs - c.horizon, 0) * w.watt[m * c.horizon + c.horizon - 1]
+            first, last = max(c.release_slot[i], 0), c.horizon - 1
+            if c.deadline_slot[i] != -1:
+                last = min(last, c.deadline_slot[i] - runs)
+            at, window = d * plane + m * c.horizon, d * KINDS * plane + m * c.horizon
+            if own == m:
+                chosen[i] = moving + watts * (w.energy[at + slot[i]] + late)
+            for each in range(asking):
+                need[each] = _need(&c, i, m, asked[each])
+            for s in range(first, last + 1):
+                cost = moving + watts * (w.energy[at + s] + late)
+                priced, magnitude, fits = cost, abs(cost), True
+                for each in range(asking):
+                    fits &= need[each] <= w.room[window + of_kind[each] + s]
+                    worth = <double>need[each] * w.price[window + of_kind[each] + s]
+                    priced += worth
+                    magnitude += worth
+                if fits:
+                    cheapest = min(cheapest, priced)
+                    largest = max(largest, magnitude)
+                    if own == m and slot[i] == s:
+                        closed[i] = 0
+        if own >= 0 and chosen[i] == INFINITE:  # its cost is told even where it is no option
+            m = own
+            runs = _runs(&c, i, _rate(&c, i, m))
+            late = <double>max(runs - c.horizon, 0) * w.watt[m * c.horizon + c.horizon - 1]
+            at = (w.of_length[_length(&c, runs)] * c.count + m) * c.horizon + slot[i]
+            chosen[i] = 0.0 + watts * (w.energy[at] + late)
+        least[i], size[i] = cheapest, largest
 
 
-def _used(_Columns c, const int[::1] site, const int[::1] slot):
+def _used(Held held, const int[::1] site, const int[::1] slot):
     """Use [M, T, K] of the plan."""
+    cdef Columns c = held.at
     edges = np.zeros((c.count, c.horizon + 1, KINDS), np.int64)
     cdef long long[:, :, ::1] change = edges
     cdef Py_ssize_t i, m, end
@@ -258,71 +316,110 @@ def _used(_Columns c, const int[::1] site, const int[::1] slot):
             m = site[i]
             if m < 0:
                 continue
-            end = min(slot[i] + min(max(c.runs(i, m), 1), c.horizon), c.horizon)
+            end = c.horizon
+            if c.horizon > 1:
+                end = min(slot[i] + _length(&c, _runs(&c, i, _rate(&c, i, m))), c.horizon)
             for k in range(KINDS):
-                need = c.need(i, m, k)
+                need = _need(&c, i, m, k)
                 change[m, slot[i], k] += need
                 change[m, end, k] -= need
     return np.ascontiguousarray(edges.cumsum(axis=1)[:, : c.horizon])
 
 
-cdef _outweighing(_Columns c, const double[::1] least):
+cdef _outweighing(Held held, const double[::1] least):
     """Reject cost [N]; among jobs with options, one outweighs all of lower priority together."""
-    cost_ = np.array(c.reject_cost)
+    cdef Columns c = held.at
+    cost_ = np.empty(c.rows)
     cdef double[::1] cost = cost_, of_class = np.empty(c.rows)
     cdef double below = 0.0
-    cdef Py_ssize_t i, many
+    cdef Py_ssize_t i, many, left = c.rows
+    cdef int priority
+    for i in range(c.rows):
+        cost[i] = c.reject_cost[i]
     for priority in range(PRIORITIES):
         many = 0
-        for i in range(c.rows):
-            if c.priority[i] == priority and least[i] < INFINITE:
-                cost[i] += below
-                of_class[many] = cost[i]
-                many += 1
-        below += exact_sum(of_class[:many])
+        for i in range(c.rows if left else 0):
+            if c.priority[i] == priority:
+                left -= 1
+                if least[i] < INFINITE:
+                    cost[i] += below
+                    of_class[many] = cost[i]
+                    many += 1
+        if left:
+            below += exact_sum(of_class[:many])
     return cost_
 
 
 def exact_sum(const double[::1] values):
     """math.fsum of finite numbers: their sum, rounded once.
 
-    Source: Shewchuk, Adaptive precision floating-point arithmetic, DCG 18 (1997).
+    Numbers of one exponent are added up as whole numbers, in two halves that leave room for so many;
+    what these come to, a few dozen numbers, is added up exactly. Source: Shewchuk, Adaptive
+    precision floating-point arithmetic, DCG 18 (1997); Neal, Fast exact summation using small and
+    large superaccumulators, arXiv:1505.05571 (2015).
     """
+    cdef long long[2 * EXPONENTS] halves
     cdef double[PARTIALS] partials
-    cdef double x, y, high, low = 0.0
-    cdef Py_ssize_t i
-    cdef int count = 0, kept, at
+    cdef unsigned long long bits
+    cdef long long mantissa, sign
+    cdef Py_ssize_t i, first = 0
+    cdef int count = 0, e, lowest, highest
     with nogil:
-        for i in range(values.shape[0]):
-            x, kept = values[i], 0
-            for at in range(count):
-                y = partials[at]
-                if abs(x) < abs(y):
-                    x, y = y, x
-                high = x + y
-                low = y - (high - x)
-                if low != 0.0:
-                    partials[kept] = low
-                    kept += 1
-                x = high
-            partials[kept] = x
-            count = kept + 1
-        high = 0.0
-        if count > 0:
+        while first < values.shape[0]:
+            memset(halves, 0, sizeof(halves))
+            lowest, highest = EXPONENTS, 0
+            for i in range(first, min(first + ADDED_MOST, values.shape[0])):
+                memcpy(&bits, &values[i], sizeof(bits))
+                e = <int>(bits >> 52) & (EXPONENTS - 1)
+                mantissa = <long long>(bits & MANTISSA | (<unsigned long long>(e > 0) << 52))
+                sign = 1 - 2 * <long long>(bits >> 63)
+                halves[2 * e] += sign * (mantissa & LOWER)
+                halves[2 * e + 1] += sign * (mantissa >> 32)
+                lowest, highest = min(lowest, e), max(highest, e)
+            for e in range(lowest, highest + 1):
+                count = _added(partials, count, ldexp(<double>halves[2 * e], max(e, 1) - 1075))
+                count = _added(partials, count, ldexp(<double>halves[2 * e + 1], max(e, 1) - 1043))
+            first += ADDED_MOST
+    return _rounded(partials, count)
+
+
+cdef int _added(double* partials, int count, double x) noexcept nogil:
+    """Partials that do not overlap, in ascending order, with x added exactly; how many."""
+    cdef double y, high, low
+    cdef int kept = 0, at
+    if x == 0.0:
+        return count
+    for at in range(count):
+        y = partials[at]
+        if abs(x) < abs(y):
+            x, y = y, x
+        high = x + y
+        low = y - (high - x)
+        if low != 0.0:
+            partials[kept] = low
+            kept += 1
+        x = high
+    partials[kept] = x
+    return kept + 1
+
+
+cdef double _rounded(const double* partials, int count) noexcept nogil:
+    cdef double x, y, high = 0.0, low = 0.0
+    if count > 0:
+        count -= 1
+        high = partials[count]
+        while count > 0:
             count -= 1
-            high = partials[count]
-            while count > 0:
-                count -= 1
-                x, y = high, partials[count]
-                high = x + y
-                low = y - (high - x)
-                if low != 0.0:
-                    break
-            # halfway cases are rounded by what is below them
-            if count > 0 and (low < 0.0) == (partials[count - 1] < 0.0) and low != 0.0:
-                if partials[count - 1] != 0.0:
-                    y = low * 2.0
-                    x = high + y
-                    if y == x - high:
-                        high = x
+            x, y = high, partials[count]
+            high = x + y
+            low = y - (high - x)
+            if low != 0.0:
+                break
+        # halfway cases are rounded by what is below them
+        if count > 0 and (low < 0.0) == (partials[count - 1] < 0.0) and low != 0.0:
+            if partials[count - 1] != 0.0:
+                y = low * 2.0
+                x = high + y
+                if y == x - high:
+                    high = x
     return high

@@ -7,9 +7,8 @@ site left was rejected by the highest of them.
 
 import numpy as np
 
-cimport cython
-
-from kernels.match.columns import ANY, RESOURCES, Reason
+from kernels.match._columns cimport Columns, Held
+from kernels.match.columns import ANY, CLASSES, PRECISIONS, RESOURCES, Reason
 from kernels.match.threads import in_blocks
 from kernels.match.pools import no_pools
 from kernels.match.problem import (
@@ -36,8 +35,11 @@ cdef enum:
     RELEASE = 7
     DEADLINE = 8
     TOO_LARGE = 9
+    OPEN = 64  # none of them
+    CLASSES_ = 3
+    PRECISIONS_ = 4
 
-assert len(RESOURCES) == KINDS
+assert (len(RESOURCES), len(CLASSES), len(PRECISIONS)) == (KINDS, CLASSES_, PRECISIONS_)
 assert (AFFINITY, SITE_DOWN, TOO_LARGE) == (
     Reason.REJECTED_AFFINITY, Reason.REJECTED_SITE_DOWN, Reason.REJECTED_TOO_LARGE,
 )
@@ -45,118 +47,163 @@ assert (AFFINITY, SITE_DOWN, TOO_LARGE) == (
 cdef double INFINITE = float("inf")
 
 
-@cython.final  # so that its methods are inlined
-cdef class _Columns:
-    """The columns as the pass reads them; names as in columns.py."""
+cdef struct Shared:
+    # what holds for all jobs
+    double per_ms  # of round trip
+    const double* last_watt  # [M] cost of a watt in the last slot
+    const long long* least  # [M, K] capacity over all slots
+    const unsigned char* takes  # [class, precision, M] 1 = up, of that class, and can run it
+    long long[KINDS] roomy  # the least capacity of any site
+    long long most_pue_ppm
 
-    cdef Py_ssize_t rows, sites, horizon
-    cdef long long slot_ms
-    cdef const long long[::1] job_class, precision, duration_ms, release_slot, deadline_slot
-    cdef const long long[::1] origin_hub, residency, affinity, data_site, data_hub, current_site
-    cdef const double[::1] max_rtt_ms, data_gb, migration_cost
-    cdef const long long[:, ::1] demand
-    cdef const long long[::1] hub, pue_ppm, classes
-    cdef const unsigned char[::1] up
-    cdef const long long[:, :, ::1] rate_ppm, capacity
-    cdef const long long[:, ::1] least  # [M, K] capacity over all slots
-    cdef const double[:, ::1] rtt_ms, price_per_gb
 
-    def __init__(self, jobs, sites, series, network):
-        def flat(column):
-            return np.ascontiguousarray(column)
+cdef struct Job:
+    # one row of the columns, read once
+    long long[KINDS] demand
+    long long work, first, deadline, origin, own, held, data_site, current_site, pair
+    double most_rtt, data_gb, migration
+    const double* rtt  # [H] from its origin
+    const double* per_gb  # [H] from where its data are; NULL = nothing to move
 
-        self.rows, self.sites = len(jobs.job_id), len(sites.site_id)
-        self.horizon, self.slot_ms = series.price_per_mwh.shape[1], series.slot_ms
-        self.job_class, self.precision = flat(jobs.job_class), flat(jobs.precision)
-        self.duration_ms, self.release_slot = flat(jobs.duration_ms), flat(jobs.release_slot)
-        self.deadline_slot, self.origin_hub = flat(jobs.deadline_slot), flat(jobs.origin_hub)
-        self.residency, self.affinity = flat(jobs.residency), flat(jobs.affinity)
-        self.data_site, self.data_hub = flat(jobs.data_site), flat(jobs.data_hub)
-        self.current_site, self.demand = flat(jobs.current_site), flat(jobs.demand)
-        self.max_rtt_ms, self.data_gb = flat(jobs.max_rtt_ms), flat(jobs.data_gb)
-        self.migration_cost = flat(jobs.migration_cost)
-        self.hub, self.pue_ppm, self.classes = flat(sites.hub), flat(sites.pue_ppm), flat(sites.classes)
-        self.up, self.rate_ppm = flat(sites.up).view(np.uint8), flat(sites.rate_ppm)
-        self.capacity, self.least = flat(sites.capacity), sites.capacity.min(axis=1)
-        self.rtt_ms, self.price_per_gb = flat(network.rtt_ms), flat(network.price_per_gb)
 
-    cdef double transfer(self, Py_ssize_t i, Py_ssize_t m) noexcept nogil:
-        """Moving the data to the site and the job off its current one."""
-        cdef double cost = 0.0
-        cdef long long place
-        if self.data_gb[i] > 0 and self.data_site[i] != m:
-            place = self.hub[self.data_site[i]] if self.data_site[i] >= 0 else self.data_hub[i]
-            if place >= 0:
-                cost = self.data_gb[i] * self.price_per_gb[place, self.hub[m]]
-        if self.current_site[i] >= 0 and self.current_site[i] != m:
-            cost += self.migration_cost[i]
-        return cost
+cdef inline Job _read(const Columns* c, Py_ssize_t i) noexcept nogil:
+    cdef Job job
+    cdef int k
+    cdef long long place
+    for k in range(KINDS):
+        job.demand[k] = c.demand[i * KINDS + k]
+    job.work, job.first = c.duration_ms[i] * PPM, max(c.release_slot[i], 0)
+    job.deadline, job.own, job.held = c.deadline_slot[i], c.affinity[i], c.residency[i]
+    job.pair = c.job_class[i] * PRECISIONS_ + c.precision[i]
+    job.origin, job.most_rtt = c.origin_hub[i], c.max_rtt_ms[i]
+    job.rtt = c.rtt_ms + (job.origin * c.hubs if job.origin >= 0 else 0)
+    job.data_site, job.data_gb, job.per_gb = c.data_site[i], c.data_gb[i], NULL
+    place = c.hub[job.data_site] if job.data_site >= 0 else c.data_hub[i]
+    if job.data_gb > 0 and place >= 0:
+        job.per_gb = c.price_per_gb + place * c.hubs
+    job.current_site, job.migration = c.current_site[i], c.migration_cost[i]
+    return job
 
-    cdef double latency(self, Py_ssize_t i, Py_ssize_t m, double per_ms) noexcept nogil:
-        """What a round trip to an allowed site costs."""
-        if self.origin_hub[i] == -1:
-            return 0.0
-        return per_ms * self.rtt_ms[self.origin_hub[i], self.hub[m]]
 
-    cdef int barred(
-        self, Py_ssize_t i, Py_ssize_t m, long long slots, double transfer
-    ) noexcept nogil:
-        """The first of the filters of sites that forbids the pair, 0 = none."""
-        cdef double rtt
-        if self.affinity[i] != -1 and self.affinity[i] != m:
-            return AFFINITY
-        if not self.up[m]:
-            return SITE_DOWN
-        if not (self.residency[i] >> min(self.hub[m], 63)) & 1:
-            return RESIDENCY
-        if not (self.classes[m] >> self.job_class[i]) & 1:
-            return CLASS
-        if slots <= 0:
-            return PRECISION
-        if self.origin_hub[i] != -1:
-            rtt = self.rtt_ms[self.origin_hub[i], self.hub[m]]
-            if not (rtt <= self.max_rtt_ms[i] and -INFINITE < rtt < INFINITE):
-                return LATENCY
-        if not -INFINITE < transfer < INFINITE:
-            return LATENCY
-        return 0
+cdef inline bint _is_near(const Job* job, long long hub) noexcept nogil:
+    cdef double rtt = job.rtt[hub]
+    return (job.origin == -1) | (
+        (rtt <= job.most_rtt) & (-INFINITE < rtt) & (rtt < INFINITE)
+    )
 
-    cdef bint open_starts(
-        self, Py_ssize_t i, Py_ssize_t m, long long slots, long long first, long long last,
-        unsigned char* open_,
-    ) noexcept nogil:
-        """Mark the starts of [first, last] that the site would have room for if it were empty."""
-        cdef Py_ssize_t s
-        cdef long long run = 0
-        cdef long long[KINDS] need
-        cdef int k
-        cdef bint fits = True, any_ = False
+
+cdef inline bint _is_held(const Job* job, long long hub) noexcept nogil:
+    return job.held >> (hub if hub < 63 else 63) & 1
+
+
+cdef inline Py_ssize_t _sites(
+    const Columns* c, const Shared* of_all, const Job* job, long long* slots, int* left
+) noexcept nogil:
+    """Slots [M] that a run takes; the sites that no filter of sites forbids, and how many.
+
+    Without a branch for each site: which way it goes is anybody's guess.
+    """
+    cdef Py_ssize_t m, many = 0
+    cdef const unsigned char* takes = of_all.takes + job.pair * c.count
+    cdef long long before = -1, slot = 0, rate, done
+    cdef bint anywhere = (job.own == -1) & (job.held == -1), fits
+    for m in range(c.count):
+        rate = c.rate_ppm[m * CLASSES_ * PRECISIONS_ + job.pair]
+        if rate != before:  # divisions are slow, and rates are often equal
+            before, done = rate, rate * c.slot_ms
+            slot = (job.work + done - 1) // done if rate > 0 else 0
+        slots[m] = slot
+        fits = takes[m] & _is_near(job, c.hub[m])
+        if not anywhere:
+            fits &= ((job.own == -1) | (job.own == m)) & _is_held(job, c.hub[m])
+        left[many] = <int>m
+        many += fits
+    return many
+
+
+cdef int _barred(const Columns* c, const Job* job, Py_ssize_t m, long long slots) noexcept nogil:
+    """The first of the filters of sites that forbids the pair, 0 = none."""
+    if job.own != -1 and job.own != m:
+        return AFFINITY
+    if not c.up[m]:
+        return SITE_DOWN
+    if not _is_held(job, c.hub[m]):
+        return RESIDENCY
+    if not (c.classes[m] >> job.pair // PRECISIONS_) & 1:
+        return CLASS
+    if slots <= 0:
+        return PRECISION
+    return 0 if _is_near(job, c.hub[m]) else LATENCY
+
+
+cdef inline double _transfer(const Columns* c, const Job* job, Py_ssize_t m) noexcept nogil:
+    """Moving the data to the site and the job off its current one."""
+    cdef double cost = 0.0
+    if job.per_gb != NULL and job.data_site != m:
+        cost = job.data_gb * job.per_gb[c.hub[m]]
+    if job.current_site >= 0 and job.current_site != m:
+        cost += job.migration
+    return cost
+
+
+cdef inline long long _need(const Job* job, int k, long long pue_ppm) noexcept nogil:
+    if (k == POWER or k == GREEN) and job.demand[k]:
+        return (job.demand[k] * pue_ppm + PPM - 1) // PPM
+    return job.demand[k]
+
+
+cdef inline bint _fits_anywhere(const Shared* of_all, const Job* job) noexcept nogil:
+    """Whether any site has room for the job in any slot."""
+    cdef bint fits = True
+    cdef int k
+    for k in range(KINDS):
+        fits &= _need(job, k, of_all.most_pue_ppm) <= of_all.roomy[k]
+    return fits
+
+
+cdef bint _open_starts(
+    const Columns* c, const Shared* of_all, const Job* job, Py_ssize_t m,
+    long long slots, long long last, unsigned char* open_,
+) noexcept nogil:
+    """Mark the starts up to the last that the site would have room for if it were empty."""
+    cdef Py_ssize_t s
+    cdef long long run = 0
+    cdef long long[KINDS] need
+    cdef int k
+    cdef bint fits = True, any_ = False
+    for k in range(KINDS):
+        need[k] = _need(job, k, c.pue_ppm[m])
+        fits &= need[k] <= of_all.least[m * KINDS + k]
+    if fits:
+        for s in range(job.first, last + 1):
+            open_[s] = 1
+        return True
+    for s in range(c.horizon - 1, job.first - 1, -1):
+        fits = True
         for k in range(KINDS):
-            need[k] = self.demand[i, k]
-            if k == POWER or k == GREEN:
-                need[k] = (need[k] * self.pue_ppm[m] + PPM - 1) // PPM
-            fits = fits and need[k] <= self.least[m, k]
-        if fits:
-            for s in range(first, last + 1):
-                open_[s] = 1
-            return True
-        for s in range(self.horizon - 1, first - 1, -1):
-            fits = True
-            for k in range(KINDS):
-                fits = fits and need[k] <= self.capacity[m, s, k]
-            run = run + 1 if fits else 0
-            if s <= last and run >= min(slots, self.horizon - s):
-                open_[s] = any_ = 1
-        return any_
+            fits &= need[k] <= c.capacity[(m * c.horizon + s) * KINDS + k]
+        run = run + 1 if fits else 0
+        if s <= last and run >= min(slots, c.horizon - s):
+            open_[s] = any_ = 1
+    return any_
+
+
+def _takes(sites):
+    """Whether a site [class, precision, M] is up, takes the class and can run it."""
+    of_class = sites.classes[:, None] >> np.arange(CLASSES_) & sites.up[:, None]
+    takes = (of_class[:, :, None] == 1) & (sites.rate_ppm > 0)
+    return np.ascontiguousarray(takes.transpose(1, 2, 0)).view(np.uint8)
 
 
 def _pass(
-    _Columns c,
+    Held held,
     double per_ms,
     const double[::1] last_watt,
+    const long long[:, ::1] least,
+    const unsigned char[:, :, ::1] takes,
     long long[:, ::1] slots,
     double[:, ::1] fixed,
-    unsigned char[:, ::1] stage,
+    unsigned char[:, ::1] large,
     unsigned char[:, :, ::1] open_,
     signed char[::1] reason,
     Py_ssize_t begin,
@@ -164,70 +211,114 @@ def _pass(
 ):
     """Rows in [begin, past): all pairs of them; 1 [K] for what any of them asks."""
     asked_ = np.zeros(KINDS, np.uint8)
+    cdef Py_ssize_t count = held.at.count
     cdef unsigned char[::1] asked = asked_
-    cdef Py_ssize_t i, m
-    cdef long long first, last, rate, before, work, slot = 0
-    cdef double transfer
-    cdef int why, highest, k
-    with nogil:
-        for i in range(begin, past):
+    cdef int[::1] left = np.empty(count + 1, np.int32)
+    cdef Shared of_all
+    cdef Py_ssize_t m
+    cdef int k
+    if begin < past and count:
+        of_all.per_ms, of_all.last_watt, of_all.most_pue_ppm = per_ms, &last_watt[0], PPM
+        of_all.least, of_all.takes = &least[0, 0], &takes[0, 0, 0]
+        for k in range(KINDS):
+            of_all.roomy[k] = least[0, k]
+        for m in range(count):
+            of_all.most_pue_ppm = max(of_all.most_pue_ppm, held.at.pue_ppm[m])
             for k in range(KINDS):
-                asked[k] |= c.demand[i, k] != 0
-            highest, before = 0, -1
-            work = c.duration_ms[i] * PPM
-            first = max(c.release_slot[i], 0)
-            for m in range(c.sites):
-                rate = c.rate_ppm[m, c.job_class[i], c.precision[i]]
-                if rate != before:
-                    slot = 0
-                    if rate > 0:
-                        slot = work // (rate * c.slot_ms)
-                        slot += slot * (rate * c.slot_ms) != work
-                    before = rate
-                slots[i, m] = slot
-                transfer = c.transfer(i, m)
-                why = c.barred(i, m, slot, transfer)
-                if not why:
-                    last = c.horizon - 1
-                    if c.deadline_slot[i] != -1:
-                        last = min(last, c.deadline_slot[i] - slot)
-                    if first >= c.horizon:
-                        why = RELEASE
-                    elif last < first:
-                        why = DEADLINE
-                    elif not c.open_starts(i, m, slot, first, last, &open_[i, m, 0]):
-                        why = TOO_LARGE
-                    else:
-                        fixed[i, m] = transfer + c.latency(i, m, per_ms) + <double>c.demand[i, POWER] * (
-                            <double>max(slot - c.horizon, 0) * last_watt[m]
-                        )
-                stage[i, m] = why
-                if highest >= 0:
-                    highest = max(highest, why) if why else -1
-            if highest > 0:
-                reason[i] = highest
+                of_all.roomy[k] = min(of_all.roomy[k], least[m, k])
+        with nogil:
+            _rows(
+                &held.at, &of_all, &slots[0, 0], &fixed[0, 0], &large[0, 0], &open_[0, 0, 0],
+                &reason[0], &asked[0], &left[0], begin, past,
+            )
     return asked_
+
+
+cdef void _rows(
+    const Columns* given,
+    const Shared* shared,
+    long long* slots,
+    double* fixed,
+    unsigned char* large,
+    unsigned char* open_,
+    signed char* reason,
+    unsigned char* asked_,
+    int* left,
+    Py_ssize_t begin,
+    Py_ssize_t past,
+) noexcept nogil:
+    cdef Columns c = given[0]  # here, so that no store can change them
+    cdef Shared of_all = shared[0]
+    cdef Job job
+    cdef Py_ssize_t i, m, pair, which, many, s
+    cdef long long last
+    cdef long long[KINDS] asked
+    cdef double transfer, watts, origin_ms
+    cdef int k, why, highest
+    cdef bint roomy
+    for k in range(KINDS):
+        asked[k] = 0
+    for i in range(begin, past):
+        job = _read(&c, i)
+        for k in range(KINDS):
+            asked[k] |= job.demand[k]
+        watts, roomy = <double>job.demand[POWER], _fits_anywhere(&of_all, &job)
+        many, highest = _sites(&c, &of_all, &job, slots + i * c.count, left), 0
+        for which in range(many):
+            m = left[which]
+            pair = i * c.count + m
+            transfer, last = _transfer(&c, &job, m), c.horizon - 1
+            if job.deadline != -1:
+                last = min(last, job.deadline - slots[pair])
+            if not -INFINITE < transfer < INFINITE:
+                why = LATENCY
+            elif job.first >= c.horizon:
+                why = RELEASE
+            elif last < job.first:
+                why = DEADLINE
+            elif not roomy and not _open_starts(
+                &c, &of_all, &job, m, slots[pair], last, open_ + pair * c.horizon
+            ):
+                why = large[pair] = TOO_LARGE
+            else:
+                why = OPEN
+                if roomy:
+                    for s in range(job.first, last + 1):
+                        open_[pair * c.horizon + s] = 1
+                origin_ms = 0.0 if job.origin == -1 else of_all.per_ms * job.rtt[c.hub[m]]
+                fixed[pair] = transfer + origin_ms + watts * (
+                    <double>max(slots[pair] - c.horizon, 0) * of_all.last_watt[m]
+                )
+            highest = max(highest, why)
+        if highest < OPEN:
+            for m in range(c.count):
+                highest = max(highest, _barred(&c, &job, m, slots[i * c.count + m]))
+            reason[i] = highest
+    for k in range(KINDS):
+        asked_[k] = asked[k] != 0
 
 
 def compile_problem(jobs, sites, series, network, policy, threads=1):
     """What problem.compile_problem returns."""
-    cdef _Columns c = _Columns(jobs, sites, series, network)
+    cdef Held held = Held(jobs, sites, series, network)
+    cdef Columns c = held.at
     watt_cost = _watt_cost(sites, series, policy)
-    slots_ = np.empty((c.rows, c.sites), np.int64)
-    fixed_ = np.zeros((c.rows, c.sites))
-    stage_ = np.zeros((c.rows, c.sites), np.uint8)
-    open__ = np.zeros((c.rows, c.sites, c.horizon), np.uint8)
-    reason_ = np.full(c.rows, 0 if c.sites else SITE_DOWN, np.int8)
-    last_watt, per_ms = np.ascontiguousarray(watt_cost[:, -1]), policy.latency_price_per_ms
+    slots_ = np.empty((c.rows, c.count), np.int64)
+    fixed_ = np.zeros((c.rows, c.count))
+    large_ = np.zeros((c.rows, c.count), np.uint8)
+    open__ = np.zeros((c.rows, c.count, c.horizon), np.uint8)
+    reason_ = np.full(c.rows, 0 if c.count else SITE_DOWN, np.int8)
+    paid = policy.latency_price_per_ms, np.ascontiguousarray(watt_cost[:, -1])
+    at_sites = np.ascontiguousarray(sites.capacity.min(axis=1)), _takes(sites)
 
     def block(first, past):
-        return _pass(c, per_ms, last_watt, slots_, fixed_, stage_, open__, reason_, first, past)
+        return _pass(held, *paid, *at_sites, slots_, fixed_, large_, open__, reason_, first, past)
 
-    asked_ = np.logical_or.reduce(in_blocks(block, c.rows, c.sites * c.horizon, threads))
+    asked_ = np.logical_or.reduce(in_blocks(block, c.rows, c.count * c.horizon, threads))
     scale = scale_ppm(sites)
     too_large = np.full(c.rows, ANY, np.int8)
     large = np.flatnonzero(reason_ == TOO_LARGE)
-    too_large[large] = _short_of(jobs, sites, scale, large, stage_[large] == TOO_LARGE)
+    too_large[large] = _short_of(jobs, sites, scale, large, large_[large] == TOO_LARGE)
     row = np.flatnonzero(reason_ == 0)
     active = np.array([k for k in range(KINDS) if k == POWER or asked_[k]])
     taken = (lambda column: column) if len(row) == c.rows else (lambda column: column[row])
@@ -247,7 +338,7 @@ def compile_problem(jobs, sites, series, network, policy, threads=1):
         span=span,
         open=taken(open__),
         reject=lifted_reject(taken(jobs.priority), taken(jobs.reject_cost), times),
-        pools=no_pools(len(row), c.sites, c.horizon),
+        pools=no_pools(len(row), c.count, c.horizon),
     )
     return Compiled(problem, reason_, too_large, np.full(c.rows, ANY, np.int32), slots_)
 

@@ -14,6 +14,8 @@ fused multiply-add, so that sums equal numpy's bit for bit.
 
 import numpy as np
 
+cimport cython
+
 from kernels.match.reference import Sweep
 from kernels.match.threads import in_blocks
 
@@ -69,6 +71,18 @@ cdef extern from *:
             for (long o = 0; o < count; o++) priced[o] += a * rate[o];
         }
     }
+    /* One slot: use [sites, kinds] if every job came wherever it may. */
+    static void gridloom_wanted(
+        const unsigned char *open, const long long *demand, const long long *drawn, const int *side,
+        long sides, long sites, int kinds, long count, long long *restrict wanted)
+    {
+        for (long i = 0; i < count; i++, demand += kinds)
+            for (long o = 0; o < sites; o++, drawn += sides) {
+                const long long may = -(long long)*open++;
+                for (int k = 0; k < kinds; k++)
+                    wanted[o * kinds + k] += may & (side[k] < 0 ? demand[k] : drawn[side[k]]);
+            }
+    }
     /* The first of the least, and -1 where all are infinite; four lanes, whose order is no matter. */
     static long gridloom_first_least(const double *price, long count, double *least)
     {
@@ -87,6 +101,10 @@ cdef extern from *:
         return at;
     }
     """
+    void gridloom_wanted(
+        const unsigned char* open, const long long* demand, const long long* drawn, const int* side,
+        long sides, long sites, int kinds, long count, long long* wanted
+    ) noexcept nogil
     int gridloom_range(
         const unsigned char* open, long count, int* first, int* last
     ) noexcept nogil
@@ -121,9 +139,11 @@ cdef class Engine:
         side = np.full(self.kinds, -1, np.int32)
         side[lifted] = np.arange(len(lifted))
         self.side, self.sides = side, len(lifted)
-        each = problem.demand[:, lifted] // problem.times[:, None]
+        each, bundled = problem.demand[:, lifted], (problem.times != 1).any()
+        if bundled:
+            each = each // problem.times[:, None]
         self.drawn = self._drawn(problem.scale_ppm[:, lifted], each)
-        if (problem.times != 1).any():
+        if bundled:
             self.drawn = problem.times[:, None, None] * self.drawn
         self.amount = problem.demand.astype(np.float64)
         self.fixed = problem.fixed
@@ -158,8 +178,10 @@ cdef class Engine:
         and 1 where some between are closed.
         """
         first_ = np.zeros((self.n, self.sites), np.int32)
-        last_ = np.zeros((self.n, self.sites), np.int32)
         holes_ = np.zeros((self.n, self.sites), np.uint8)
+        if self.slots == 1:
+            return first_, np.asarray(self.open)[:, :, 0].astype(np.int32), holes_
+        last_ = np.zeros((self.n, self.sites), np.int32)
         cdef int[:, ::1] first = first_, last = last_
         cdef unsigned char[:, ::1] holes = holes_
         cdef Py_ssize_t job, site
@@ -186,6 +208,7 @@ cdef class Engine:
 
     # -- pricing ---------------------------------------------------------------------------------
 
+    @cython.final  # called directly
     cdef double price(
         self, const double[:, :, :, ::1] table, Py_ssize_t job, Py_ssize_t site, Py_ssize_t start
     ) noexcept nogil:
@@ -195,6 +218,7 @@ cdef class Engine:
             sum_ += self.amount[job, k] * table[d, k, site, start]
         return sum_
 
+    @cython.final  # called directly
     cdef void price_site(
         self,
         const double[:, :, :, ::1] table,
@@ -215,6 +239,7 @@ cdef class Engine:
                 if not open_[s]:
                     priced[s] = INFINITE
 
+    @cython.final  # called directly
     cdef void price_row(
         self, const double[:, :, :, ::1] table, Py_ssize_t job, double* priced
     ) noexcept nogil:
@@ -320,13 +345,13 @@ cdef class Engine:
         """One slot: use [M, k] if every job came wherever it may."""
         wanted_ = np.zeros((self.sites, self.kinds), np.int64)
         cdef long long[:, ::1] wanted = wanted_
-        cdef Py_ssize_t job, site, k
-        with nogil:
-            for job in range(self.n):
-                for site in range(self.sites):
-                    if self.open[job, site, 0]:
-                        for k in range(self.kinds):
-                            wanted[site, k] += self.need(job, site, k)
+        if self.n:
+            with nogil:
+                gridloom_wanted(
+                    &self.open[0, 0, 0], &self.demand[0, 0],
+                    &self.drawn[0, 0, 0] if self.sides else NULL, &self.side[0],
+                    self.sides, self.sites, <int>self.kinds, self.n, &wanted[0, 0],
+                )
         return wanted_
 
     def starts(self):
@@ -343,12 +368,14 @@ cdef class Engine:
 
     # -- room ------------------------------------------------------------------------------------
 
+    @cython.final  # called directly
     cdef Py_ssize_t end_of(
         self, Py_ssize_t job, Py_ssize_t site, Py_ssize_t start
     ) noexcept nogil:
         cdef Py_ssize_t end = start + self.lengths[self.span[job, site]]
         return end if end < self.slots else self.slots
 
+    @cython.final  # called directly
     cdef long long need(self, Py_ssize_t job, Py_ssize_t site, Py_ssize_t k) noexcept nogil:
         if self.side[k] < 0:
             return self.demand[job, k]

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from libc.string cimport memcmp
+
 
 def places(known, wanted):
     """Index [n] in `known` of each of `wanted`, -1 = not there; both ascending, one merge of the two."""
@@ -14,14 +16,15 @@ def places(known, wanted):
     cdef Py_ssize_t at = 0, row = 0, letter, most = width
     with nogil:
         while at < old.shape[0] and row < new.shape[0]:
-            letter = 0
-            while letter < most and old[at, letter] == new[row, letter]:
-                letter += 1
-            if letter == most:
+            if not memcmp(&old[at, 0], &new[row, 0], most * sizeof(int)):
                 found[row] = at
                 at += 1
                 row += 1
-            elif old[at, letter] < new[row, letter]:
+                continue
+            letter = 0
+            while old[at, letter] == new[row, letter]:
+                letter += 1
+            if old[at, letter] < new[row, letter]:
                 at += 1
             else:
                 row += 1
@@ -30,4 +33,4 @@ def places(known, wanted):
 
 def _letters(texts, width):
     """Code points [n, width], zeros behind the last."""
-    return np.ascontiguousarray(texts.astype(f"=U{width}")).view(np.uint32).reshape(len(texts), width)
+    return np.ascontiguousarray(texts.astype(f"=U{width}", copy=False)).view(np.uint32).reshape(len(texts), width)

@@ -36,6 +36,7 @@ from kernels.match.terms import Terms
 
 _CHUNK = 1 << 20  # options at once
 _EPSILON = 2.0**-52
+_GLANCE = 64  # jobs that mostly show that demands have no common step
 
 
 class Certificate(NamedTuple):
@@ -202,6 +203,10 @@ def _windows(lengths: I64, watt: F64, prices: F64, capacity: I64) -> _Windows:
         np.empty((len(lengths), sites, slots)), np.empty(shape), np.empty(shape, int)
     )
     by_resource = (2, 0, 1)
+    if slots == 1:  # nothing to sum
+        priced = np.ascontiguousarray(prices.transpose(by_resource)[None])
+        room = np.ascontiguousarray(capacity.transpose(by_resource)[None])
+        return _Windows(watt[None], priced, room)
     for d, length in enumerate(lengths.tolist()):
         after = [(0, 0), (0, length - 1)]
         windows.energy[d] = sliding_window_view(np.pad(watt, after, "edge"), length, 1).sum(-1)
@@ -217,7 +222,9 @@ def _fillable(jobs: Jobs, capacity: I64) -> I64:
     """Capacity [M, T, K] down to a whole step of what is asked for; facility-side use has none."""
     filled = capacity.copy()
     for k in range(len(RESOURCES)):
-        step = 0 if k in FACILITY_SIDE else int(np.gcd.reduce(jobs.demand[:, k]))
+        if k in FACILITY_SIDE or np.gcd.reduce(jobs.demand[:_GLANCE, k]) == 1:
+            continue
+        step = int(np.gcd.reduce(jobs.demand[:, k]))
         if step > 1:
             filled[:, :, k] -= filled[:, :, k] % step
     return filled

@@ -4,7 +4,7 @@ A bad job is left out alone; a bad site is down and empty. Limits keep every int
 2^63: demand x PUE <= 2^39 x 1e7, and the use of a million jobs at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -25,8 +25,9 @@ from kernels.match.columns import (
     Network,
     Series,
     Sites,
+    Texts,
 )
-from kernels.match.terms import Terms
+from kernels.match.terms import Quotas, Rules, Terms
 
 DEMAND_MAX = 2**39
 CAPACITY_MAX = 2**62
@@ -49,47 +50,51 @@ class Admitted(NamedTuple):
     errors: tuple[BadInput, ...]  # in order of table, row and column
 
 
-class _Check(NamedTuple):
+class _Fault(NamedTuple):
+    """A column in which some rows hold what cannot be used."""
+
     column: str
     bad: Bool  # [rows]
-    shown: npt.NDArray[Any]  # [rows, ...] the values
+    shown: npt.NDArray[Any]  # [rows] the values
     wanted: str
+
+
+_Range = tuple[str, npt.NDArray[Any], float, float]  # column, values [rows, ...], least, most
 
 
 def admit(jobs: Jobs, sites: Sites, series: Series, network: Network) -> Admitted:
     """Sort out bad rows; whatever they held, no other row's result changes."""
-    job_rules = list(_job_rules(jobs, sites, network))
-    site_rules = list(_site_rules(sites, series, network))
-    errors = [*_errors("jobs", job_rules), *_errors("sites", site_rules)]
-    row = np.flatnonzero(_good(job_rules, len(jobs.job_id)))
-    ascending = _ascending(jobs.job_id)
-    if not ascending:
-        row = row[np.argsort(jobs.job_id[row], kind="stable")]
-    admitted = jobs if ascending and len(row) == len(jobs.job_id) else jobs.take(row)
-    usable = _good(site_rules, len(sites.site_id))
-    return Admitted(row, admitted, *_usable(sites, series, usable), tuple(errors))
+    row, repeated = np.arange(len(jobs.job_id)), []
+    if not _is_ascending(jobs.job_id):
+        row = np.argsort(jobs.job_id, kind="stable")
+        jobs = jobs.take(row)
+        repeated = _repeated(jobs.job_id)
+    job_faults = [*repeated, *_faults(_job_ranges(jobs, sites, network))]
+    site_faults = _faults(_site_ranges(sites, series, network))
+    of_site = np.arange(len(sites.site_id))
+    errors = (*_errors("jobs", job_faults, row), *_errors("sites", site_faults, of_site))
+    if job_faults:
+        good = np.flatnonzero(_good(job_faults, len(row)))
+        row, jobs = row[good], jobs.take(good)
+    if site_faults:
+        sites, series = _usable(sites, series, _good(site_faults, len(of_site)))
+    return Admitted(row, jobs, sites, series, errors)
 
 
 def admit_terms(terms: Terms) -> tuple[Terms, tuple[BadInput, ...]]:
     """A bad quota limits nothing and a bad rule says nothing: others hold, and both are named."""
+    if terms.is_empty:
+        return terms, ()
     quotas, rules = terms
-    quota_checks = [
-        *(_within(name, getattr(quotas, name), ANY, SLOT_MAX) for name in ("tenant", "pairing")),
-        _within("job_class", quotas.job_class, ANY, len(CLASSES) - 1),
-        *(
-            _within(name, quotas.limit[:, :, k], ANY, CAPACITY_MAX)
-            for k, name in enumerate(LIMITED)
-        ),
-    ]
-    rule_checks = [
-        *(_within(name, getattr(rules, name), ANY, SLOT_MAX) for name in ("tenant", "pairing")),
-        _within("job_class", rules.job_class, ANY, len(CLASSES) - 1),
-        _within("factor_ppm", rules.factor_ppm, ANY, FACTOR_MAX_PPM),
-    ]
-    good = _good(quota_checks, len(quotas.quota_id))
+    bad_quotas = _faults(
+        [*_named(quotas), *_by_kind(LIMITED, quotas.limit, ANY, CAPACITY_MAX)],
+    )
+    bad_rules = _faults([*_named(rules), ("factor_ppm", rules.factor_ppm, ANY, FACTOR_MAX_PPM)])
+    good = _good(bad_quotas, len(quotas.quota_id))
     limit = np.where(good[:, None, None], quotas.limit, ANY)
-    stands = np.flatnonzero(_good(rule_checks, len(rules.factor_ppm)))
-    errors = (*_errors("quotas", quota_checks), *_errors("rules", rule_checks))
+    stands = np.flatnonzero(_good(bad_rules, len(rules.factor_ppm)))
+    of_quota, of_rule = np.arange(len(good)), np.arange(len(rules.factor_ppm))
+    errors = (*_errors("quotas", bad_quotas, of_quota), *_errors("rules", bad_rules, of_rule))
     return Terms(replace(quotas, limit=limit), rules.take(stands)), errors
 
 
@@ -110,77 +115,91 @@ def _usable(sites: Sites, series: Series, good: Bool) -> tuple[Sites, Series]:
     return clean, Series(series.slot_ms, price, carbon)
 
 
-def _job_rules(jobs: Jobs, sites: Sites, network: Network) -> Iterator[_Check]:
+def _job_ranges(jobs: Jobs, sites: Sites, network: Network) -> Iterator[_Range]:
     places, count = len(network.rtt_ms), len(sites.site_id)
-    yield _Check("job_id", _repeated(jobs.job_id), jobs.job_id, "an id that no row before it has")
-    yield _within("job_class", jobs.job_class, 0, len(CLASSES) - 1)
-    yield _within("precision", jobs.precision, 0, len(PRECISIONS) - 1)
-    for k, name in enumerate(RESOURCES):
-        yield _within(name, jobs.demand[:, k], 0, DEMAND_MAX)
-    yield _within("duration_ms", jobs.duration_ms, 1, DURATION_MAX_MS)
-    yield _within("release_slot", jobs.release_slot, -SLOT_MAX, SLOT_MAX)
-    yield _within("deadline_slot", jobs.deadline_slot, -SLOT_MAX, SLOT_MAX)
-    yield _within("origin_hub", jobs.origin_hub, ANY, places - 1)
-    yield _within("max_rtt_ms", jobs.max_rtt_ms, 0, np.inf)
-    yield _within("data_gb", jobs.data_gb, 0, DATA_MAX_GB)
-    yield _within("data_site", jobs.data_site, ANY, count - 1)
-    yield _within("data_hub", jobs.data_hub, ANY, places - 1)
-    yield _within("current_site", jobs.current_site, ANY, count - 1)
-    yield _within("migration_cost", jobs.migration_cost, 0, MONEY_MAX)
-    yield _within("reject_cost", jobs.reject_cost, 0, MONEY_MAX)
-    yield _within("priority", jobs.priority, 0, 3)
+    yield "job_class", jobs.job_class, 0, len(CLASSES) - 1
+    yield "precision", jobs.precision, 0, len(PRECISIONS) - 1
+    yield from _by_kind(RESOURCES, jobs.demand, 0, DEMAND_MAX)
+    yield "duration_ms", jobs.duration_ms, 1, DURATION_MAX_MS
+    yield "release_slot", jobs.release_slot, -SLOT_MAX, SLOT_MAX
+    yield "deadline_slot", jobs.deadline_slot, -SLOT_MAX, SLOT_MAX
+    yield "origin_hub", jobs.origin_hub, ANY, places - 1
+    yield "max_rtt_ms", jobs.max_rtt_ms, 0, np.inf
+    yield "data_gb", jobs.data_gb, 0, DATA_MAX_GB
+    yield "data_site", jobs.data_site, ANY, count - 1
+    yield "data_hub", jobs.data_hub, ANY, places - 1
+    yield "current_site", jobs.current_site, ANY, count - 1
+    yield "migration_cost", jobs.migration_cost, 0, MONEY_MAX
+    yield "reject_cost", jobs.reject_cost, 0, MONEY_MAX
+    yield "priority", jobs.priority, 0, 3
     for name in ("tenant", "pairing", "apart", "together"):
-        yield _within(name, getattr(jobs, name), ANY, SLOT_MAX)
+        yield name, getattr(jobs, name), ANY, SLOT_MAX
 
 
-def _site_rules(sites: Sites, series: Series, network: Network) -> Iterator[_Check]:
-    yield _within("hub", sites.hub, 0, network.rtt_ms.shape[1] - 1)
-    for k, name in enumerate(RESOURCES):
-        yield _within(name, sites.capacity[:, :, k], 0, CAPACITY_MAX)
-    yield _within("pue_ppm", sites.pue_ppm, PPM, PUE_MAX_PPM)
-    yield _within("classes", sites.classes, 0, 2 ** len(CLASSES) - 1)
-    yield _within("rate_ppm", sites.rate_ppm, 0, RATE_MAX_PPM)
-    yield _within("price_per_mwh", series.price_per_mwh, -MONEY_MAX, MONEY_MAX)
-    yield _within("ci_kg_per_kwh", series.ci_kg_per_kwh, -MONEY_MAX, MONEY_MAX)
+def _site_ranges(sites: Sites, series: Series, network: Network) -> Iterator[_Range]:
+    yield "hub", sites.hub, 0, network.rtt_ms.shape[1] - 1
+    yield from _by_kind(RESOURCES, sites.capacity, 0, CAPACITY_MAX)
+    yield "pue_ppm", sites.pue_ppm, PPM, PUE_MAX_PPM
+    yield "classes", sites.classes, 0, 2 ** len(CLASSES) - 1
+    yield "rate_ppm", sites.rate_ppm, 0, RATE_MAX_PPM
+    yield "price_per_mwh", series.price_per_mwh, -MONEY_MAX, MONEY_MAX
+    yield "ci_kg_per_kwh", series.ci_kg_per_kwh, -MONEY_MAX, MONEY_MAX
 
 
-def _within(column: str, values: npt.NDArray[Any], low: float, high: float) -> _Check:
-    if not values.size:
-        return _Check(column, np.zeros(len(values), np.bool_), np.zeros(len(values)), "")
-    if low <= values.min() and values.max() <= high:  # nearly always; NaN is in no range
-        return _Check(column, np.zeros(len(values), np.bool_), np.zeros(len(values)), "")
+def _named(terms: Quotas | Rules) -> Iterator[_Range]:
+    """Whom quotas or rules name."""
+    for name in ("tenant", "pairing"):
+        yield name, getattr(terms, name), ANY, SLOT_MAX
+    yield "job_class", terms.job_class, ANY, len(CLASSES) - 1
+
+
+def _by_kind(names: tuple[str, ...], table: I64, low: int, high: int) -> Iterator[_Range]:
+    """A column for each name, the last axis of the table; none where all of it is in range."""
+    if not _is_within(table, low, high):
+        for k, name in enumerate(names):
+            yield name, table[..., k], low, high
+
+
+def _faults(ranges: Iterable[_Range]) -> list[_Fault]:
+    return [_fault(*each) for each in ranges if not _is_within(*each[1:])]
+
+
+def _is_within(values: npt.NDArray[Any], low: float, high: float) -> bool:
+    """Nearly always; NaN is in no range."""
+    return not values.size or bool(low <= values.min() and values.max() <= high)
+
+
+def _fault(column: str, values: npt.NDArray[Any], low: float, high: float) -> _Fault:
     flat = values.reshape(len(values), -1)
     spoilt = ~((flat >= low) & (flat <= high))  # NaN is outside
     first = flat[np.arange(len(flat)), spoilt.argmax(axis=1)]
-    return _Check(column, np.logical_or.reduce(spoilt, axis=1), first, f"{low} to {high}")
+    return _Fault(column, np.logical_or.reduce(spoilt, axis=1), first, f"{low} to {high}")
 
 
-def _ascending(ids: npt.NDArray[np.str_]) -> bool:
+def _is_ascending(ids: Texts) -> bool:
     """Each above the one before it: the common case, in which nothing needs sorting."""
     return bool((ids[1:] > ids[:-1]).all())
 
 
-def _repeated(ids: npt.NDArray[np.str_]) -> Bool:
-    if _ascending(ids):
-        return np.zeros(len(ids), np.bool_)
-    order = np.argsort(ids, kind="stable")
-    ascending = ids[order]
-    repeated = np.zeros(len(ids), np.bool_)
-    repeated[order[1:][ascending[1:] == ascending[:-1]]] = True
-    return repeated
+def _repeated(ids: Texts) -> list[_Fault]:
+    """Sorted ids that a row before has, equal ones in the order in which they came."""
+    repeated = np.append(np.zeros(min(len(ids), 1), np.bool_), ids[1:] == ids[:-1])
+    wanted = "an id that no row before it has"
+    return [_Fault("job_id", repeated, ids, wanted)] if repeated.any() else []
 
 
-def _errors(table: str, rules: list[_Check]) -> list[BadInput]:
+def _errors(table: str, faults: list[_Fault], row: I64) -> list[BadInput]:
+    """row [rows]: of the table as it was given."""
     found = [
-        BadInput(table, row, rule.column, str(rule.shown[row]), f"send {rule.wanted}")
-        for rule in rules
-        for row in np.flatnonzero(rule.bad).tolist()
+        BadInput(table, int(row[at]), fault.column, str(fault.shown[at]), f"send {fault.wanted}")
+        for fault in faults
+        for at in np.flatnonzero(fault.bad).tolist()
     ]
     return sorted(found, key=lambda error: error.row)
 
 
-def _good(rules: list[_Check], rows: int) -> Bool:
+def _good(faults: list[_Fault], rows: int) -> Bool:
     good = np.ones(rows, np.bool_)
-    for rule in rules:
-        good &= ~rule.bad
+    for fault in faults:
+        good &= ~fault.bad
     return good

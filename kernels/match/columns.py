@@ -74,7 +74,9 @@ class Jobs:
 
     def take(self, rows: I64) -> "Jobs":
         """The jobs of these rows."""
-        return Jobs(**{name: getattr(self, name)[rows] for name in Jobs.__dataclass_fields__})
+        return Jobs(
+            **{name: getattr(self, name).take(rows, axis=0) for name in Jobs.__dataclass_fields__}
+        )
 
 
 _JOB_DEFAULTS: dict[str, Any] = {

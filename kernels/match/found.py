@@ -179,7 +179,7 @@ class Found:
     def take(self, rows: I64) -> "Found":
         """What was found for these rows."""
         for name in _BY_ROW:
-            setattr(self, name, getattr(self, name)[rows])
+            setattr(self, name, getattr(self, name).take(rows, axis=0))
         return self
 
     def at_its_prices(self, job_id: Texts, warm: Warm | None) -> Warm:
@@ -244,6 +244,8 @@ class Found:
             if problem.capacity.shape[1] > 1:
                 volume(start)  # for the plans at its prices: those at the best ones may be worse
             smooth = climb(problem, engine, tables, least, start, policy.gap_target)
+            if warm is not None:
+                plans.improve(smooth.prices, smooth.bound, policy)
             if not few:
                 return smooth
             # beside a smoothed dual plans come later, from the better prices of the two
@@ -268,14 +270,14 @@ class Found:
         return np.concatenate([sites, quotas[problem.pools.quota]])
 
     def place(self, solved: "_Solved", free: I64) -> None:
-        problem, row = self.problem, self.problem.row
+        problem, rows = self.problem, self.problem.row
+        row = slice(None) if len(rows) == len(self.site) else rows
         option, engine, tables, alone, prices = solved
         placed, horizon = option >= 0, self.problem.capacity.shape[1]
         self.site[row] = np.where(placed, option // horizon, ANY)
         self.slot[row] = np.where(placed, option % horizon, ANY)
-        cost = engine.costs(tables.costs, np.ascontiguousarray(option[:, None]))[:, 0]
-        self.cost[row] = np.where(placed, cost, 0.0)
         why = explain(problem, engine, tables, alone, prices, option, free)
+        self.cost[row] = np.where(placed, why.cost, 0.0)
         if problem.pools.rows.shape[2]:
             quotas, whole = self._terms.quotas, free.copy()
             whole[len(self.prices) :] += problem.pools.spare[:, :, problem.active]

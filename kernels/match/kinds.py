@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kernels.match.alike import is_mostly_distinct
 from kernels.match.columns import ANY, F64, I32, I64, Jobs
 from kernels.match.prices import PriceTables
 from kernels.match.problem import Compiled, Problem
@@ -79,6 +80,8 @@ def _told_apart(jobs: Jobs, wanted: I32) -> I64 | None:
         if name not in ("job_id", "demand", "apart")
     ]
     columns.sort(key=lambda column: column.dtype.kind)  # floats first: they differ most
+    if any(is_mostly_distinct(column, _SAVED) for column in columns if column.dtype.kind == "f"):
+        return None
     key = np.zeros(len(wanted), np.int64)
     for column in columns:
         whole = column.dtype.kind == "i"

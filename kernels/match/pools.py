@@ -19,10 +19,13 @@ from kernels.match.columns import (
     LIMITED,
     PPM,
     RESOURCES,
+    Bool,
     Jobs,
     Sites,
 )
 from kernels.match.terms import Quotas, Terms
+
+_GLANCE = 64  # jobs
 
 
 class Pools(NamedTuple):
@@ -100,16 +103,25 @@ def _binding(jobs: Jobs, need_most: I64, quotas: Quotas) -> tuple[I64, list[I64]
 
 
 def _spare(jobs: Jobs, members: list[I64], limit: I64) -> I64:
-    """What no set of members can use [P, T, 6], as all their demands have a common divisor.
-
-    What a facility draws is rounded up for each job, so that it has none worth looking for.
-    """
-    spare = np.zeros_like(limit)
+    """What no set of members can use [P, T, 6]."""
+    spare, asked = np.zeros_like(limit), slice(len(RESOURCES))
+    as_asked = ~np.isin(np.arange(len(RESOURCES)), FACILITY_SIDE)
     for p, rows in enumerate(members):
-        for k in set(range(len(RESOURCES))) - set(FACILITY_SIDE):
-            divisor = int(np.gcd.reduce(jobs.demand[rows, k]))
-            spare[p, :, k] = limit[p, :, k] % max(divisor, 1)
+        spare[p, :, asked] = left_over(limit[p, :, asked], jobs.demand[rows], as_asked)
     return spare
+
+
+def left_over(capacity: I64, demand: I64, as_asked: Bool) -> I64:
+    """What is left of capacity [..., k] however whole demands [n, k] fill it.
+
+    That is where they have a common divisor; what a facility draws is rounded up for each job and
+    has none worth looking for, which `as_asked` [k] tells apart.
+    """
+    step = np.ones(demand.shape[1], np.int64)
+    for k in np.flatnonzero(as_asked):
+        few = np.gcd.reduce(demand[:_GLANCE, k])  # mostly enough to see that there is none
+        step[k] = few if few == 1 else np.gcd.reduce(demand[:, k])
+    return capacity % np.maximum(step, 1)
 
 
 def _kinds(jobs: Jobs, terms: Terms) -> tuple[I64, I64]:

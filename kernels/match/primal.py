@@ -27,7 +27,8 @@ _CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in a
 _JOBS_FEW = 5_000  # and in one slot with more jobs than this
 _CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: prices do the rest
 _ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them;
-_GIVE_WAY = 300  # jobs beside them that a plan kept is mended with
+_GIVE_WAY = 300  # jobs beside them that a plan kept is mended with,
+_NEARLY = 3.0  # and all jobs where it is then so many times as far from the bound as it may be
 _SCAN_LOSERS = 2_000  # jobs of a site looked at for one of them
 _SEED = 1
 _SHADES = (0.98, 1.0)  # of the prices, for plans over several slots, by turns
@@ -98,24 +99,33 @@ class Plans:
         self._take(self._fill(option, free))
         bound = float(answers.least.sum() - (prices * self._p.fillable()).sum())
         if not self.is_near(bound, policy):
-            self._mend(table, answers.least, regret, bound, policy)
+            self._mend(table, answers, free, bound, policy)
         return bound
 
-    def _mend(self, table: F64, least: F64, regret: F64, bound: float, policy: Policy) -> None:
-        """Local search on the plan kept, at prices that were right before.
+    def improve(self, prices: F64, bound: float, policy: Policy) -> None:
+        """Local search on the plan kept, among all jobs, if it is nearly what the policy asks."""
+        far = self.cost - bound
+        if self.is_near(bound, policy) or not far <= _NEARLY * policy.gap_target * self.scale:
+            return
+        table = self._tables.at(prices)
+        shortlist = self._shortlist(table, self._engine.sweep(table).least, policy)
+        self._take(self._descend(self.option.copy(), shortlist, bound, policy))
+
+    def _mend(self, table: F64, answers: Sweep, free: I64, bound: float, policy: Policy) -> None:
+        """Local search on the plan kept, which leaves `free`, at prices that were right before.
 
         Only among the jobs that lose most and those that could give way at the least loss for
         their size; all others stay where they are.
         """
-        costs = self._costs(self.option)
+        costs, least = self._costs(self.option), answers.least
         lost = self._engine.costs(table, self.option[:, None])[:, 0] - least
-        losers = np.flatnonzero(lost > 0.0)
-        losers = losers[_descending(lost[losers])][:_LOSERS]
-        rows = np.union1d(losers, _smallest(regret / self._share, _GIVE_WAY))
-        others = self.option.copy()
-        others[rows] = -1
-        few = self._p.take(rows)._replace(capacity=self._p.capacity - self._engine.used(others))
-        among = Plans(few, type(self._engine)(few), self._tables)
+        regret = answers.second - least
+        losers = _smallest(-lost, _LOSERS)
+        rows = np.union1d(losers[lost[losers] > 0.0], _smallest(regret / self._share, _GIVE_WAY))
+        few = self._p.take(rows)
+        engine = type(self._engine)(few)
+        few = few._replace(capacity=free + engine.used(self.option[rows]))
+        among = Plans(few, engine, self._tables)
         shortlist = among._shortlist(table, least[rows], policy)
         # what the others cost is no matter of this search, but counts in the gap
         costs[rows] = 0.0
@@ -335,8 +345,9 @@ class Plans:
 def _largest_share(problem: Problem) -> F64:
     """Largest share [n] that a job's demand is of all capacity of a resource."""
     total = problem.capacity.sum(axis=(0, 1), dtype=np.float64)
-    share = problem.demand / np.where(total > 0, total, 1.0)
-    largest: F64 = share.max(axis=1)
+    largest = np.zeros(len(problem.row))
+    for asked, whole in zip(problem.demand.T, np.where(total > 0, total, 1.0), strict=True):
+        np.maximum(largest, asked / whole, out=largest)
     return np.where(largest > 0, largest, 1.0)  # who needs nothing fits wherever it is tried
 
 

@@ -34,7 +34,7 @@ from kernels.match.columns import (
     Series,
     Sites,
 )
-from kernels.match.pools import Pools, limits_jobs, pools_of
+from kernels.match.pools import Pools, left_over, limits_jobs, pools_of
 from kernels.match.terms import Quotas, Terms, latency_cost
 
 _CHUNK = 1 << 20  # options a chunk: bounds the memory of the compilation
@@ -78,10 +78,11 @@ class Problem(NamedTuple):
 
     def fillable(self) -> I64:
         """Capacity [R, T, k] that jobs can fill, down to a whole step of what they ask for."""
-        step = np.gcd.reduce(self.demand // self.times[:, None], axis=0)
-        step[(self.scale_ppm != PPM).any(axis=0)] = 1  # drawn in other steps than asked
-        filled: I64 = self.capacity - self.capacity % np.maximum(step, 1)
-        return filled
+        each = self.demand
+        if (self.times != 1).any():
+            each = each // self.times[:, None]
+        # what is not drawn as it is asked for is drawn in other steps
+        return self.capacity - left_over(self.capacity, each, (self.scale_ppm == PPM).all(axis=0))
 
 
 class Compiled(NamedTuple):
@@ -376,6 +377,8 @@ def lifted_reject(priority: I64, reject_cost: F64, alike: I64) -> F64:
     below = 0.0
     for level in range(4):
         of_level = priority == level
+        if not of_level.any():
+            continue
         lifted[of_level] = reject_cost[of_level] + below
         below += float((lifted[of_level] * alike[of_level]).sum())
     return lifted

@@ -31,8 +31,11 @@ def explain_quotas(
     free [R, T, k]: what the plan leaves; wanted [n]: the options that jobs alone would take.
     """
     quota = np.full(len(option), ANY, np.int32)
-    found = Explained(
-        why.reason.copy(), why.site.copy(), why.resource.copy(), why.second, why.relax.copy()
+    found = why._replace(
+        reason=why.reason.copy(),
+        site=why.site.copy(),
+        resource=why.resource.copy(),
+        relax=why.relax.copy(),
     )
     slots = problem.capacity.shape[1]
     for job in np.flatnonzero((wanted >= 0) & (wanted != option)).tolist():

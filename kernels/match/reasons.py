@@ -1,5 +1,6 @@
 """Reasons: why a job of the problem is where it is, and which constraint kept it from better."""
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ class Explained(NamedTuple):
     resource: npt.NDArray[np.int8]  # of RESOURCES, that was short there; ANY = none
     second: F64  # currency: the cheapest of the answers at other sites and of rejection
     relax: F64  # units more of what was short, or currency more of reject cost, that place it
+    cost: F64  # currency: what its option costs, or its rejection
 
 
 def explain(
@@ -35,6 +37,12 @@ def explain(
     free [R, T, k]: what the plan leaves.
     """
     n = len(problem.row)
+    if os.environ.get("GRIDLOOM_PURE") != "1":
+        from kernels.match._reasons import explain as in_one_pass
+
+        whole = np.ascontiguousarray(prices), option, np.ascontiguousarray(free)
+        given = (engine, tables.costs, answers, problem.active, *whole)
+        return Explained(*in_one_pass(*given))
     wanted = answers.option
     cost = engine.costs(tables.costs, np.ascontiguousarray(np.column_stack([wanted, option])))
     reason = np.full(n, Reason.PLACED, np.int8)
@@ -53,7 +61,7 @@ def explain(
     slots = problem.capacity.shape[1]
     best = (wanted >= 0) & (option >= 0) & (wanted // slots == option // slots)
     second = np.where(best | (option < 0) & (wanted < 0), answers.second, answers.least)
-    return Explained(reason, site, resource, second, relax)
+    return Explained(reason, site, resource, second, relax, cost[:, 1])
 
 
 def _binding(

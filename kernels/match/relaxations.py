@@ -16,10 +16,11 @@ def relaxations(
 ) -> tuple[F64, I64]:
     """Amount [N] for jobs that a filter rejected, 0 for others; and the site nearest, or -1."""
     amount, nearest = np.zeros(len(reason)), np.full(len(reason), -1, np.int64)
+    told = np.bincount(reason, minlength=len(Reason)).tolist()
     for why, measure in _MEASURES.items():
-        rows = np.flatnonzero(reason == why)
-        if not len(rows) or not len(sites.site_id):
+        if not told[why] or not len(sites.site_id):
             continue
+        rows = np.flatnonzero(reason == why)
         some = jobs.take(rows)
         lacking = measure(some, sites, series, network)
         allowed = _allowed_before(some, sites, series, network, why)

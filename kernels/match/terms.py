@@ -6,6 +6,7 @@ their jobs by class, tenant and pairing agreement; what is ANY asks for nothing.
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -155,13 +156,10 @@ class Terms(NamedTuple):
     @classmethod
     def of(cls, sites: Sites, quotas: Quotas | None = None, rules: Rules | None = None) -> "Terms":
         """What is not given says nothing."""
-        count, slots, _ = sites.capacity.shape
-        none = np.zeros((0, count), np.bool_)
+        nobody = _nothing(*sites.capacity.shape[:2])
         return cls(
-            Quotas.of([], np.zeros((0, slots, len(LIMITED))), none, slots)
-            if quotas is None
-            else quotas,
-            Rules.of([], none) if rules is None else rules,
+            nobody.quotas if quotas is None else quotas,
+            nobody.rules if rules is None else rules,
         )
 
     def fitting(self, sites: Sites) -> "Terms":
@@ -182,14 +180,13 @@ class Terms(NamedTuple):
                 f"limits of {self.quotas.limit.shape[1]} slots beside {slots}",
                 "give quotas and sites the same slots",
             )
-        none = Terms.of(sites)
-        return Terms(
-            self.quotas if len(self.quotas.quota_id) else none.quotas,
-            self.rules if len(self.rules.factor_ppm) else none.rules,
-        )
+        quotas = self.quotas if len(self.quotas.quota_id) else None
+        return Terms.of(sites, quotas, self.rules if len(self.rules.factor_ppm) else None)
 
     def with_apart(self, jobs: Jobs, sites: Sites) -> "Terms":
         """The same with a quota of one job at once for every group and site that is up."""
+        if (jobs.apart == ANY).all():
+            return self
         groups = [g for g, rows in _rows_by(jobs.apart).items() if g != ANY and len(rows) > 1]
         at = np.flatnonzero(sites.up)
         if not groups or not len(at):
@@ -201,6 +198,15 @@ class Terms(NamedTuple):
         each = Quotas.of([""] * count, limit, covers, slots)
         each = replace(each, apart=np.repeat(np.array(groups, np.int64), len(at)))
         return self._replace(quotas=self.quotas.beside(each))
+
+
+@lru_cache(maxsize=16)
+def _nothing(sites: int, slots: int) -> Terms:
+    """No quotas and no rules."""
+    nowhere = np.zeros((0, sites), np.bool_)
+    return Terms(
+        Quotas.of([], np.zeros((0, slots, len(LIMITED))), nowhere, slots), Rules.of([], nowhere)
+    )
 
 
 def latency_cost(jobs: Jobs, sites: Sites, network: Network, policy: Policy) -> F64:

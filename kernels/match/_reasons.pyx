@@ -1,0 +1,117 @@
+"""Compiled reasons: reasons.py's explain in one pass over the jobs, with the same bits."""
+
+import numpy as np
+
+from kernels.match._core cimport Engine
+from kernels.match.columns import ANY, Reason
+
+cdef enum:
+    NOWHERE = -1
+    KINDS_MAX = 8  # as in _core.pyx
+    # of Reason
+    PLACED = 0
+    COST = 10
+    CAPACITY = 11
+
+assert (PLACED, COST, CAPACITY, NOWHERE) == (
+    Reason.PLACED, Reason.REJECTED_COST, Reason.REJECTED_CAPACITY, ANY,
+)
+
+
+cdef struct Short:
+    int resource  # active, that is short at the highest price; NOWHERE = none
+    double units  # of it; 0 where others are short too
+
+
+def explain(
+    Engine engine,
+    const double[:, :, :, ::1] costs,
+    answers,
+    const long long[::1] active,
+    const double[:, :, ::1] prices,
+    const int[::1] option,
+    const long long[:, :, ::1] free,
+):
+    """The fields of reasons.Explained."""
+    cdef Py_ssize_t n = engine.n, i, site
+    reason_, resource_ = np.empty(n, np.int8), np.full(n, NOWHERE, np.int8)
+    site_, second_, relax_ = np.full(n, NOWHERE, np.int32), np.empty(n), np.zeros(n)
+    cost_ = np.empty(n)
+    cdef signed char[::1] reason = reason_, resource = resource_
+    cdef int[::1] at = site_
+    cdef double[::1] second = second_, relax = relax_, cost = cost_
+    cdef const double[::1] best = answers.least, next_ = answers.second
+    cdef const int[::1] wanted = answers.option
+    cdef const double[::1] reject = engine.reject
+    cdef int want, own
+    cdef bint as_wanted
+    cdef Short short_
+    with nogil:
+        for i in range(n):
+            want, own = wanted[i], option[i]
+            reason[i] = PLACED if own >= 0 else CAPACITY if want >= 0 else COST
+            cost[i] = reject[i]
+            if own >= 0:
+                cost[i] = engine.price(costs, i, engine.site_of[own], engine.slot_of[own])
+            as_wanted = want < 0 and own < 0
+            if want >= 0:
+                site = engine.site_of[want]
+                as_wanted = own >= 0 and engine.site_of[own] == site
+                if want != own and (
+                    engine.price(costs, i, site, engine.slot_of[want]) <= cost[i]
+                ):
+                    short_ = _short(engine, prices, free, i, want, own)
+                    if short_.resource >= 0:
+                        at[i], resource[i] = <int>site, <signed char>active[short_.resource]
+                        if own < 0:
+                            relax[i] = short_.units
+            second[i] = next_[i] if as_wanted else best[i]
+            if reason[i] == COST:
+                relax[i] = next_[i] - reject[i]
+    return reason_, site_, resource_, second_, relax_, cost_
+
+
+cdef Short _short(
+    Engine engine,
+    const double[:, :, ::1] prices,
+    const long long[:, :, ::1] free,
+    Py_ssize_t job,
+    int want,
+    int own,
+) noexcept nogil:
+    """What a wanted option lacks room in; what the job has now is room too."""
+    cdef Py_ssize_t site = engine.site_of[want], t, k
+    cdef Py_ssize_t start = engine.slot_of[want], end = engine.end_of(job, site, start)
+    cdef Py_ssize_t own_start = 0, own_end = 0  # where it is at the same site
+    cdef double[KINDS_MAX] worth, missing
+    cdef long long need, lacking, units, most = 0
+    cdef double whole = 0.0, share
+    cdef int many = 0
+    cdef Short found
+    if own >= 0 and engine.site_of[own] == site:
+        own_start = engine.slot_of[own]
+        own_end = engine.end_of(job, site, own_start)
+    for k in range(engine.kinds):
+        need = engine.need(job, site, k)
+        worth[k], missing[k], units = 0.0, 0.0, 0
+        for t in range(start, end):
+            lacking = need - free[site, t, k]
+            if own_start <= t < own_end:
+                lacking -= need
+            if lacking > 0:
+                worth[k] += prices[site, t, k] * <double>need
+                share = <double>lacking / <double>max(need, 1)
+                missing[k], units = max(missing[k], share), max(units, lacking)
+        whole += worth[k]
+        if units > 0:
+            many, most = many + 1, units
+    found.resource, found.units = NOWHERE, <double>most if many == 1 else 0.0
+    if many:
+        # the price decides; where nothing short has one, the largest missing share does
+        found.resource = 0
+        for k in range(1, engine.kinds):
+            if (worth[k] > worth[found.resource]) if whole > 0 else (
+                missing[k] > missing[found.resource]
+            ):
+                found.resource = <int>k
+    return found
