@@ -1,8 +1,8 @@
 """Hierarchy: what a parent domain's plan hands to its children, national -> hub -> city.
 
 The sites of a parent's match are its children. Of every quota a child gets what the plan uses there
-and its part of what is left; the parts add up to the quota, never to more. Its own capacity, as the
-parent sees it, is one more quota: over all jobs of the child, however much its sites could hold.
+and an equal part of what is left; the parts add up to the quota, never to more. Its own capacity,
+as the parent sees it, is one more quota: over all jobs of the child, however much its sites hold.
 """
 
 from typing import NamedTuple
@@ -44,8 +44,7 @@ def hand_down(jobs: Jobs, sites: Sites, plan: Plan, quotas: Quotas) -> list[Hand
         covered = np.flatnonzero(quotas.covers[q])
         limited = quotas.limit[q] != ANY
         if len(covered):
-            parts = _parts(used[covered, q], quotas.limit[q])
-            limit[covered, q] = np.where(limited, parts, ANY)
+            limit[covered, q] = np.where(limited, parts(used[covered, q], quotas.limit[q]), ANY)
     whole = np.full((len(limit), 1, *limit.shape[2:]), ANY, np.int64)
     whole[:, 0, :, :COUNT] = sites.capacity
     return [
@@ -72,14 +71,17 @@ def _used(jobs: Jobs, sites: Sites, plan: Plan, quotas: Quotas) -> I64:
     return used
 
 
-def _parts(used: I64, limit: I64) -> I64:
-    """Parts [C, T, 6] of a limit [T, 6]: what is used [C, T, 6], and of the rest in proportion.
+def parts(used: I64, limit: I64) -> I64:
+    """Parts [C, T, 6] of a limit [T, 6]: what is used [C, T, 6], and an equal part of the rest.
 
-    Where nothing is used the rest goes in equal parts; what whole units leave goes to the first.
+    Where more is used than the limit, its parts are in proportion to the use. What whole units
+    leave goes to the first.
     """
     total = used.sum(axis=0)
-    rest = np.maximum(limit - total, 0)
-    share = np.where(total > 0, used / np.maximum(total, 1), 1.0 / len(used))
+    fits = total <= limit
+    kept = np.where(fits, used, 0)
+    rest = np.maximum(limit - kept.sum(axis=0), 0)
+    share = np.where(fits, 1.0 / len(used), used / np.maximum(total, 1))
     more = np.floor(rest * share).astype(np.int64)
     over = more.sum(axis=0) - rest  # floats may round a large rest up
     for child in range(len(more)):
@@ -87,5 +89,5 @@ def _parts(used: I64, limit: I64) -> I64:
         more[child] -= less
         over -= less
     more[0] -= over  # what is left of the rest
-    parts: I64 = used + more
-    return parts
+    made: I64 = kept + more
+    return made
