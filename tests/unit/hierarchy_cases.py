@@ -53,13 +53,18 @@ class Realm:
     def children(self, name):
         return [child for child, parent in self.tree.items() if parent == name]
 
-    def furnish(self, sites=1, hours=48):
-        """A region everywhere; sites in the leaves, and as much of each child in its parent."""
+    def furnish(self, sites=1, hours=48, own=()):
+        """A region everywhere; sites in the leaves, and as much of each child in its parent.
+
+        `own`: domains that have a site of their own beside their children.
+        """
         for name in self.tree:
             self.send(name, region("north", 100, hours=hours, import_max_mw=1e3))
             offers = [site(f"{name}-{n}", "north") for n in range(sites)]
             if below := self.children(name):
                 offers = [site(child, "north", **self._offer(child, sites)) for child in below]
+            if below and name in own:
+                offers.append(site(f"{name}-own", "north"))
             self.send(name, *offers)
 
     def _offer(self, name, sites):
