@@ -173,15 +173,15 @@ def _reserve(scope: Quota, places: Places) -> Limits:
 
 
 def limits_of(table: I64, times: Sequence[int]) -> Limits:
-    """Limits from a table [K, 6], each row holding from its time on, the first for all before."""
+    """Limits from a table [K, 6], each row holding from its time on; none before the first."""
     columns: dict[str, int | tuple[tuple[int, int | None], ...] | None] = {}
     for name, column in zip(LIMITED, table.T.tolist(), strict=True):
         steps: list[tuple[int, int | None]] = []
-        for time, one in zip((0, *times[1:]), column, strict=True):
+        for time, one in zip(times, column, strict=True):
             limit = None if one == ANY else min(one, LIMIT_MAX)
             if not steps or steps[-1][1] != limit:
                 steps.append((time, limit))
-        columns[name] = steps[0][1] if len(steps) == 1 else tuple(steps)
+        columns[name] = None if steps == [(times[0], None)] else tuple(steps)
     return Limits(**columns)
 
 

@@ -16,8 +16,8 @@ from schemas.market import HANDED, HELD, TICK
 from schemas.policy import Deal
 from schemas.registry import Domain, Policy
 from streams.agent import Batch, Emit, Output, Refused, agent
-from streams.dispatch.hierarchy import answer, answered, family_of, parent_of
-from streams.dispatch.state import Above, Market, Markets, Row, sender_of
+from streams.dispatch.hierarchy import accepted, answer, answered, family_of, parent_of
+from streams.dispatch.state import Market, Markets, Row, sender_of
 from streams.dispatch.tick import Decided, decide, decide_again, revise
 from streams.registry import RegistryView
 
@@ -57,17 +57,18 @@ def _tick(market: Market, domain: Domain, row: Row, view: RegistryView) -> Decid
 
 def _handed(market: Market, domain: Domain, row: Row, view: RegistryView) -> Decided:
     """A parent's deal holds from now on; the open tick that it covers is decided again."""
-    market.above = Above(row["source"], Deal.read(row["deal"]))
+    accepted(market, row, Deal.read(row["deal"]))
     family = family_of(view, domain, market)
     if market.open is None or not market.awaits(row):
-        return {MARKET: answer(market, domain, family, row["start_ms"])}
+        return {MARKET: answer(market, domain, family)}
     policy = view.find(Policy, domain.id, market.open.tick_ms)
     return decide_again(market, domain, policy, family, row["received_ms"])
 
 
 def _held(market: Market, domain: Domain, row: Row, view: RegistryView) -> Decided:
+    """What a child may use is less: so is what this domain may, and its parent is told."""
     answered(market, row, Deal.read(row["deal"]))
-    return {}
+    return {MARKET: answer(market, domain, family_of(view, domain, market))}
 
 
 def _late(market: Market, domain: Domain, row: Row, view: RegistryView) -> Decided:

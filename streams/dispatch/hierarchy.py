@@ -20,7 +20,7 @@ from kernels.match.hierarchy import parts
 from schemas.market import HANDED, HELD
 from schemas.policy import Deal, Limits, Part
 from schemas.registry import Domain
-from streams.dispatch.state import HAND, Lent, Market, Row, Running
+from streams.dispatch.state import HAND, Above, Lent, Market, Row, Running
 from streams.policy import Places, covers, limits_of
 from streams.registry import RegistryView
 
@@ -67,10 +67,18 @@ def handed_to(market: Market, family: Family) -> tuple[Part, ...]:
     return above.deal.parts if above is not None and above.parent == family.parent else ()
 
 
+def accepted(market: Market, row: Row, deal: Deal) -> None:
+    """Take in a parent's deal: it holds from its tick on, what was dealt before until then."""
+    above = market.above
+    known = above.deal.parts if above is not None and above.parent == row["source"] else ()
+    parts_ = _from(row["start_ms"], known, deal.parts, market.last_tick_ms)
+    market.above = Above(row["source"], Deal(number=deal.number, parts=parts_))
+
+
 def answered(market: Market, row: Row, deal: Deal) -> None:
     """Take in what a child says it may use at most, as of the deal that it knew."""
     lent = market.below.setdefault(row["id"], Lent())
-    lent.kept = deal.parts
+    lent.kept = _from(row["start_ms"], lent.kept, deal.parts, market.last_tick_ms)
     lent.dealt = [dealt for dealt in lent.dealt if dealt.number > deal.number]
 
 
@@ -142,9 +150,12 @@ def hand_down(
     return rows
 
 
-def answer(market: Market, domain: Domain, family: Family, tick_ms: int) -> list[Row]:
-    """A row of the parent: the most that this domain may use of every part from now on."""
-    above = market.above
+def answer(market: Market, domain: Domain, family: Family) -> list[Row]:
+    """A row of the parent: the most that this domain may use of every part from its tick on.
+
+    None where that is what it said last.
+    """
+    above, tick_ms = market.above, max(0, market.last_tick_ms)
     if above is None or above.parent != family.parent:
         return []
     kept = []
@@ -159,8 +170,11 @@ def answer(market: Market, domain: Domain, family: Family, tick_ms: int) -> list
         used = _use(runs, ids, times).sum(axis=0) + sum(lent.values())
         most = np.where((limit != ANY).any(axis=0), np.maximum(limit, used), ANY)
         kept.append(_part(part, part.id, limits_of(most, times)))
-    its = Deal(number=above.deal.number, parts=tuple(kept))
-    row = {"kind": HELD, "id": domain.id, "start_ms": tick_ms, "deal": its.text()}
+    its = Deal(number=above.deal.number, parts=tuple(kept)).text()
+    if its == market.told:
+        return []
+    market.told = its
+    row = {"kind": HELD, "id": domain.id, "start_ms": tick_ms, "deal": its}
     return [_sent(market, domain, above.parent, tick_ms, row)]
 
 
@@ -189,6 +203,32 @@ def _lent(
     return times, _table(part.limits, times), lent
 
 
+def _from(
+    from_ms: int, before: Sequence[Part], after: Sequence[Part], since_ms: int
+) -> tuple[Part, ...]:
+    """Parts that hold `before` until a time, and `after` from then on; what ended is left out.
+
+    A part that was not there before holds for all times.
+    """
+    old, new = ({part.id: part for part in some} for some in (before, after))
+    made = []
+    for part_id in sorted(old.keys() | new.keys()):
+        part = new.get(part_id) or old[part_id]
+        later = new[part_id].limits if part_id in new else Limits()
+        earlier = old[part_id].limits if part_id in old else None
+        if part_id not in new and from_ms <= since_ms:
+            continue
+        starts = later.starts() | (earlier.starts() if earlier else set()) | {0, from_ms}
+        first = max(start for start in starts if start <= max(0, since_ms))
+        times = sorted(start for start in starts if start >= first)
+        rows = [
+            _row(earlier, time) if earlier and time < from_ms else _row(later, max(time, from_ms))
+            for time in times
+        ]
+        made.append(_part(part, part_id, limits_of(np.array(rows, np.int64), times)))
+    return tuple(made)
+
+
 def _lend(lent: Lent, dealt: Deal) -> None:
     """Count a deal as lent; of a child that does not answer, the oldest become one."""
     lent.dealt.append(dealt)
@@ -206,8 +246,11 @@ def _lend(lent: Lent, dealt: Deal) -> None:
 
 def _table(limits: Limits, times: Sequence[int]) -> I64:
     """Limits [K, 6] that hold at the times, ANY = none."""
-    columns = [[ANY if one is None else one for one in limits.at(time)] for time in times]
-    return np.array(columns, np.int64)
+    return np.array([_row(limits, time) for time in times], np.int64)
+
+
+def _row(limits: Limits, time: int) -> list[int]:
+    return [ANY if one is None else one for one in limits.at(time)]
 
 
 def _use(runs: list[Running], sites: Sequence[str], times: Sequence[int]) -> I64:

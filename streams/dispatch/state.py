@@ -92,6 +92,7 @@ class Market(msgspec.Struct):
     open: Open | None = None
     above: Above | None = None
     below: dict[str, Lent] = {}  # child -> what it may use
+    told: str = ""  # its last answer to its parent
     dealt: int = 0  # deals so far
     written: int = 0  # rows written to other domains so far
 

@@ -132,7 +132,7 @@ def _to_family(
         jobs.setdefault(run.site_id, []).append(rows_of[run.job_id])
     deals = deal(market, family, matched.shared, matched.places, planned)
     handed = hand_down(market, tick.domain, tick.tick_ms, deals, jobs)
-    return handed + answer(market, tick.domain, family, tick.tick_ms)
+    return handed + answer(market, tick.domain, family)
 
 
 def revise(market: Market, domain: Domain, row: Row) -> Decided:

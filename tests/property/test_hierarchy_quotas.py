@@ -18,20 +18,22 @@ started: list[int] = []  # jobs of each case
 
 def tree(chance: random.Random) -> dict[str, str | None]:
     found: dict[str, str | None] = {"nation": None}
-    for hub in range(chance.randint(1, 3)):
+    for hub in range(2):
         found[f"hub{hub}"] = "nation"
-        for city in range(chance.randint(0, 3)):
+        for city in range(chance.randint(0, 2)):
             found[f"city{hub}{city}"] = f"hub{hub}"
     return found
 
 
 def limits(chance: random.Random) -> dict[str, object]:
     """A limit of cores, the same for ever or another every few hours; perhaps one of jobs."""
-    cores: object = chance.randint(0, 12) * 500
+    cores: object = chance.randint(2, 12) * 500
     if chance.random() < 0.5:
         hours = sorted(chance.sample(range(1, 12), 3))
         cores = [[0, cores], *([T0 + h * HOUR_MS, chance.randint(0, 12) * 500] for h in hours)]
-    return {"cores_milli": cores} | ({"jobs": chance.randint(0, 5)} if chance.random() < 0.5 else {})
+    return {"cores_milli": cores} | (
+        {"jobs": chance.randint(0, 5)} if chance.random() < 0.5 else {}
+    )
 
 
 def within(made: Realm, owner: str, account: str, of: list[Limits]) -> None:
@@ -53,10 +55,10 @@ def use(made: Realm, owner: str, account: str, kind: int) -> list[int]:
     return [sum(run.start_ms <= hour < run.end_ms for run in runs) for hour in hours]
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(12))
 def test_children_never_exceed_their_parents_quota_whoever_is_late(seed: int) -> None:
     chance = random.Random(seed)
-    made = Realm(tree(chance), steps=chance.randint(1, 4))
+    made = Realm(tree(chance), steps=chance.randint(2, 3))
     held = {}
     for owner in ("nation", "hub0"):
         for account in ACCOUNTS:
@@ -67,12 +69,14 @@ def test_children_never_exceed_their_parents_quota_whoever_is_late(seed: int) ->
     made.furnish(own=[name for name in made.tree if chance.random() < 0.5])
     made.tick(0)
     names, hours = list(made.tree), dict.fromkeys(made.tree, 0)
-    for number in range(60):
-        act, name = chance.choice(("job", "job", "tick", "mail", "mail")), chance.choice(names)
+    for number in range(150):
+        act, name = chance.choice(("job", "tick", "mail", "mail")), chance.choice(names)
         if act == "job":
-            account, cores = chance.choice(ACCOUNTS), chance.randint(1, 4)
-            made.send(name, banks(f"j{number}", cores, chance.randint(1, 3), account_id=account))
-        elif act == "tick" and hours[name] <= min(hours.values()) + 2:
+            for n in range(3):
+                account, to = chance.choice(ACCOUNTS), chance.choice((name, "nation"))
+                asked = chance.randint(1, 2), chance.randint(1, 4)
+                made.send(to, banks(f"j{number}-{n}", *asked, account_id=account))
+        elif act == "tick" and hours[name] <= min(hours.values()) + 1:
             hours[name] += 1
             made.send(name, tick(hours[name]))
         elif made.mail[name]:  # some of it
@@ -85,7 +89,7 @@ def test_children_never_exceed_their_parents_quota_whoever_is_late(seed: int) ->
 
 
 def test_the_cases_start_jobs() -> None:
-    assert len(started) < 16 or sum(started) > 100
+    assert len(started) < 12 or sum(started) > 100
 
 
 def as_limits(given: dict[str, object]) -> dict[str, object]:

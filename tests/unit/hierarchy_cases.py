@@ -135,8 +135,7 @@ class Realm:
             sum(
                 run.demand[kind]
                 for run in self.running(name)
-                if run.account_id == account
-                and run.start_ms <= T0 + hour * HOUR_MS < run.end_ms
+                if run.account_id == account and run.start_ms <= T0 + hour * HOUR_MS < run.end_ms
             )
             for hour in range(48)
         ]
