@@ -112,10 +112,14 @@ class Part(Scope, frozen=True, kw_only=True):
 
 
 class Deal(_Part, frozen=True, kw_only=True):
-    """The parts of one child. A parent numbers its deals; a child answers with the number."""
+    """The parts of one child. A parent numbers its deals; a child answers with the number,
+
+    the most that it may use of each part, and what its jobs ask for, waiting ones too.
+    """
 
     number: int
     parts: tuple[Part, ...]
+    asked: tuple[Part, ...] = ()
 
     def text(self) -> str:
         return msgspec.json.encode(self).decode()

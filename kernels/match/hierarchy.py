@@ -74,20 +74,15 @@ def _used(jobs: Jobs, sites: Sites, plan: Plan, quotas: Quotas) -> I64:
 def parts(used: I64, limit: I64) -> I64:
     """Parts [C, T, 6] of a limit [T, 6]: what is used [C, T, 6], and an equal part of the rest.
 
-    Where more is used than the limit, its parts are in proportion to the use. What whole units
-    leave goes to the first.
+    Where more is used than the limit, who uses most is served first. What equal parts leave goes to
+    the first.
     """
-    total = used.sum(axis=0)
-    fits = total <= limit
-    kept = np.where(fits, used, 0)
+    order = np.argsort(-used, axis=0, kind="stable")
+    most = np.take_along_axis(used, order, axis=0)
+    before = most.cumsum(axis=0) - most
+    kept = np.empty_like(used)
+    np.put_along_axis(kept, order, np.clip(limit - before, 0, most), axis=0)
     rest = np.maximum(limit - kept.sum(axis=0), 0)
-    share = np.where(fits, 1.0 / len(used), used / np.maximum(total, 1))
-    more = np.floor(rest * share).astype(np.int64)
-    over = more.sum(axis=0) - rest  # floats may round a large rest up
-    for child in range(len(more)):
-        less = np.clip(over, 0, more[child])
-        more[child] -= less
-        over -= less
-    more[0] -= over  # what is left of the rest
-    made: I64 = kept + more
+    made: I64 = kept + rest // len(used)
+    made[0] += rest % len(used)
     return made

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kernels.match import LIMITED
+from kernels.match import LIMITED, RESOURCES
 from kernels.match.columns import ANY
 from kernels.match.hierarchy import parts
 from schemas.market import HANDED, HELD
@@ -76,9 +76,10 @@ def accepted(market: Market, row: Row, deal: Deal) -> None:
 
 
 def answered(market: Market, row: Row, deal: Deal) -> None:
-    """Take in what a child says it may use at most, as of the deal that it knew."""
+    """Take in what a child says it may use at most, as of the deal that it knew, and asks for."""
     lent = market.below.setdefault(row["id"], Lent())
     lent.kept = _from(row["start_ms"], lent.kept, deal.parts, market.last_tick_ms)
+    lent.asked = deal.asked
     lent.dealt = [dealt for dealt in lent.dealt if dealt.number > deal.number]
 
 
@@ -117,7 +118,11 @@ def deal(
             continue
         runs = [run for run in market.running if _names(part, run)]
         later = [run for run in planned if _names(part, run)]
-        target = parts(_use([*runs, *later], ids, times)[covered], limit)
+        use = _use([*runs, *later], ids, times)
+        for m, site in enumerate(ids):
+            if site in given:
+                use[m] = np.maximum(use[m], _asked(part, market.below.get(site, Lent()), times))
+        target = parts(use[covered], limit)
         own = [m for m, site in enumerate(ids) if site not in family.children]
         free = np.maximum(limit - sum(lent.values()) - _use(runs, ids, times)[own].sum(axis=0), 0)
         for at, m in enumerate(covered.tolist()):
@@ -158,7 +163,7 @@ def answer(market: Market, domain: Domain, family: Family) -> list[Row]:
     above, tick_ms = market.above, max(0, market.last_tick_ms)
     if above is None or above.parent != family.parent:
         return []
-    kept = []
+    kept, asked = [], []
     for part in above.deal.parts:
         runs = [
             run
@@ -170,7 +175,11 @@ def answer(market: Market, domain: Domain, family: Family) -> list[Row]:
         used = _use(runs, ids, times).sum(axis=0) + sum(lent.values())
         most = np.where((limit != ANY).any(axis=0), np.maximum(limit, used), ANY)
         kept.append(_part(part, part.id, limits_of(most, times)))
-    its = Deal(number=above.deal.number, parts=tuple(kept)).text()
+        wants = _use(runs, ids, times).sum(axis=0) + _waiting(part, market)
+        for child in family.children & market.below.keys():
+            wants = wants + _asked(part, market.below[child], times)
+        asked.append(_part(part, part.id, limits_of(np.where(most == ANY, ANY, wants), times)))
+    its = Deal(number=above.deal.number, parts=tuple(kept), asked=tuple(asked)).text()
     if its == market.told:
         return []
     market.told = its
@@ -269,14 +278,30 @@ def _use(runs: list[Running], sites: Sequence[str], times: Sequence[int]) -> I64
     return use
 
 
+def _asked(part: Part, lent: Lent, times: Sequence[int]) -> I64:
+    """What a child asks for of a part [K, 6]."""
+    its = next((one.limits for one in lent.asked if one.id == part.id), Limits())
+    return np.maximum(_table(its, times), 0)
+
+
+def _waiting(part: Part, market: Market) -> I64:
+    """What the jobs that wait here ask for of a part [6]."""
+    need = np.zeros(len(LIMITED), np.int64)
+    for job in market.jobs.values():
+        if _named(part, job["class"], job["account_id"], job["region"]):
+            need += np.array([job.get(name, 0) for name in RESOURCES] + [1], np.int64)
+    return need
+
+
 def _names(part: Part, run: Running) -> bool:
     """Whether the part holds for a job that runs."""
-    asked = (
-        (part.job_class, run.job_class),
-        (part.account_id, run.account_id),
-        (part.pairing, run.pairing),
-    )
-    return all(one is None or one == of for one, of in asked) != part.others
+    return _named(part, run.job_class, run.account_id, run.pairing)
+
+
+def _named(part: Part, job_class: str, account_id: str, pairing: str) -> bool:
+    asked = (part.job_class, part.account_id, part.pairing)
+    of = (job_class, account_id, pairing)
+    return all(one in (None, is_) for one, is_ in zip(asked, of, strict=True)) != part.others
 
 
 def _part(part: Part, part_id: str, limits: Limits, sites: tuple[str, ...] = ()) -> Part:

@@ -58,6 +58,7 @@ class Lent(msgspec.Struct):
     """The most a child may use: what it last said, and what was dealt to it since."""
 
     kept: tuple[Part, ...] = ()
+    asked: tuple[Part, ...] = ()
     dealt: list[Deal] = []
 
 
