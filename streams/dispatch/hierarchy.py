@@ -122,8 +122,12 @@ def deal(
         for m, site in enumerate(ids):
             if site in given:
                 use[m] = np.maximum(use[m], _asked(part, market.below.get(site, Lent()), times))
-        target = parts(use[covered], limit)
         own = [m for m, site in enumerate(ids) if site not in family.children]
+        if own and own[0] in covered:  # what has no place yet may find one there
+            use[own[0]] += _waiting(part, market, {run.job_id for run in later})
+        last = times.index(slots[-1])
+        use[:, last:] = use[:, last, None]  # what is beyond the horizon is as at its end
+        target = parts(use[covered], limit)
         free = np.maximum(limit - sum(lent.values()) - _use(runs, ids, times)[own].sum(axis=0), 0)
         for at, m in enumerate(covered.tolist()):
             if ids[m] in given:
@@ -175,7 +179,7 @@ def answer(market: Market, domain: Domain, family: Family) -> list[Row]:
         used = _use(runs, ids, times).sum(axis=0) + sum(lent.values())
         most = np.where((limit != ANY).any(axis=0), np.maximum(limit, used), ANY)
         kept.append(_part(part, part.id, limits_of(most, times)))
-        wants = _use(runs, ids, times).sum(axis=0) + _waiting(part, market)
+        wants = _use(runs, ids, times).sum(axis=0) + _waiting(part, market, set())
         for child in family.children & market.below.keys():
             wants = wants + _asked(part, market.below[child], times)
         asked.append(_part(part, part.id, limits_of(np.where(most == ANY, ANY, wants), times)))
@@ -202,6 +206,7 @@ def _lent(
         if child in family.children
     }
     all_of = [part.limits, *(one for ones in known.values() for one in ones)]
+    all_of += [_of(part, lent.asked) for lent in market.below.values()]
     starts = set(more).union(*(one.starts() for one in all_of))
     times = [from_ms, *sorted(start for start in starts if start > from_ms)]
     none = np.zeros((len(times), len(LIMITED)), np.int64)
@@ -280,15 +285,20 @@ def _use(runs: list[Running], sites: Sequence[str], times: Sequence[int]) -> I64
 
 def _asked(part: Part, lent: Lent, times: Sequence[int]) -> I64:
     """What a child asks for of a part [K, 6]."""
-    its = next((one.limits for one in lent.asked if one.id == part.id), Limits())
-    return np.maximum(_table(its, times), 0)
+    return np.maximum(_table(_of(part, lent.asked), times), 0)
 
 
-def _waiting(part: Part, market: Market) -> I64:
-    """What the jobs that wait here ask for of a part [6]."""
+def _of(part: Part, some: Sequence[Part]) -> Limits:
+    """The limits of the part among some."""
+    return next((one.limits for one in some if one.id == part.id), Limits())
+
+
+def _waiting(part: Part, market: Market, planned: set[str]) -> I64:
+    """What the jobs that wait here without a plan ask for of a part [6]."""
     need = np.zeros(len(LIMITED), np.int64)
-    for job in market.jobs.values():
-        if _named(part, job["class"], job["account_id"], job["region"]):
+    for name, job in market.jobs.items():
+        named = _named(part, job["class"], job["account_id"], job["region"])
+        if named and name not in planned:
             need += np.array([job.get(name, 0) for name in RESOURCES] + [1], np.int64)
     return need
 
