@@ -97,23 +97,26 @@ def test_what_one_child_gives_up_the_other_has_a_tick_later():
 def test_a_deal_that_was_not_answered_counts_with_those_after_it():
     made = realm(quota(cores_milli=4_000))
     dear_west(made)
-    made.send("nation", *(banks(f"m{k}", 2, 4) for k in range(4)))
+    made.send("nation", *(banks(f"m{k}", 2, 9) for k in range(4)))
     made.tick(1)  # the west needs nothing
-    made.send("nation", tick(2))
-    made.deliver("west", "hill", "nation")
-    made.send("hill", *(banks(f"h{k}", 1, 9) for k in range(6)), tick(2))
-    made.deliver("west", "hill", "nation")
-    made.send("nation", tick(3))  # 4 cores were dealt to the east, which has not heard of it
-    for name in ("west", "hill"):
-        made.send(name, tick(3))
-        made.deliver("west", "hill")
-    first = next(at for at, row in enumerate(made.mail["east"]) if row["kind"] == "handed")
-    made.mail["east"] = made.mail["east"][: first + 1]
+    made.send("hill", *(banks(f"h{k}", 1, 9) for k in range(6)))
+    for hour in (2, 3, 4):  # the east hears of nothing: 4 cores at 2, and none once hill asks
+        for name in ("nation", "west", "hill"):
+            made.send(name, tick(hour))
+            made.deliver("nation", "west", "hill")
+    deals = [row for row in made.mail["east"] if row["kind"] == "handed"]
+    assert [dealt_cores(row, T0 + 4 * HOUR_MS) for row in deals] == [4_000, 0, 0]
+    made.mail["east"] = deals[:1]
     for name in ("east", "port"):
-        made.send(name, tick(2), tick(3))
+        made.send(name, tick(2), tick(3), tick(4))
         made.deliver("east", "port")
-    assert made.use("port", "bank")[3] == 4_000
-    assert made.use("nation", "bank")[3] == 4_000
+    assert made.use("port", "bank")[4] == 4_000
+    assert made.use("nation", "bank")[4] == 4_000
+
+
+def dealt_cores(row, at_ms):
+    (part,) = [part for part in Deal.read(row["deal"]).parts if part.id == "nation/q"]
+    return part.limits.at(at_ms)[0]
 
 
 def test_sites_of_the_parent_have_what_no_child_may_still_use():
