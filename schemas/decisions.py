@@ -80,6 +80,7 @@ PLACEMENTS = _decision(
         Column("detail", TEXT, "the binding constraint, or field and value of a bad row"),
         Column("cost_micro", INT64, "energy, carbon, transfer and migration", "1e-6 currency"),
         *_PROOF,
+        _REVISION,
     ),
     key=("job_id",),
 )

@@ -82,7 +82,8 @@ MARKET_IN = Topic(
     read_by=("ingest",),
 )
 
-# The kinds and the columns each of them must fill (`tick` is written by ingest alone).
+# The kinds and the columns each of them must fill. `tick` is written by ingest alone; `handed`,
+# `held` and the jobs that a parent hands down by dispatch, with source_partition -1.
 MARKET_KINDS: dict[str, tuple[str, ...]] = {
     "region": (
         "region",
@@ -103,14 +104,22 @@ MARKET_KINDS: dict[str, tuple[str, ...]] = {
     "request": ("region", "start_ms", "end_ms", "energy_mwh", "power_max_mw"),
 }
 TICK = "tick"
+HANDED = "handed"  # a deal of a parent: its id, start_ms its tick, end_ms the end of its horizon
+HELD = "held"  # a child's answer to its parent: its id, the most it may use from now on
 
 MARKET = Topic(
     "market",
     "Admitted market rows of one scheduling domain a partition, ticks included.",
-    (*_COMMON, *_GRID, *_COMPUTE, *SOURCE_COLUMNS),
+    (
+        *_COMMON,
+        *_GRID,
+        *_COMPUTE,
+        Column("deal", TEXT, "JSON of schemas.policy.Deal: parts of quotas", required=False),
+        *SOURCE_COLUMNS,
+    ),
     key=("source", "source_partition", "source_offset", "source_row"),
     partitions=DOMAINS_MAX,
     partition_by="domain",
-    written_by=("ingest",),
+    written_by=("ingest", "dispatch"),
     read_by=("dispatch",),
 )

@@ -5,6 +5,7 @@ is the region that a job comes from. What is not named is meant in all its value
 integers in the unit of their name, factors and shares in ppm.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -13,8 +14,12 @@ import msgspec
 SHARE_MAX_PPM = 1_000_000
 FACTOR_MAX_PPM = 1_000_000_000
 WEIGHT_MAX = 1_000_000
+LIMIT_MAX = 2**62
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Ms = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_800_000)]  # UTC, until the year 10000
+Count = Annotated[int, msgspec.Meta(ge=0, le=LIMIT_MAX)]
+# One limit for all times, or [[from_ms, limit], ...]: from then until the next; null = no limit.
+Limit = Count | tuple[tuple[Ms, Count | None], ...]
 Ppm = Annotated[int, msgspec.Meta(ge=0, le=SHARE_MAX_PPM)]
 FactorPpm = Annotated[int, msgspec.Meta(ge=0, le=FACTOR_MAX_PPM)]
 Weight = Annotated[int, msgspec.Meta(ge=0, le=WEIGHT_MAX)]
@@ -35,14 +40,39 @@ class Weights(_Part, frozen=True, kw_only=True):
 
 
 class Limits(_Part, frozen=True, kw_only=True):
-    """At most so much at once, as the sites see it; none = no limit."""
+    """At most so much at once, as the sites see it; none = no limit, as before a from_ms."""
 
-    cores_milli: Count | None = None
-    accel_milli: Count | None = None
-    power_w: Count | None = None
-    network_mbps: Count | None = None
-    green_w: Count | None = None
-    jobs: Count | None = None
+    cores_milli: Limit | None = None
+    accel_milli: Limit | None = None
+    power_w: Limit | None = None
+    network_mbps: Limit | None = None
+    green_w: Limit | None = None
+    jobs: Limit | None = None
+
+    def starts(self) -> set[int]:
+        """Every moment from which a limit is another."""
+        return {from_ms for limit in self._listed() for from_ms, _ in limit}
+
+    def at(self, moment_ms: int) -> list[int | None]:
+        """The limits that hold at a moment, in the order of the fields."""
+        return [_at(getattr(self, name), moment_ms) for name in self.__struct_fields__]
+
+    def least(self, from_ms: int, to_ms: int) -> list[int | None]:
+        """The lowest limits that hold at any moment of [from_ms, to_ms)."""
+        moments = [from_ms, *(start for start in self.starts() if from_ms < start < to_ms)]
+        columns = zip(*map(self.at, moments), strict=True)
+        return [min((one for one in some if one is not None), default=None) for some in columns]
+
+    def _listed(self) -> list[tuple[tuple[int, int | None], ...]]:
+        fields = (getattr(self, name) for name in self.__struct_fields__)
+        return [limit for limit in fields if isinstance(limit, tuple)]
+
+
+def _at(limit: Limit | None, moment_ms: int) -> int | None:
+    if not isinstance(limit, tuple):
+        return limit
+    place = bisect_right(limit, moment_ms, key=lambda step: step[0])
+    return limit[place - 1][1] if place else None
 
 
 class Scope(_Part, frozen=True, kw_only=True):
@@ -73,6 +103,33 @@ class Quota(Scope, frozen=True, kw_only=True):
     reserved: bool = False
 
 
+class Part(Scope, frozen=True, kw_only=True):
+    """What a parent domain lets a child use of a quota, or what a child may use at most of it."""
+
+    id: str  # of the quota: the domain that has it / its id there
+    limits: Limits
+    others: bool = False  # holds for all jobs but those named: what is reserved for these
+
+
+class Deal(_Part, frozen=True, kw_only=True):
+    """The parts of one child. A parent numbers its deals; a child answers with the number,
+
+    the most that it may use of each part, and what its jobs ask for, waiting ones too.
+    """
+
+    number: int
+    parts: tuple[Part, ...]
+    asked: tuple[Part, ...] = ()
+
+    def text(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def read(cls, text: str) -> "Deal":
+        """Raises msgspec.DecodeError that names the field."""
+        return msgspec.json.decode(text, type=cls)
+
+
 class Fairness(_Part, frozen=True, kw_only=True):
     """Weighted maximum share: no account uses more of anything that the sites offer in a slot
 
@@ -100,6 +157,15 @@ def wrong_in(rules: tuple[Rule, ...], quotas: tuple[Quota, ...]) -> Iterator[tup
         ids.add(quota.id)
         if all(getattr(quota.limits, name) is None for name in quota.limits.__struct_fields__):
             yield f"quotas[{at}].limits", "nothing", "limit at least one of cores_milli ... jobs"
+        for name in quota.limits.__struct_fields__:
+            limit = getattr(quota.limits, name)
+            starts = [step[0] for step in limit] if isinstance(limit, tuple) else [0]
+            if not starts or starts != sorted(set(starts)):
+                yield (
+                    f"quotas[{at}].limits.{name}",
+                    f"a list from {starts}",
+                    "give at least one [from_ms, limit], each later than the one before",
+                )
         named = (quota.job_class, quota.account_id, quota.pairing)
         if quota.reserved and named == (None, None, None):
             yield (

@@ -5,20 +5,20 @@ entry is dated: it holds from valid_from_ms until a later entry of the same kind
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 import msgspec
 import pyarrow as pa
 
 from schemas.errors import RegistryError, shown
-from schemas.policy import Fairness, Quota, Rule, Weights, wrong_in
+from schemas.policy import Fairness, Ms, Quota, Rule, Weights, wrong_in
 from schemas.topic import DOMAINS_MAX, FLOAT64, INT32, INT64, SYMBOL, TEXT, Column, Topic
 
 HOUR_MS = 3_600_000
 PRICE_MAX_MICRO_PER_KWH = 10**11  # 100,000 a kWh: keeps a line's amount in 64 bits (settle)
 
 # Bounds keep every sum and product of the steps in 64 bits, or in the kernels' 128.
-Ms = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_800_000)]  # until the year 10000
 Int64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 PriceMicroPerKwh = Annotated[int, msgspec.Meta(ge=0, le=PRICE_MAX_MICRO_PER_KWH)]
 Hour = Annotated[int, msgspec.Meta(ge=0, le=24)]
@@ -125,7 +125,10 @@ class Contract(Entry, frozen=True, tag_field="kind", tag="contract"):
 
 
 class Domain(Entry, frozen=True, tag_field="kind", tag="domain"):
-    """A scheduling domain: its tick, horizon and weights (money in `currency`, carbon per t)."""
+    """A scheduling domain: its tick, horizon and weights (money in `currency`, carbon per t).
+
+    parent: the domain that hands it quotas and jobs, and where a site (offer) has its id.
+    """
 
     partition: int
     tick_ms: Ms = HOUR_MS
@@ -133,6 +136,7 @@ class Domain(Entry, frozen=True, tag_field="kind", tag="domain"):
     voll_per_mwh: NotNegative = 20_000.0
     carbon_price_per_t: NotNegative = 0.0
     currency: str = "CNY"
+    parent: str | None = None
 
 
 class Policy(Entry, frozen=True, tag_field="kind", tag="policy"):
@@ -228,6 +232,47 @@ def _check_domain(domain: Domain) -> None:
             f"domain {domain.id}: partition {domain.partition} is not below {DOMAINS_MAX}",
             "give each domain a partition of its own",
         )
+    if domain.parent is not None and (domain.parent == domain.id or not domain.parent):
+        raise RegistryError(
+            f"domain {domain.id}: parent is {shown(domain.parent)}",
+            "name another domain, or none",
+        )
+    if domain.parent is not None and "/" in domain.id + domain.parent:
+        raise RegistryError(
+            f"domain {domain.id}: its id or its parent's has a slash",
+            "a domain's name is the first part of what it hands on: use no slash in it",
+        )
+
+
+def newest_domains(entries: Iterable[AnyEntry]) -> dict[str, Domain]:
+    """The domains among the entries, of each the latest date; of two for one date the later."""
+    newest: dict[str, Domain] = {}
+    for entry in entries:
+        if isinstance(entry, Domain):
+            known = newest.get(entry.id, entry)
+            newest[entry.id] = entry if entry.valid_from_ms >= known.valid_from_ms else known
+    return newest
+
+
+def check_tree(domains: Mapping[str, Domain]) -> None:
+    """Raises RegistryError for a parent that is not among the domains (by id), or a cycle."""
+    for domain in domains.values():
+        above, line = domain, [domain.id]
+        while above.parent is not None:
+            line.append(above.parent)
+            if above.parent not in domains:
+                raise RegistryError(
+                    f"domain {above.id}: parent {shown(above.parent)} is not registered",
+                    "register the parent with it, or before it",
+                )
+            if above.parent == domain.id:
+                raise RegistryError(
+                    f"domain {domain.id}: its parents go round: {' > '.join(line)}",
+                    "let one of them have no parent",
+                )
+            above = domains[above.parent]
+            if len(line) > len(domains):
+                break  # a cycle above it: its own members say so
 
 
 def _check_policy(policy: Policy) -> None:

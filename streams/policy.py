@@ -1,4 +1,8 @@
-"""A policy of the registry as terms of the match: names become columns, shares become limits."""
+"""A policy of the registry as terms of the match: names become columns, shares become limits.
+
+Quotas, what they reserve and what a parent domain hands down are parts of one form. A limit of a
+slot is the lowest that holds within it, and of the last slot while the longest job may run on.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +13,7 @@ import numpy.typing as npt
 from kernels.match import CLASSES, LIMITED, Jobs, Policy, Quotas, Rules, Terms
 from kernels.match.columns import ANY, COUNT
 from schemas import registry
-from schemas.policy import Limits, Quota, Scope
+from schemas.policy import LIMIT_MAX, Limits, Part, Quota, Scope
 
 I64 = npt.NDArray[np.int64]
 _PPM = 1_000_000
@@ -24,6 +28,19 @@ class Places:
     offered: I64  # [M, T, 5] before anything is taken
     accounts: Mapping[str, int]  # number of every account with jobs
     pairings: Mapping[str, int]  # number of every region that jobs come from
+    start_ms: int = 0  # of the first slot
+    slot_ms: int = 3_600_000
+    longest_ms: int = 0  # the longest job: it may run past the last slot
+
+    def by_slot(self, limits: Limits) -> I64:
+        """Limits [T, 6] of the slots, ANY = none."""
+        count = self.offered.shape[1]
+        starts = self.start_ms + np.arange(count) * self.slot_ms
+        ends = starts + self.slot_ms
+        ends[-1:] += max(0, -(-self.longest_ms // self.slot_ms) - 1) * self.slot_ms
+        least = [limits.least(*span) for span in zip(starts.tolist(), ends.tolist(), strict=True)]
+        columns = [[ANY if one is None else one for one in some] for some in least]
+        return np.array(columns, np.int64).reshape(count, len(LIMITED))
 
 
 def weighed(policy: registry.Policy, base: Policy) -> Policy:
@@ -38,13 +55,27 @@ def weighed(policy: registry.Policy, base: Policy) -> Policy:
     )
 
 
-def terms_of(policy: registry.Policy, places: Places) -> Terms:
-    """Quotas in the order of the document, then what they reserve, then the shares; and rules.
+def parts_of(policy: registry.Policy, places: Places) -> list[Part]:
+    """The quotas in the order of the document, then what they reserve from all others."""
+    quotas = [_part(quota, quota.id, quota.limits) for quota in policy.quotas]
+    return quotas + [
+        _part(quota, f"{quota.id}: others", _reserve(quota, places), others=True)
+        for quota in policy.quotas
+        if quota.reserved
+    ]
+
+
+def _part(scope: Scope, part_id: str, limits: Limits, others: bool = False) -> Part:
+    named = {name: getattr(scope, name) for name in Scope.__struct_fields__}
+    return Part(id=part_id, limits=limits, others=others, **named)
+
+
+def terms_of(policy: registry.Policy, places: Places, handed: Sequence[Part] = ()) -> Terms:
+    """The parts of the policy, what is handed from elsewhere, then the shares; and rules.
 
     What names an account or pairing without a job in this tick binds nobody.
     """
-    quotas = [_of(q, f"{q.id}", places) for q in policy.quotas]
-    quotas += [_reserve(q, places) for q in policy.quotas if q.reserved]
+    quotas = [_of(part, places) for part in (*parts_of(policy, places), *handed)]
     quotas += _shares(policy, places)
     rules = [rule for rule in policy.rules if _numbers(rule, places) is not None]
     numbers = [_numbers(rule, places) or (ANY, ANY, ANY) for rule in rules]
@@ -52,7 +83,7 @@ def terms_of(policy: registry.Policy, places: Places) -> Terms:
         _columns(quotas, places),
         Rules.of(
             [ANY if rule.factor_ppm is None else rule.factor_ppm for rule in rules],
-            np.array([_covers(r, places) for r in rules]).reshape(len(rules), len(places.sites)),
+            np.array([covers(r, places) for r in rules]).reshape(len(rules), len(places.sites)),
             job_class=[number[0] for number in numbers],
             tenant=[number[1] for number in numbers],
             pairing=[number[2] for number in numbers],
@@ -121,27 +152,37 @@ class _Row:
     others: bool = False
 
 
-def _of(quota: Quota, quota_id: str, places: Places) -> _Row:
-    numbers = _numbers(quota, places)
-    limit = np.tile(_limits(quota.limits), (places.offered.shape[1], 1))
-    if numbers is None:  # nobody there whom it could bind
-        return _Row(quota_id, np.full_like(limit, ANY), _covers(quota, places), (ANY,) * 3)
-    return _Row(quota_id, limit, _covers(quota, places), numbers)
+def _of(part: Part, places: Places) -> _Row:
+    numbers, held = _numbers(part, places), covers(part, places)
+    limit = places.by_slot(part.limits)
+    if numbers is not None:
+        return _Row(part.id, limit, held, numbers, part.others)
+    if part.others:  # it is reserved for jobs that are not there now, from all that are
+        return _Row(part.id, limit, held, (ANY,) * 3)
+    return _Row(part.id, np.full_like(limit, ANY), held, (ANY,) * 3)  # nobody it could bind
 
 
-def _reserve(quota: Quota, places: Places) -> _Row:
-    """All others get what the quota leaves of what the sites offer."""
-    covers = _covers(quota, places)
-    offered = places.offered[np.array(covers, np.bool_)].sum(axis=0)  # [T, 5]
-    kept = _limits(quota.limits)
-    limit = np.full((len(offered), len(LIMITED)), ANY, np.int64)
-    for k in np.flatnonzero(kept[:COUNT] != ANY).tolist():
-        limit[:, k] = np.maximum(offered[:, k] - kept[k], 0)
-    numbers = _numbers(quota, places)
-    quota_id = f"{quota.id}: others"
-    if numbers is None:  # it is reserved for jobs that are not there now, from all that are
-        return _Row(quota_id, limit, covers, (ANY, ANY, ANY))
-    return _Row(quota_id, limit, covers, numbers, others=True)
+def _reserve(scope: Quota, places: Places) -> Limits:
+    """What the quota leaves of what the sites offer, slot by slot."""
+    offered = places.offered[np.array(covers(scope, places), np.bool_)].sum(axis=0)  # [T, 5]
+    kept = places.by_slot(scope.limits)
+    limit = np.full(kept.shape, ANY, np.int64)
+    limited = kept[:, :COUNT] != ANY
+    limit[:, :COUNT][limited] = np.maximum(offered - kept[:, :COUNT], 0)[limited]
+    return limits_of(limit, [places.start_ms + t * places.slot_ms for t in range(len(limit))])
+
+
+def limits_of(table: I64, times: Sequence[int]) -> Limits:
+    """Limits from a table [K, 6], each row holding from its time on; none before the first."""
+    columns: dict[str, int | tuple[tuple[int, int | None], ...] | None] = {}
+    for name, column in zip(LIMITED, table.T.tolist(), strict=True):
+        steps: list[tuple[int, int | None]] = []
+        for time, one in zip(times, column, strict=True):
+            limit = None if one == ANY else min(one, LIMIT_MAX)
+            if not steps or steps[-1][1] != limit:
+                steps.append((time, limit))
+        columns[name] = None if steps == [(times[0], None)] else tuple(steps)
+    return Limits(**columns)
 
 
 def _shares(policy: registry.Policy, places: Places) -> list[_Row]:
@@ -174,12 +215,8 @@ def _columns(rows: list[_Row], places: Places) -> Quotas:
     )
 
 
-def _limits(limits: Limits) -> I64:
-    given = [getattr(limits, name) for name in LIMITED]
-    return np.array([ANY if one is None else one for one in given], np.int64)
-
-
-def _covers(scope: Scope, places: Places) -> list[bool]:
+def covers(scope: Scope, places: Places) -> list[bool]:
+    """Whether each site is one that the scope names."""
     everywhere = not scope.regions and not scope.sites
     return [
         everywhere or region in scope.regions or site in scope.sites

@@ -1,8 +1,8 @@
 """Hierarchy: what a parent domain's plan hands to its children, national -> hub -> city.
 
 The sites of a parent's match are its children. Of every quota a child gets what the plan uses there
-and its part of what is left; the parts add up to the quota, never to more. Its own capacity, as the
-parent sees it, is one more quota: over all jobs of the child, however much its sites could hold.
+and an equal part of what is left; the parts add up to the quota, never to more. Its own capacity,
+as the parent sees it, is one more quota: over all jobs of the child, however much its sites hold.
 """
 
 from typing import NamedTuple
@@ -44,8 +44,7 @@ def hand_down(jobs: Jobs, sites: Sites, plan: Plan, quotas: Quotas) -> list[Hand
         covered = np.flatnonzero(quotas.covers[q])
         limited = quotas.limit[q] != ANY
         if len(covered):
-            parts = _parts(used[covered, q], quotas.limit[q])
-            limit[covered, q] = np.where(limited, parts, ANY)
+            limit[covered, q] = np.where(limited, parts(used[covered, q], quotas.limit[q]), ANY)
     whole = np.full((len(limit), 1, *limit.shape[2:]), ANY, np.int64)
     whole[:, 0, :, :COUNT] = sites.capacity
     return [
@@ -72,20 +71,18 @@ def _used(jobs: Jobs, sites: Sites, plan: Plan, quotas: Quotas) -> I64:
     return used
 
 
-def _parts(used: I64, limit: I64) -> I64:
-    """Parts [C, T, 6] of a limit [T, 6]: what is used [C, T, 6], and of the rest in proportion.
+def parts(used: I64, limit: I64) -> I64:
+    """Parts [C, T, 6] of a limit [T, 6]: what is used [C, T, 6], and an equal part of the rest.
 
-    Where nothing is used the rest goes in equal parts; what whole units leave goes to the first.
+    Where more is used than the limit, who uses most is served first. What equal parts leave goes to
+    the first.
     """
-    total = used.sum(axis=0)
-    rest = np.maximum(limit - total, 0)
-    share = np.where(total > 0, used / np.maximum(total, 1), 1.0 / len(used))
-    more = np.floor(rest * share).astype(np.int64)
-    over = more.sum(axis=0) - rest  # floats may round a large rest up
-    for child in range(len(more)):
-        less = np.clip(over, 0, more[child])
-        more[child] -= less
-        over -= less
-    more[0] -= over  # what is left of the rest
-    parts: I64 = used + more
-    return parts
+    order = np.argsort(-used, axis=0, kind="stable")
+    most = np.take_along_axis(used, order, axis=0)
+    before = most.cumsum(axis=0) - most
+    kept = np.empty_like(used)
+    np.put_along_axis(kept, order, np.clip(limit - before, 0, most), axis=0)
+    rest = np.maximum(limit - kept.sum(axis=0), 0)
+    made: I64 = kept + rest // len(used)
+    made[0] += rest % len(used)
+    return made

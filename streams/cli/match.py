@@ -94,7 +94,15 @@ def _under(
     if not isinstance(entry, registry.Policy):
         raise ConfigError(f"{file} is a {entry.kind}", 'name a file with an entry of kind "policy"')
     ids = given.sites.site_id.tolist()
-    places = Places(ids, given.hubs, given.sites.capacity, given.accounts, given.pairings)
+    places = Places(
+        ids,
+        given.hubs,
+        given.sites.capacity,
+        given.accounts,
+        given.pairings,
+        slot_ms=given.series.slot_ms,
+        longest_ms=int(given.jobs.duration_ms.max(initial=0)),
+    )
     message = "name a hub or site of the file of sites"
     unknown = [
         BadInput("policy", 1, field, name, message) for field, name in unknown_names(entry, places)

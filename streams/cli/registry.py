@@ -134,16 +134,29 @@ def _whole_object(value: bytes) -> list[bytes] | None:
 
 async def _send(settings: "Settings", entries: "list[AnyEntry]") -> list[str]:
     """Send all in order; returns the contract topics that were created."""
+    import orjson
+
     from schemas import REGISTRY
     from schemas.codec import JSON, event_headers
     from schemas.delivery import out_topic
-    from schemas.registry import Contract, format_entry
+    from schemas.registry import (
+        Contract,
+        Domain,
+        check_tree,
+        format_entry,
+        newest_domains,
+        parse_entry,
+    )
     from streams.cli.connection import require_topics
     from streams.client import producer
     from streams.topics import create_topics
 
     topic = settings.topic(REGISTRY.name)
     await require_topics(settings, topic)
+    if any(isinstance(entry, Domain) for entry in entries):
+        known = [entry for entry in await _entries(settings) if entry.get("kind") == "domain"]
+        parsed = [parse_entry(orjson.dumps(entry)) for entry in known]
+        check_tree(newest_domains([*parsed, *entries]))
     outs = [out_topic(entry.id) for entry in entries if isinstance(entry, Contract)]
     created = await create_topics(settings, outs) if outs else []
     async with producer(settings) as client:

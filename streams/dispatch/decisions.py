@@ -4,6 +4,7 @@ Energies are rounded half to even to mJ each; used is taken from available and c
 rest, so that the parts are the whole. Prices are int64 micro-currency per MWh.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from streams.dispatch.matching import Matched, running_of
 from streams.dispatch.state import Market
 
 Rows = list[dict[str, Any]]
+Priced = tuple[str, str, int]  # product, id, start_ms
 
 _MICRO = 1_000_000
 _MS_PER_HOUR = 3_600_000
@@ -123,30 +125,31 @@ def energy_prices(tick: Tick, inputs: Inputs, plan: Dispatch) -> Rows:
     ]
 
 
-def price_rows(tick: Tick, inputs: Inputs, plan: Dispatch, matched: Matched) -> Rows:
-    """The energy price of every region and step, and what one more unit at a full site is worth."""
-    energy = energy_prices(tick, inputs, plan)
-    units = [
+def short_prices(tick: Tick, matched: Matched, before: Iterable[Priced] = ()) -> Rows:
+    """What one more unit is worth of what is short; zero where it was short `before`."""
+    plan = matched.plan
+    worth: dict[Priced, int] = dict.fromkeys(before, 0)
+    for m, t, k in np.argwhere(plan.prices > 0).tolist():
+        product = RESOURCES[k].rsplit("_", 1)[0]
+        place = product, matched.sites[m]["id"], tick.step(t)["start_ms"]
+        worth[place] = round(float(plan.prices[m, t, k]) * 1000 * _MICRO)
+    for q, t, k in np.argwhere(plan.quota_prices > 0).tolist():
+        product = f"quota_{LIMITED[k].rsplit('_', 1)[0]}"
+        place = product, matched.quotas[q], tick.step(t)["start_ms"]
+        unit = 1 if k == COUNT else 1000
+        worth[place] = round(float(plan.quota_prices[q, t, k]) * unit * _MICRO)
+    return [
         {
-            **tick.step(int(t)),
-            "product": RESOURCES[k].rsplit("_", 1)[0],
-            "id": matched.sites[m]["id"],
-            "price_micro": round(float(matched.plan.prices[m, t, k]) * 1000 * _MICRO),
+            **tick.head(),
+            "revision": tick.revision,
+            "product": product,
+            "id": thing,
+            "start_ms": start_ms,
+            "end_ms": start_ms + tick.step_ms,
+            "price_micro": price,
         }
-        for m, t, k in np.argwhere(matched.plan.prices > 0)
+        for (product, thing, start_ms), price in worth.items()
     ]
-    quotas = [
-        {
-            **tick.step(int(t)),
-            "product": f"quota_{LIMITED[k].rsplit('_', 1)[0]}",
-            "id": matched.quotas[q],
-            "price_micro": round(
-                float(matched.plan.quota_prices[q, t, k]) * (1 if k == COUNT else 1000) * _MICRO
-            ),
-        }
-        for q, t, k in np.argwhere(matched.plan.quota_prices > 0)
-    ]
-    return energy + units + quotas
 
 
 def placement_rows(tick: Tick, matched: Matched) -> Rows:
@@ -164,6 +167,7 @@ def placement_rows(tick: Tick, matched: Matched) -> Rows:
             "detail": _detail(matched, i),
             "cost_micro": int(plan.cost_micro[i]),
             **proof,
+            "revision": tick.revision,
         }
         if plan.site[i] != ANY:
             runs = running_of(matched, i, tick.tick_ms, tick.step_ms)

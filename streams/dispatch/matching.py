@@ -8,6 +8,7 @@ deadline that cannot be met and a bad row are final.
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -26,9 +27,11 @@ from kernels.match import (
 )
 from kernels.match.columns import ANY, FACILITY_SIDE, PPM
 from schemas import registry
+from schemas.policy import Part
 from schemas.registry import Domain
+from streams.dispatch.hierarchy import ALONE, Family, for_own_sites, handed_to
 from streams.dispatch.state import Market, Row, Running
-from streams.policy import Places, Taken, terms_of, weighed, without
+from streams.policy import Places, Taken, parts_of, terms_of, weighed, without
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -59,6 +62,8 @@ class Matched:
     sites: list[Row]
     plan: Plan
     quotas: list[str]  # ids
+    places: Places
+    shared: list[Part]  # what there is to hand on to children: of the policy, and of its parent
 
 
 def match_tick(
@@ -67,10 +72,12 @@ def match_tick(
     tick_ms: int,
     headroom: Headroom,
     policy: registry.Policy | None = None,
+    family: Family = ALONE,
 ) -> Matched:
     """Match what waits and may start within the horizon, under the domain's policy if it has one.
 
-    What runs already has its resources and its part of the quotas set aside.
+    What runs already has its resources and its part of the quotas set aside. What a parent handed
+    down binds as well, and what children may still use is not there for the domain's own sites.
     """
     last_ms = tick_ms + (domain.steps - 1) * domain.tick_ms
     jobs = [job for _, job in sorted(market.jobs.items()) if job.get("start_ms", 0) <= last_ms]
@@ -96,14 +103,23 @@ def match_tick(
         offered,
         numbers["account_id"],
         numbers["region"],
+        tick_ms,
+        domain.tick_ms,
+        max((job["duration_ms"] for job in jobs), default=0),
     )
+    handed = handed_to(market, family)
+    of_policy = parts_of(policy, places)
+    named = [msgspec.structs.replace(part, id=f"{domain.id}/{part.id}") for part in of_policy]
+    shared = [*named, *(part for part in handed if part.id != domain.id)]
     asked = _jobs(jobs, domain, tick_ms, region_of, site_of, numbers)
     followed = {run.together: site_of.get(run.site_id, ANY) for run in market.running}
     for i, job in enumerate(jobs):  # what comes late joins those of its group that run
         if "together" in job and "site_id" not in job:
             asked.affinity[i] = followed.get(job["together"], ANY)
     taken = _taken(market.running, domain, tick_ms, site_of, numbers)
-    terms = without(terms_of(policy, places), taken, set(asked.apart.tolist()) - {ANY})
+    own = for_own_sites(shared, market, family, places)
+    terms = terms_of(policy, places, (*handed, *own))
+    terms = without(terms, taken, set(asked.apart.tolist()) - {ANY})
     plan = match(
         asked,
         columns,
@@ -112,7 +128,7 @@ def match_tick(
         weighed(policy, weights),
         terms=terms,
     )
-    return Matched(jobs, sites, plan, terms.quotas.quota_id.tolist())
+    return Matched(jobs, sites, plan, terms.quotas.quota_id.tolist(), places, shared)
 
 
 def _numbers(jobs: list[Row], running: list[Running]) -> dict[str, dict[str, int]]:

@@ -9,11 +9,18 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-from schemas.market import TICK
+from schemas.market import HANDED, TICK
+from schemas.policy import Deal, Part
 
 Row = dict[str, Any]
 
+HAND = -1  # source_partition of what one domain writes to another
 MEMORY_MS = 7 * 86_400_000  # a job sent again so long after its decision is a duplicate
+
+
+def sender_of(row: Row) -> str | None:
+    """The domain that wrote the row to another; None for a row of ingest."""
+    return str(row["source"]) if row["source_partition"] == HAND else None
 
 
 class Running(msgspec.Struct, array_like=True):
@@ -40,8 +47,26 @@ class Planned(msgspec.Struct, array_like=True):
     storages: dict[str, tuple[list[float], list[float], list[float]]]  # MW in, MW out, MWh
 
 
+class Above(msgspec.Struct):
+    """The newest deal that a parent handed down."""
+
+    parent: str
+    deal: Deal
+
+
+class Lent(msgspec.Struct):
+    """The most a child may use: what it last said, and what was dealt to it since."""
+
+    kept: tuple[Part, ...] = ()
+    asked: tuple[Part, ...] = ()
+    dealt: list[Deal] = []
+
+
 class Open(msgspec.Struct):
-    """The last tick while a region's input is late: what a revision of it begins from."""
+    """The last tick while a region's input is late, or a parent may still hand down for it: what a
+
+    revision of it begins from.
+    """
 
     tick_ms: int
     late: list[str]  # regions whose newest row ended before the tick
@@ -49,12 +74,13 @@ class Open(msgspec.Struct):
     compute_mw: dict[str, list[float]]  # region -> load of its jobs, step by step
     revision: int = 0
     renewed: list[str] = []  # kind/id of storages and requests that were said anew since the tick
+    priced: list[tuple[str, str, int]] = []  # product, id and start of prices of what is short
 
 
 class Market(msgspec.Struct):
     """What is known of one domain."""
 
-    seen: dict[str, tuple[int, int]] = {}  # partition of market.in -> last (offset, row)
+    seen: dict[str, tuple[int, int]] = {}  # partition of market.in, or domain -> (offset, row)
     regions: dict[str, dict[int, Row]] = {}  # region -> start_ms -> row
     things: dict[str, dict[str, Row]] = {}  # kind -> id -> row (storage, supply, link, ...)
     soc_mwh: dict[str, float] = {}  # storage id -> as of the last tick's plan
@@ -65,12 +91,19 @@ class Market(msgspec.Struct):
     planned: dict[str, Planned] = {}  # region -> held while its input is late
     last_tick_ms: int = -1
     open: Open | None = None
+    above: Above | None = None
+    below: dict[str, Lent] = {}  # child -> what it may use
+    told: str = ""  # its last answer to its parent
+    dealt: int = 0  # deals so far
+    written: int = 0  # rows written to other domains so far
 
     def known(self, row: Row) -> bool:
         """Whether the row came before; remembers its place."""
         if row["kind"] == TICK:
             return bool(row["start_ms"] <= self.last_tick_ms)
         origin = str(row["source_partition"])
+        if sender := sender_of(row):
+            origin = f"domain {sender}"
         place = (row["source_offset"], row["source_row"])
         if place <= self.seen.get(origin, (-1, -1)):
             return True
@@ -95,13 +128,11 @@ class Market(msgspec.Struct):
         return True
 
     def awaits(self, row: Row) -> bool:
-        """Whether the row is what the last tick lacked: it covers it, of a region that is late."""
-        return (
-            self.open is not None
-            and row["kind"] == "region"
-            and row["region"] in self.open.late
-            and row["start_ms"] <= self.open.tick_ms < row["end_ms"]
-        )
+        """Whether the row is what the last tick lacked, and covers it: a deal, a late region."""
+        if self.open is None or row["kind"] not in ("region", HANDED):
+            return False
+        late = row["kind"] == HANDED or row["region"] in self.open.late
+        return late and bool(row["start_ms"] <= self.open.tick_ms < row["end_ms"])
 
     def goes_by_plan(self, kind: str, thing_id: str) -> bool:
         """Whether nothing newer than the last tick's plan is known of a storage or request."""
@@ -152,7 +183,7 @@ class Market(msgspec.Struct):
 class Markets(msgspec.Struct):
     """State of one partition of `market`: one domain, or several apart where they share it."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     domains: dict[str, Market] = {}
 

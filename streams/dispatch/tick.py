@@ -2,7 +2,8 @@
 
 Where a region's input is late, the tick stays open: a row of that region that covers it plans the
 tick again as of its own time, as a revision of the same rows. Jobs stay where they were placed, and
-news of other things waits for the next tick.
+news of other things waits for the next tick. The tick of a child domain stays open for the deals of
+its parent too: each matches again what has not started.
 """
 
 from typing import Any
@@ -11,10 +12,11 @@ import numpy as np
 
 from kernels.balance import Dispatch, Status, balance
 from kernels.match import ANY, Reason
-from schemas import ALERTS, DISPATCH, PLACEMENTS, PRICES, SIGNALS, Topic
+from schemas import ALERTS, DISPATCH, MARKET, PLACEMENTS, PRICES, SIGNALS, Topic
 from schemas.registry import Domain, Policy
 from streams.dispatch import decisions
 from streams.dispatch.balancing import F64, Inputs, inputs_of, network_of, reserve_of
+from streams.dispatch.hierarchy import ALONE, Family, answer, deal, hand_down
 from streams.dispatch.holding import held_of, keep
 from streams.dispatch.matching import (
     FINAL,
@@ -28,6 +30,8 @@ from streams.dispatch.matching import (
 from streams.dispatch.signals import signal_rows
 from streams.dispatch.state import Market, Open, Row, Running
 
+Decided = dict[Topic, list[dict[str, Any]]]
+
 _SHED_MW = 1e-6  # less is rounding
 _ALERTED = {
     Status.FLEX_UNMET: "its requests cannot all be served by their deadlines",
@@ -37,45 +41,101 @@ _ALERTED = {
 
 
 def decide(
-    market: Market, domain: Domain, tick_ms: int, policy: Policy | None = None
-) -> dict[Topic, list[dict[str, Any]]]:
+    market: Market,
+    domain: Domain,
+    tick_ms: int,
+    policy: Policy | None = None,
+    family: Family = ALONE,
+) -> Decided:
     """Balance without new jobs, match at its prices, balance with the matched load."""
     market.forget(tick_ms)
-    tick = decisions.Tick(domain, tick_ms)
-    inputs = inputs_of(market, domain, tick_ms)
+    market.last_tick_ms, market.open = tick_ms, None
+    return _decided(market, market, decisions.Tick(domain, tick_ms), policy, family, tick_ms)
+
+
+def decide_again(
+    market: Market, domain: Domain, policy: Policy | None, family: Family, at_ms: int
+) -> Decided:
+    """Decide the open tick again, as it found things, with what a parent has handed down since.
+
+    What has started stays; the other jobs that the tick knew are matched again.
+    """
+    opened = market.open
+    assert opened is not None
+    opened.revision += 1
+    found, tick = opened.found, decisions.Tick(domain, opened.tick_ms, opened.revision)
+    found.jobs = {i: job for i, job in market.jobs.items() if job["received_ms"] <= tick.tick_ms}
+    found.running, found.above, found.below = market.running, market.above, market.below
+    rows = _decided(market, found, tick, policy, family, at_ms)
+    found.jobs, found.running, found.above, found.below = {}, [], None, {}
+    return rows
+
+
+def _decided(
+    market: Market,
+    found: Market,
+    tick: decisions.Tick,
+    policy: Policy | None,
+    family: Family,
+    at_ms: int,
+) -> Decided:
+    """The tick as of what was `found`; what comes of it is carried out in `market`."""
+    domain, tick_ms = tick.domain, tick.tick_ms
+    inputs = inputs_of(found, domain, tick_ms)
     if not inputs.regions:
-        market.last_tick_ms, market.open = tick_ms, None
         return {}
-    held = held_of(market, inputs, tick)
+    held = held_of(found, inputs, tick)
     base_mw = _compute(market.running, inputs, tick)
-    before = held.into(balance(held.on(network_of(market, domain, inputs, base_mw))))
-    matched = match_tick(market, domain, tick_ms, headroom_of(inputs, before), policy)
+    before = held.into(balance(held.on(network_of(found, domain, inputs, base_mw))))
+    headroom = headroom_of(inputs, before)
+    matched = match_tick(found, domain, tick_ms, headroom, policy, family)
     started, planned = _starts(matched, tick)
     load_mw = _compute([*market.running, *started, *planned], inputs, tick)
     plan = before
     if started or planned:
-        network = held.on(network_of(market, domain, inputs, load_mw))
+        network = held.on(network_of(found, domain, inputs, load_mw))
         plan = held.into(balance(network, before))
+    short = decisions.short_prices(tick, matched, market.open.priced if market.open else ())
+    raised = _raised(found, inputs, plan, tick_ms)
     rows = {
         DISPATCH: decisions.dispatch_rows(tick, inputs, plan, load_mw),
         PLACEMENTS: decisions.placement_rows(tick, matched),
-        PRICES: decisions.price_rows(tick, inputs, plan, matched),
+        PRICES: decisions.energy_prices(tick, inputs, plan) + short,
         SIGNALS: signal_rows(tick, inputs, plan, load_mw),
-        ALERTS: decisions.alert_rows(tick, market, _raised(market, inputs, plan, tick_ms), tick_ms),
+        ALERTS: decisions.alert_rows(tick, market, raised, at_ms),
     }
-    market.last_tick_ms = tick_ms
     late = [region for region, is_late in zip(inputs.regions, inputs.stale, strict=True) if is_late]
-    market.open = None
-    if late:
-        compute = dict(zip(inputs.regions, load_mw.tolist(), strict=True))
-        market.open = Open(tick_ms, late, market.as_found(), compute)
-    _carry_out(market, market, inputs, plan, tick)
+    if market.open is None and (late or family.parent):
+        market.open = Open(tick_ms, late, market.as_found(), {})
+    if market.open is not None:
+        market.open.compute_mw = dict(zip(inputs.regions, load_mw.tolist(), strict=True))
+        market.open.priced = [(row["product"], row["id"], row["start_ms"]) for row in short]
+    _carry_out(market, found, inputs, plan, tick)
     _start(market, matched, started, tick)
     keep(market, inputs, plan, tick)
+    rows[MARKET] = _to_family(market, matched, started, planned, tick, family)
     return rows
 
 
-def revise(market: Market, domain: Domain, row: Row) -> dict[Topic, list[dict[str, Any]]]:
+def _to_family(
+    market: Market,
+    matched: Matched,
+    started: list[Running],
+    planned: list[Running],
+    tick: decisions.Tick,
+    family: Family,
+) -> list[Row]:
+    """What the children get, and what the parent is told."""
+    rows_of = {job["id"]: job for job in matched.jobs}
+    jobs: dict[str, list[Row]] = {}
+    for run in started:
+        jobs.setdefault(run.site_id, []).append(rows_of[run.job_id])
+    deals = deal(market, family, matched.shared, matched.places, planned)
+    handed = hand_down(market, tick.domain, tick.tick_ms, deals, jobs)
+    return handed + answer(market, tick.domain, family)
+
+
+def revise(market: Market, domain: Domain, row: Row) -> Decided:
     """Plan the open tick again with a row that it was waiting for; step 0 is carried out anew."""
     opened = market.open
     assert opened is not None

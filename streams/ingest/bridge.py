@@ -239,17 +239,18 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         return {TICK_HEADER: str(clock.last_ms)} if clock and clock.last_ms is not None else {}
 
     async def _recover_clock(self, domain: Domain) -> TickClock:
-        """The last tick that stands in `market`: every batch there says it in a header."""
+        """The last tick that stands in `market`: every batch of the bridge says it in a header."""
         tp = TopicPartition(self.settings.topic(MARKET.name), domain.partition)
         async with started_consumer(self.settings) as client:
             client.assign([tp])
-            end = (await client.end_offsets([tp]))[tp]
-            if end == 0:
-                return TickClock()
-            client.seek(tp, end - 1)
-            headers = header_map((await client.getone(tp)).headers)
-        last = headers.get(TICK_HEADER)
-        return TickClock(int(last) if last is not None else None)
+            first = (await client.beginning_offsets([tp]))[tp]
+            to = end = (await client.end_offsets([tp]))[tp]
+            while to > first:  # back over what other domains wrote, in ever longer parts
+                at = max(first, 2 * to - end - 1)
+                if (last := await _last_tick(client, tp, at, to)) is not None:
+                    return TickClock(last)
+                to = at
+        return TickClock()
 
     def _add(self, row: Row, headers: dict[str, str] | None = None) -> None:
         registry_offset = row.fields.get("registry_offset", -1)
@@ -302,6 +303,19 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             except (KafkaError, BrokerUnreachableError) as error:
                 self._log.warning("counts_unread", error=repr(error))
                 await asyncio.sleep(_RETRY_S)
+
+
+async def _last_tick(
+    client: AIOKafkaConsumer, tp: TopicPartition, offset: int, end: int
+) -> int | None:
+    """The tick that the last batch of the bridge from `offset` to `end` says."""
+    last = None
+    client.seek(tp, offset)
+    while await client.position(tp) < end:
+        for record in (await client.getmany(tp, timeout_ms=500)).get(tp, ()):
+            if record.offset < end:
+                last = header_map(record.headers).get(TICK_HEADER, last)
+    return int(last) if last is not None else None
 
 
 def _parts(records: Records) -> Iterator[Records]:

@@ -146,6 +146,26 @@ def test_one_wrong_entry_leaves_the_registry_as_it_was(known):
     assert gridloom("tail", "out.readers", "--no-follow").exit_code == 2
 
 
+def test_a_domain_is_registered_after_its_parent_or_with_it(known):
+    nation, east, port = (
+        {"kind": "domain", "id": name, "partition": number, "parent": parent}
+        for number, (name, parent) in enumerate(
+            [("nation", None), ("east", "nation"), ("port", "east")]
+        )
+    )
+
+    alone = gridloom("registry", "apply", stdin=orjson.dumps(east))
+    together = gridloom("registry", "apply", stdin=orjson.dumps([east, nation]))
+    later = gridloom("registry", "apply", stdin=orjson.dumps(port))
+    cycle = gridloom("registry", "apply", stdin=orjson.dumps(nation | {"parent": "port"}))
+
+    assert [one.exit_code for one in (alone, together, later, cycle)] == [2, 0, 0, 2]
+    assert "parent 'nation' is not registered" in alone.stderr
+    assert "its parents go round" in cycle.stderr
+    listed = lines(gridloom("registry", "list", "--kind", "domain", "--json"))
+    assert [entry["id"] for entry in listed] == ["east", "nation", "port"]
+
+
 def test_an_entry_of_the_same_date_replaces_the_one_before(known):
     for hub_id in ("h1", "h2"):
         site = {"kind": "site", "id": "s1", "hub_id": hub_id}

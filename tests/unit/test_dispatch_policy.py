@@ -139,3 +139,23 @@ def test_a_job_that_comes_late_joins_its_group_where_that_runs():
     assert [row["site_id"] for row in first["placements"]] == ["s1"]
     second = made.send(SITES[0], job("b", **long), job("c", **CHEAP), tick(1))
     assert {row["job_id"]: row["site_id"] for row in second["placements"]} == {"b": "s1", "c": "n1"}
+
+
+def test_a_limit_that_changes_with_time_binds_the_slots_that_it_covers():
+    night = {"jobs": [[0, 1], [T0 + HOUR_MS, 0], [T0 + 2 * HOUR_MS, 3]]}
+    quota = {"quotas": [{"id": "q", "account_id": "tenant", "limits": night}]}
+    made = town(quota, steps=3)
+    jobs = [job(name, **CHEAP) for name in "abcd"]
+    rows = made.send(*GRID, *SITES, *jobs, tick(), offset=1)
+    starts = sorted((row["start_ms"] - T0) // HOUR_MS for row in rows["placements"])
+    assert starts == [0, 2, 2, 2]
+
+
+def test_the_last_slot_has_the_lowest_limit_while_the_longest_job_may_run_on():
+    later = {"jobs": [[0, 1], [T0 + 3 * HOUR_MS, 0]]}
+    quota = {"quotas": [{"id": "q", "account_id": "tenant", "limits": later}]}
+    for hours, placed in ((1, True), (2, True), (3, False)):  # it might start in the last slot
+        made = town(quota, steps=2)
+        some = job("a", **CHEAP) | {"duration_ms": hours * HOUR_MS}
+        rows = made.send(*GRID, *SITES, some, tick(), offset=1)
+        assert (states(rows)["a"][0] == "placed") is placed

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import RegistryError
-from schemas.registry import KINDS, Tariff, format_entry, parse_entry
+from schemas.registry import KINDS, Tariff, check_tree, format_entry, newest_domains, parse_entry
 
 DAY = [{"from_hour": 0, "to_hour": 24, "price_micro_per_kwh": 1}]
 SOUND = {
@@ -35,6 +35,10 @@ def entry(kind, /, **given):
 
 def bands(*hours):
     return [{"from_hour": a, "to_hour": b, "price_micro_per_kwh": a} for a, b in hours]
+
+
+def limited(jobs):
+    return {"quotas": [{"id": "q", "limits": {"jobs": jobs}}]}
 
 
 def where(column, op, value):
@@ -74,6 +78,13 @@ def test_a_sound_entry_of_each_kind_is_read_written_and_keyed(kind):
             {"quotas": [{"id": "q", "limits": {"jobs": 1}, "reserved": True}]},
             "quotas[0].reserved",
         ),
+        ("policy", limited([]), "quotas[0].limits.jobs is a list from []"),
+        ("policy", limited([[5, 1], [5, 2]]), "quotas[0].limits.jobs is a list from [5, 5]"),
+        ("policy", limited([[5, 1], [4, 2]]), "quotas[0].limits.jobs is a list from [5, 4]"),
+        ("policy", limited([[-1, 1]]), "limits.jobs[0][0]"),
+        ("policy", limited([[0, -1]]), "limits.jobs[0][1]"),
+        ("policy", limited([[0, 1, 2]]), "limits.jobs[0]"),
+        ("policy", limited(["0"]), "limits.jobs[0]"),
         ("policy", {"fairness": {"max_share_ppm": 1_000_001}}, "fairness.max_share_ppm"),
         ("provider", {"id": ""}, "id ''"),
         ("provider", {"id": "x" * 201}, "id 'xx"),
@@ -97,6 +108,10 @@ def test_a_sound_entry_of_each_kind_is_read_written_and_keyed(kind):
         ("domain", {"partition": -1}, "partition -1"),
         ("domain", {"steps": 0}, "0 steps"),
         ("domain", {"tick_ms": 0}, "0 ms"),
+        ("domain", {"parent": "d1"}, "parent is 'd1'"),
+        ("domain", {"parent": ""}, "parent is ''"),
+        ("domain", {"parent": "a/b"}, "slash"),
+        ("domain", {"id": "a/b", "parent": "d1"}, "slash"),
         ("domain", {"voll_per_mwh": -1}, "voll_per_mwh"),
         ("domain", {"kind": "hub"}, "kind"),
         ("domain", {"kind": ...}, "kind"),
@@ -147,3 +162,50 @@ def test_bands_that_join_hold_in_any_order_and_each_hour_has_the_price_of_its_ba
         price = max(start for start in [0, *cuts] if start <= hour)
         for moment in (utc_ms, utc_ms + 3_599_999, utc_ms + 86_400_000):
             assert tariff.price_micro_per_kwh(moment) == price
+
+
+def domains(**parents):
+    made = [entry("domain", id=name, parent=parent) for name, parent in parents.items()]
+    return {domain.id: domain for domain in made}
+
+
+def test_a_tree_of_domains_is_admitted_in_any_order():
+    check_tree(domains(port="east", east="nation", nation=None, west="nation"))
+
+
+@pytest.mark.parametrize(
+    ("parents", "named"),
+    [
+        ({"east": "nation"}, "domain east: parent 'nation' is not registered"),
+        ({"port": "east", "east": "nation"}, "parent 'nation' is not registered"),
+        ({"a": "b", "b": "a"}, "domain a: its parents go round: a > b > a"),
+        ({"x": "a", "a": "b", "b": "c", "c": "a"}, "domain a: its parents go round"),
+    ],
+)
+def test_an_unknown_parent_and_parents_that_go_round_are_refused(parents, named):
+    with pytest.raises(RegistryError) as refused:
+        check_tree(domains(**parents))
+    assert named in refused.value.message
+    assert refused.value.next_step
+
+
+def test_of_a_domain_the_entry_of_the_latest_date_says_who_its_parent_is():
+    entries = [
+        entry("domain", parent="old", valid_from_ms=5),
+        entry("domain", parent="later", valid_from_ms=7),
+        entry("domain", parent="earlier", valid_from_ms=6),
+        entry("account"),
+        entry("domain", parent="again", valid_from_ms=7),
+    ]
+    assert newest_domains(entries)["d1"].parent == "again"
+
+
+def test_a_limit_holds_from_its_time_until_the_next():
+    (quota,) = entry("policy", **limited([[10, 5], [20, None], [30, 3]])).quotas
+    limits = [quota.limits.at(ms)[5] for ms in (0, 9, 10, 19, 20, 29, 30, 10**12)]
+    assert limits == [None, None, 5, 5, None, None, 3, 3]
+    assert quota.limits.least(0, 10)[5] is None
+    assert quota.limits.least(0, 11)[5] == 5
+    assert quota.limits.least(19, 31)[5] == 3
+    assert quota.limits.least(19, 30)[5] == 5
+    assert quota.limits.least(20, 30)[5] is None

@@ -29,7 +29,7 @@ TABLE = {
     "market.in": ("", 2, "operators sites tenants", "ingest"),
     "registry": ("", 1, "admin", "ingest agents"),
     "readings": ("site_id", 4, "ingest", "meter rollup"),
-    "market": ("domain", DOMAINS, "ingest", "dispatch"),
+    "market": ("domain", DOMAINS, "ingest dispatch", "dispatch"),
     "usage": ("account_id", 4, "meter", "settle deliver ingest"),
     "rollups.partial": ("hub_id", 2, "rollup", "rollup"),
     "rollups": ("hub_id", 2, "rollup", "deliver dashboard"),

@@ -1,0 +1,220 @@
+"""Hierarchy: a parent domain deals its quotas to its children, and hands them their jobs.
+
+A child is a domain that names its parent, and a site (offer) of the parent's match. It may use what
+its newest deal says, and what runs already. It answers every deal, and every tick, with the most
+that it may use from now on (`held`), its own children's included. Until then the parent counts all
+that it ever dealt: a part is lowered at once and raised only by what no child may still use. So the
+children together never exceed a quota, whichever of them is late, down or cut off.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.match.columns import ANY
+from kernels.match.hierarchy import parts
+from schemas.market import HANDED, HELD
+from schemas.policy import Deal, Part
+from schemas.registry import Domain
+from streams.dispatch.lending import (
+    ASKED_MAX,
+    asked_by,
+    lend,
+    lent_of,
+    names,
+    part_at,
+    spliced,
+    use_of,
+    waiting,
+)
+from streams.dispatch.state import HAND, Above, Lent, Market, Row, Running
+from streams.policy import Places, covers, limits_of
+from streams.registry import RegistryView
+
+_NEWEST = 2**63 - 1
+_OF_PARENT = ("residency", "site_id", "max_rtt_ms", "start_ms")  # kept by the parent's placement
+
+
+class Family(NamedTuple):
+    """Parent and children of a domain that take part."""
+
+    parent: str | None = None
+    children: frozenset[str] = frozenset()
+
+
+ALONE = Family()
+
+
+def parent_of(view: RegistryView, domain: Domain) -> str | None:
+    """Its parent, where all above it are registered and none comes twice; else None."""
+    above, line = domain, {domain.id}
+    while above.parent is not None:
+        found = view.find(Domain, above.parent, _NEWEST)
+        if found is None or found.id in line:
+            return None
+        line.add(found.id)
+        above = found
+    return domain.parent
+
+
+def family_of(view: RegistryView, domain: Domain, market: Market) -> Family:
+    """Its parent, and its sites that are domains below it."""
+    offered = [view.find(Domain, site["id"], _NEWEST) for site in market.of("offer")]
+    children = [child for child in offered if child is not None and child.parent == domain.id]
+    sound = [child.id for child in children if parent_of(view, child) == domain.id]
+    return Family(parent_of(view, domain), frozenset(sound))
+
+
+def handed_to(market: Market, family: Family) -> tuple[Part, ...]:
+    """The parts in force that its parent dealt to it; none before the first deal."""
+    above = market.above
+    return above.deal.parts if above is not None and above.parent == family.parent else ()
+
+
+def accepted(market: Market, row: Row, deal: Deal) -> None:
+    """Take in a parent's deal: it holds from its tick on, what was dealt before until then."""
+    above = market.above
+    known = above.deal.parts if above is not None and above.parent == row["source"] else ()
+    parts_ = spliced(row["start_ms"], known, deal.parts, market.last_tick_ms)
+    market.above = Above(row["source"], Deal(number=deal.number, parts=parts_))
+
+
+def answered(market: Market, row: Row, deal: Deal) -> None:
+    """Take in what a child says it may use at most, as of the deal that it knew, and asks for."""
+    lent = market.below.setdefault(row["id"], Lent())
+    lent.kept = spliced(row["start_ms"], lent.kept, deal.parts, market.last_tick_ms)
+    lent.asked = deal.asked
+    lent.dealt = [dealt for dealt in lent.dealt if dealt.number > deal.number]
+
+
+def for_own_sites(
+    shared: Sequence[Part], market: Market, family: Family, places: Places
+) -> list[Part]:
+    """What children leave of each part to the sites of the domain itself."""
+    made = []
+    for part in shared if family.children else ():
+        covered = zip(places.sites, covers(part, places), strict=True)
+        own = tuple(site for site, counts in covered if counts and site not in family.children)
+        if own:
+            times, limit, lent = lent_of(part, market, family.children, places.start_ms)
+            left = np.where(limit == ANY, ANY, np.maximum(limit - sum(lent.values()), 0))
+            made.append(part_at(part, f"{part.id}: own sites", limits_of(left, times), own))
+    return made
+
+
+def deal(
+    market: Market,
+    family: Family,
+    shared: Sequence[Part],
+    places: Places,
+    planned: list[Running],
+) -> dict[str, Deal]:
+    """Child -> its parts, once the jobs of the tick have started; counted as lent from here on."""
+    if not family.children:
+        return {}
+    ids = list(places.sites)
+    given: dict[str, list[Part]] = {child: [] for child in ids if child in family.children}
+    slots = [places.start_ms + t * places.slot_ms for t in range(places.offered.shape[1])]
+    for part in shared:
+        times, limit, lent = lent_of(part, market, family.children, places.start_ms, slots)
+        covered = np.flatnonzero(covers(part, places))
+        if not len(covered):
+            continue
+        runs = [run for run in market.running if names(part, run)]
+        later = [run for run in planned if names(part, run)]
+        use = use_of([*runs, *later], ids, times)
+        for m, site in enumerate(ids):
+            if site in given:
+                use[m] = np.maximum(use[m], asked_by(part, market.below.get(site, Lent()), times))
+        own = [m for m, site in enumerate(ids) if site not in family.children]
+        if own and own[0] in covered:  # what has no place yet may find one there
+            use[own[0]] += waiting(part, market, {run.job_id for run in later})
+        last = times.index(slots[-1])
+        use[:, last:] = use[:, last, None]  # what is beyond the horizon is as at its end
+        target = parts(use[covered], limit)
+        free = np.maximum(limit - sum(lent.values()) - use_of(runs, ids, times)[own].sum(axis=0), 0)
+        for at, m in enumerate(covered.tolist()):
+            if ids[m] in given:
+                low = np.minimum(target[at], lent[ids[m]])
+                more = np.minimum(target[at] - low, free)
+                free -= more
+                limits = limits_of(np.where(limit == ANY, ANY, low + more), times)
+                given[ids[m]].append(part_at(part, part.id, limits))
+    market.dealt += 1
+    deals = {}
+    for child, some in given.items():
+        some.append(_whole(child, places))
+        deals[child] = Deal(number=market.dealt, parts=tuple(some))
+        lend(market.below.setdefault(child, Lent()), deals[child])
+    return deals
+
+
+def hand_down(
+    market: Market, domain: Domain, tick_ms: int, deals: dict[str, Deal], jobs: dict[str, list[Row]]
+) -> list[Row]:
+    """Rows of the children: the jobs that start there, by child, and then the deal."""
+    rows = []
+    for child, its in deals.items():
+        for job in jobs.get(child, ()):
+            rows.append(_sent(market, domain, child, tick_ms, _below(domain, job)))
+        horizon = {"start_ms": tick_ms, "end_ms": tick_ms + domain.steps * domain.tick_ms}
+        row = {"kind": HANDED, "id": domain.id, "deal": its.text()} | horizon
+        rows.append(_sent(market, domain, child, tick_ms, row))
+    return rows
+
+
+def answer(market: Market, domain: Domain, family: Family) -> list[Row]:
+    """A row of the parent: the most that this domain may use of every part from its tick on.
+
+    None where that is what it said last.
+    """
+    above, tick_ms = market.above, max(0, market.last_tick_ms)
+    if above is None or above.parent != family.parent:
+        return []
+    kept, asked = [], []
+    for part in above.deal.parts:
+        runs = [
+            run for run in market.running if run.site_id not in family.children and names(part, run)
+        ]
+        ends = (run.end_ms for run in runs)
+        times, limit, lent = lent_of(part, market, family.children, tick_ms, ends)
+        ids = sorted({run.site_id for run in runs})
+        used = use_of(runs, ids, times).sum(axis=0) + sum(lent.values())
+        most = np.where((limit != ANY).any(axis=0), np.maximum(limit, used), ANY)
+        kept.append(part_at(part, part.id, limits_of(most, times)))
+        wants = use_of(runs, ids, times).sum(axis=0) + waiting(part, market, set())
+        for child in family.children & market.below.keys():
+            wants = wants + asked_by(part, market.below[child], times)
+        wants = np.where(most == ANY, ANY, np.minimum(wants, ASKED_MAX))
+        asked.append(part_at(part, part.id, limits_of(wants, times)))
+    its = Deal(number=above.deal.number, parts=tuple(kept), asked=tuple(asked)).text()
+    if its == market.told:
+        return []
+    market.told = its
+    row = {"kind": HELD, "id": domain.id, "start_ms": tick_ms, "deal": its}
+    return [_sent(market, domain, above.parent, tick_ms, row)]
+
+
+def _whole(child: str, places: Places) -> Part:
+    """All that the child offers, as the parent sees it: binds the child alone, is not dealt on."""
+    offered = places.offered[list(places.sites).index(child)]
+    limit = np.column_stack([offered, np.full(len(offered), ANY, np.int64)])
+    times = [places.start_ms + t * places.slot_ms for t in range(len(limit))]
+    return Part(id=child, limits=limits_of(limit, times))
+
+
+def _below(domain: Domain, job: Row) -> Row:
+    """The row of a job as the child gets it; its name says where it was sent first."""
+    row = {name: value for name, value in job.items() if name not in _OF_PARENT}
+    if job["source_partition"] != HAND:
+        row["id"] = f"{domain.id}/{job['id']}"
+    return row
+
+
+def _sent(market: Market, domain: Domain, to: str, tick_ms: int, row: Row) -> Row:
+    """A row for another domain's partition; numbered, so that one that comes again is known."""
+    market.written += 1
+    place = {"source": domain.id, "source_partition": HAND, "source_offset": market.written}
+    place |= {"source_row": 0, "received_ms": tick_ms, "registry_offset": -1, "domain": to}
+    return row | place
