@@ -107,6 +107,15 @@ def test_both_twins_write_the_same_bytes(batch, chosen):
     assert written[0] == written[1]
 
 
+def without_nulls(batch):
+    """The batch as lines can say it: a line has a number in each of its columns."""
+    columns = [
+        column if pa.types.is_dictionary(column.type) else column.fill_null(0)
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
 def lines_in(batch, symbols, cuts):
     """The batch's rows as lines, cut into parts."""
     lines = np.zeros(batch.num_rows, lines_of(SCHEMA))
@@ -122,6 +131,7 @@ def lines_in(batch, symbols, cuts):
 @settings(max_examples=40, deadline=None)
 @given(batches(), st.lists(st.text(max_size=9), max_size=5), st.lists(st.integers(0, 9**6)))
 def test_lines_are_the_bytes_of_their_batch(batch, others, cuts):
+    batch = without_nulls(batch)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "GRIDLOOM_PURE", "0")
         [(_, expected)] = Writer(SCHEMA).write(batch)
@@ -135,6 +145,7 @@ def test_lines_are_the_bytes_of_their_batch(batch, others, cuts):
 @settings(max_examples=10, deadline=None)
 @given(batches(), st.lists(st.integers(0, 9**6), max_size=3))
 def test_both_twins_write_the_same_bytes_of_lines(batch, cuts):
+    batch = without_nulls(batch)
     written = []
     for pure in ("0", "1"):
         with pytest.MonkeyPatch.context() as patch:
