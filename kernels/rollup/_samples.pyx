@@ -204,10 +204,9 @@ cdef class Dictionary:
 
 
 cdef class Reader:
-    """samples.Reader: the samples of one batch after the other, each in place of the one before."""
+    """samples.Reader: the samples of one batch after the other."""
 
     cdef list dictionaries
-    cdef cnp.ndarray rows  # fresh memory for every batch would cost more than what is written there
     cdef int32_t none
     cdef int64_t window_ms
 
@@ -216,7 +215,6 @@ cdef class Reader:
         self.dictionaries += [Dictionary(samples.places(names)) for names in (KINDS, layout.UNITS)]
         self.none = symbols.code("")
         self.window_ms = window_ms
-        self.rows = np.empty(0, layout.SAMPLE)
 
     def read(self, readings):
         """(samples, received_ms) of a batch of READINGS; ValueError where a column has a null."""
@@ -230,7 +228,7 @@ cdef class Reader:
         cdef Columns columns
         cdef Py_ssize_t k, place
         cdef const int64_t* numbers[NUMBERS + 1]
-        cdef cnp.ndarray rows
+        cdef cnp.ndarray rows = np.empty(array.length, layout.SAMPLE)
         cdef cnp.ndarray received_ms = np.empty(array.length, np.int64)
         if array.n_children != len(COLUMNS):
             raise ValueError(f"a batch of readings has the columns {', '.join(COLUMNS)}")
@@ -246,9 +244,6 @@ cdef class Reader:
             check_indices(
                 columns.indices[k], array.length, array.children[place].dictionary.length
             )
-        if array.length > len(self.rows):
-            self.rows = np.empty(array.length + array.length // 4, layout.SAMPLE)
-        rows = self.rows[: array.length]
         columns.size = array.length
         columns.start_ms, columns.end_ms = numbers[0], numbers[1]
         columns.revision, columns.quantity = numbers[2], numbers[3]

@@ -4,7 +4,7 @@
 # behind an entry is needed only where 32 bits of the hash agree, and none to make the table larger.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport free
+from libc.stdlib cimport calloc, free, realloc
 
 cdef extern from *:
     """
@@ -13,52 +13,21 @@ cdef extern from *:
     #else
     #define gridloom_prefetch(at) ((void)(at))
     #endif
-    #include <stdlib.h>
-    #include <string.h>
     #if defined(__linux__)
-    #include <malloc.h>
     #include <sys/mman.h>
-    /* Pages of 2 MB for the whole of a large block: a fault for each 4 KB costs as much as its use.
-       They are asked for before anything is written to the block, or it has small ones already. */
-    static const size_t gridloom_large = (size_t)2 << 20, gridloom_moved = (size_t)32 << 20;
+    /* Pages of 2 MB for the whole of a large block: a fault for each 4 KB costs as much as its use. */
     static void gridloom_large_pages(void* block, size_t size) {
-        const size_t page = 4096;
+        const size_t page = 4096, least = (size_t)8 << 20;
         size_t first = ((size_t)block + page - 1) / page * page;
         size_t end = ((size_t)block + size) / page * page;
-        madvise((void*)first, end - first, MADV_HUGEPAGE);
-    }
-    static void* gridloom_grown(void* block, size_t size) {
-        size_t had = block ? malloc_usable_size(block) : 0;
-        void* bigger;
-        if (size < gridloom_large) return realloc(block, size);
-        if (had > gridloom_moved) { /* the pages move, nothing is copied */
-            bigger = realloc(block, size);
-            if (bigger) gridloom_large_pages(bigger, size);
-            return bigger;
-        }
-        bigger = malloc(size);
-        if (!bigger) return NULL;
-        gridloom_large_pages(bigger, size);
-        if (had) memcpy(bigger, block, had < size ? had : size);
-        free(block);
-        return bigger;
-    }
-    static void* gridloom_zeros(size_t size) {
-        void* block;
-        if (size < gridloom_large) return calloc(size, 1);
-        block = malloc(size);
-        if (!block) return NULL;
-        gridloom_large_pages(block, size);
-        return memset(block, 0, size);
+        if (size >= least) madvise((void*)first, end - first, MADV_HUGEPAGE);
     }
     #else
-    static void* gridloom_grown(void* block, size_t size) { return realloc(block, size); }
-    static void* gridloom_zeros(size_t size) { return calloc(size, 1); }
+    static void gridloom_large_pages(void* block, size_t size) { (void)block; (void)size; }
     #endif
     """
     void prefetch "gridloom_prefetch"(const void* at) noexcept nogil
-    void* resized "gridloom_grown"(void* block, size_t size) noexcept nogil
-    void* zeros "gridloom_zeros"(size_t size) noexcept nogil
+    void large_pages "gridloom_large_pages"(void* block, size_t size) noexcept nogil
 
 
 cdef struct Table:
@@ -87,9 +56,10 @@ cdef inline int32_t place_of(uint64_t entry) noexcept nogil:
 
 
 cdef inline void* grown(void* block, size_t count, size_t size) except NULL:
-    cdef void* bigger = resized(block, count * size)
+    cdef void* bigger = realloc(block, count * size)
     if bigger == NULL:
         raise MemoryError("no memory for the open windows; shard the readings topic")
+    large_pages(bigger, count * size)
     return bigger
 
 
@@ -102,9 +72,10 @@ cdef inline int reserve(Table* table, size_t count) except -1:
         return 0
     while size <= least:
         size *= 2
-    larger = <uint64_t*>zeros(size * sizeof(uint64_t))
+    larger = <uint64_t*>calloc(size, sizeof(uint64_t))
     if larger == NULL:
         raise MemoryError("no memory for the open windows; shard the readings topic")
+    large_pages(larger, size * sizeof(uint64_t))
     if table.entries != NULL:
         for i in range(table.mask + 1):
             if table.entries[i]:

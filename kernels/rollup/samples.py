@@ -54,10 +54,7 @@ class Reader:
         self._none = symbols.code("")
 
     def read(self, readings: pa.RecordBatch) -> tuple[Rows, Int64s]:
-        """(samples, received_ms) of a batch of READINGS; ValueError where a column has a null.
-
-        The samples are there until the next batch is read.
-        """
+        """(samples, received_ms) of a batch of READINGS; ValueError where a column has a null."""
         start_ms, end_ms, revision, quantity = (numbers(readings.column(name)) for name in NUMBERS)
         columns = Columns(
             start_ms,
