@@ -149,6 +149,7 @@ class StageRunner:
                     work.events.append(event)
                 if self._due(work):
                     await self._save(tp, work)
+                await asyncio.sleep(0)  # what is sent leaves while the next batch is applied
                 if self.work.get(tp) is not work or not self._owns(work):
                     return
 

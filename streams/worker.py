@@ -35,6 +35,7 @@ _STOP_S = 30.0
 # Of one produce request and partition, so that the outputs of the messages between two saves travel
 # together; with aiokafka's 16 KB each record waits for the answer to the one before it.
 _BATCH_BYTES = 1 << 20
+_BUFFER_RUNS = 128  # fetched and not yet applied: 64 MB and a fetch, then Faust stops to fetch
 
 
 def agent_names() -> list[str]:
@@ -64,6 +65,7 @@ def build_app(agent: str, settings: Settings) -> faust.App:
         producer_acks=-1,
         producer_linger=0,
         stream_wait_empty=False,
+        stream_buffer_maxsize=_BUFFER_RUNS,
         topic_disable_leader=True,
         topic_allow_declare=False,
         table_standby_replicas=0,
