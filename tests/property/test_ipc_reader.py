@@ -263,6 +263,53 @@ LONG = encode(
 )
 
 
+ONE = Topic("one", "A column of numbers.", (Column("n", INT64, ""),), key=("n",), partitions=1)
+
+
+def sequence(literals, offset=0, match=0):
+    """Of a block of LZ4: so many literals, then a match if any; neither count beyond its token."""
+    made = bytes([literals << 4 | (match - 4 if match else 0)]) + bytes(range(literals))
+    return made + (struct.pack("<H", offset) if match else b"")
+
+
+BLOCKS = {
+    "a match, then the five literals it takes": ((8, 8, 11), (5,), True),
+    "four literals at the end": ((8, 8, 12), (4,), False),
+    "a match at the end": ((8, 8, 16), None, False),
+    "a match that begins twelve bytes before the end": ((12, 8, 4), (8,), True),
+    "a match that begins eleven bytes before the end": ((13, 8, 4), (7,), False),
+    "a match of what is not there": ((8, 9, 11), (5,), False),
+    "a match of itself": ((8, 0, 11), (5,), False),
+    "more than there is room for": ((8, 8, 11), (6,), False),
+    "a match beyond the room": ((8, 8, 18), None, False),
+    "less than the room": ((8, 8, 10), (5,), False),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("twin", PURE)
+def test_lz4_by_its_rules(name, twin):
+    """Blocks of 24 bytes, three rows."""
+    first, last, sound = BLOCKS[name]
+    block = sequence(*first) + (sequence(*last) if last else b"")
+    frame = layout.FRAME + struct.pack("<I", len(block)) + block + layout.FRAME_END
+    message, buffer = layout.record_batch(1, 2), struct.pack("<q", 24) + frame
+    body = buffer + bytes(-len(buffer) % 8)
+    made = bytearray(message.bytes)
+    struct.pack_into("<qqqq", made, message.buffers, 0, 0, 0, len(buffer))
+    for place, number in (
+        (message.nodes, 3),
+        (message.rows, 3),
+        (message.body_bytes, len(body)),
+    ):
+        struct.pack_into("<q", made, place, number)
+    value = ONE.schema.serialize().to_pybytes() + bytes(made) + body + layout.END
+    batch = reader(ONE.schema, twin).read([value])
+    assert (batch is not None) == sound
+    if sound:
+        check(batch, ONE, [decode(ONE, value, {})])
+
+
 def test_texts_that_begin_within_a_letter_are_none():
     letters = pa.py_buffer("é".encode())
     for ends in ([0, 1, 2], [0, 2, 2]):
