@@ -8,12 +8,14 @@ says by `gathers` that its rows do not rest on it (README.md).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
 
-from schemas import DecodeError, Topic
-from schemas.codec import REGISTRY_OFFSET, decode, header_map
+from kernels.ipc import Reader
+from schemas import TOPICS, DecodeError, Topic
+from schemas.codec import REGISTRY_OFFSET, check_headers, decode, header_map
 
 
 class Message:
@@ -54,11 +56,21 @@ def alike(messages: Iterable[Message], alone_to: int) -> Iterator[list[Message]]
 
 
 def gather(topic: Topic, messages: Sequence[Message]) -> pa.RecordBatch | None:
-    """The rows of all messages as one batch; None where one of them cannot be read."""
+    """The rows of all messages as one batch; None where one of them must be read by decode().
+
+    Which says then what is wrong with it.
+    """
     try:
-        return pa.concat_batches([message.rows(topic) for message in messages])
+        for message in messages:
+            check_headers(topic, message.headers)
     except DecodeError:
         return None
+    return _reader(topic.name).read([message.record.value for message in messages])
+
+
+@cache
+def _reader(topic: str) -> Reader:
+    return Reader(TOPICS[topic].schema)
 
 
 def lengths(topic: Topic, messages: Sequence[Message]) -> list[int]:

@@ -10,9 +10,8 @@ The values come from a network: a place, size or count is compared with what the
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy, memset
 
 import pyarrow as pa
@@ -20,15 +19,15 @@ import pyarrow as pa
 from kernels._arrow cimport ArrowArray
 from kernels.ipc import layout, templates
 from kernels.ipc._block cimport Block, reserved
+from kernels.ipc._owner cimport ALIGNED, COLUMNS, Owner, aligned, lay, let_go
 from kernels.ipc._scan cimport (
     INT32_MAX, SPARE, Laid, Part, Scan, buffer, ended, no_buffer, opened, same,
 )
+from kernels.ipc._sound cimport are_texts, listed, recoded, rising, unpacked
 from kernels.ipc._texts cimport Texts, mapped
-from kernels.ipc._unlz4 cimport SLACK, unframed
+from kernels.ipc._unlz4 cimport SLACK
 
 cdef enum:
-    COLUMNS = 64
-    ALIGNED = 64
     SYMBOL = 0  # templates.SYMBOL, BYTES, TEXT: else bytes a value
     BYTES = -1
     TEXT = -2
@@ -37,111 +36,6 @@ cdef bytes END = layout.END
 cdef Block PARTS, MAP, ENDS, LETTERS
 cdef Texts TEXTS  # of the column in hand
 _IMPORTED = pa.RecordBatch._import_from_c
-
-
-cdef struct Owner:  # what a batch is in, and its arrays: of columns, then of dictionaries
-    Py_ssize_t texts
-    char* dictionary[COLUMNS]
-    ArrowArray arrays[2 * COLUMNS]
-    ArrowArray* children[COLUMNS]
-    const void* buffers[6 * COLUMNS]
-
-
-cdef void let_go(ArrowArray* root) noexcept nogil:
-    """Whatever thread lets go of a batch's last column: no Python here."""
-    cdef Owner* owner = <Owner*>root.private_data
-    cdef Py_ssize_t text
-    for text in range(owner.texts):
-        free(owner.dictionary[text])
-    free(owner)
-    root.release = NULL
-
-
-cdef void let_go_part(ArrowArray* array) noexcept nogil:
-    """A column goes with its batch: Arrow does not move it out."""
-    array.release = NULL
-
-
-cdef inline char* aligned(char* at) noexcept nogil:
-    return <char*>(((<uintptr_t>at) + ALIGNED - 1) & ~<uintptr_t>(ALIGNED - 1))
-
-
-cdef void lay(
-    ArrowArray* array, const void** buffers, int64_t rows, const void* first, const void* second
-) noexcept nogil:
-    """An array without nulls; second: its data behind the offsets, or NULL."""
-    memset(array, 0, sizeof(ArrowArray))
-    buffers[0] = NULL
-    buffers[1] = first
-    buffers[2] = second
-    array.length = rows
-    array.n_buffers = 3 if second != NULL else 2
-    array.buffers = buffers
-    array.release = let_go_part
-
-
-cdef inline bint unpacked(const Part* part, char* out) noexcept nogil:
-    """Whether the buffer is sound; writes up to SLACK bytes beyond what it stands for."""
-    if part.raw:
-        memcpy(out, part.data, part.plain)
-        return True
-    return unframed(part.data, part.size, <uint8_t*>out, part.plain)
-
-
-cdef inline bint rising(const int32_t* ends, int64_t rows, int64_t most) noexcept nogil:
-    """Whether offsets are 0 and on, none before the last one, none beyond `most`."""
-    cdef int64_t row
-    cdef int32_t falls = 0
-    for row in range(rows):
-        falls |= ends[row + 1] < ends[row]
-    return ends[0] == 0 and not falls and ends[rows] <= most
-
-
-cdef bint are_texts(const int32_t* ends, const char* letters, int64_t rows) except -1:
-    """Whether each is UTF-8: all of them one behind the other, and none begins within a letter."""
-    cdef int64_t at = 0, size = ends[rows], row
-    cdef uint64_t eight, high = 0
-    while at + 8 <= size:
-        memcpy(&eight, letters + at, 8)
-        high |= eight
-        at += 8
-    eight = 0
-    memcpy(&eight, letters + at, size - at)
-    if not (high | eight) & <uint64_t>0x8080808080808080:
-        return True
-    try:
-        PyUnicode_DecodeUTF8(letters, size, NULL)
-    except UnicodeDecodeError:
-        return False
-    for row in range(rows):
-        if ends[row] < size and (<uint8_t>letters[ends[row]] & 0xC0) == 0x80:
-            return False
-    return True
-
-
-cdef bint listed(const Part* part, Block* ends, Block* letters) except -1:
-    """Whether a dictionary's offsets and texts are sound, unpacked to these blocks."""
-    reserved(ends, part[0].plain + SLACK)
-    reserved(letters, part[1].plain + SLACK)
-    if not unpacked(part, ends.data) or not unpacked(part + 1, letters.data):
-        return False
-    if not rising(<int32_t*>ends.data, part.rows, part[1].plain):
-        return False
-    return are_texts(<int32_t*>ends.data, letters.data, part.rows)
-
-
-cdef bint recoded(int32_t* codes, int64_t rows, int64_t known, const int32_t* map) noexcept nogil:
-    """Whether each code is of one of the `known` texts; map, if any: what it becomes."""
-    cdef int64_t row
-    cdef uint32_t beyond = 0
-    for row in range(rows):
-        beyond |= <uint32_t>codes[row] >= <uint32_t>known
-    if beyond:
-        return False
-    if map != NULL:
-        for row in range(rows):
-            codes[row] = map[codes[row]]
-    return True
 
 
 cdef class Rows:

@@ -120,5 +120,6 @@ cdef inline bint same(const Part* one, const Part* other) noexcept nogil:
         one.rows == other.rows
         and one.size == other.size
         and one.plain == other.plain
+        and one.raw == other.raw
         and (one.plain == 0 or memcmp(one.data, other.data, one.size) == 0)
     )

@@ -263,6 +263,84 @@ LONG = encode(
 )
 
 
+ONE = Topic("one", "A column of numbers.", (Column("n", INT64, ""),), key=("n",), partitions=1)
+
+
+def sequence(literals, offset=0, match=0):
+    """Of a block of LZ4: so many literals, then a match if any."""
+    counts = literals, match - 4 if match else 0
+    token, more = 0, []
+    for count in counts:
+        token = token << 4 | min(15, count)
+        more.append(
+            b"\xff" * ((count - 15) // 255) + bytes([(count - 15) % 255]) if count > 14 else b""
+        )
+    made = bytes([token]) + more[0] + (b"literals" * literals)[:literals]
+    return made + (struct.pack("<H", offset) + more[1] if match else b"")
+
+
+def of_frame(blocks, rows, header=layout.FRAME):
+    """A value whose column is these blocks."""
+    frame = header + b"".join(struct.pack("<I", len(block)) + block for block in blocks)
+    message, buffer = layout.record_batch(1, 2), struct.pack("<q", 8 * rows) + frame + bytes(4)
+    body = buffer + bytes(-len(buffer) % 8)
+    made = bytearray(message.bytes)
+    struct.pack_into("<qqqq", made, message.buffers, 0, 0, 0, len(buffer))
+    struct.pack_into("<q", made, message.nodes, rows)
+    struct.pack_into("<q", made, message.rows, rows)
+    struct.pack_into("<q", made, message.body_bytes, len(body))
+    return ONE.schema.serialize().to_pybytes() + bytes(made) + body + layout.END
+
+
+BLOCKS = {
+    "a match, then the five literals it takes": ((8, 8, 11), (5,), True),
+    "four literals at the end": ((8, 8, 12), (4,), False),
+    "a match at the end": ((8, 8, 16), None, False),
+    "a match that begins twelve bytes before the end": ((12, 8, 4), (8,), True),
+    "a match that begins eleven bytes before the end": ((13, 8, 4), (7,), False),
+    "a match of what is not there": ((8, 9, 11), (5,), False),
+    "a match of itself": ((8, 0, 11), (5,), False),
+    "more than there is room for": ((8, 8, 11), (6,), False),
+    "a match beyond the room": ((8, 8, 18), None, False),
+    "a match far beyond the room": ((8, 8, 1 << 20), (5,), False),
+    "literals far beyond the room": ((60_000,), None, False),
+    "less than the room": ((8, 8, 10), (5,), False),
+}
+
+
+def read_as_decoded(twin, value):
+    """None, or what decode gives."""
+    batch = reader(ONE.schema, twin).read([value])
+    if batch is not None:
+        check(batch, ONE, [decode(ONE, value, {})])
+    return batch
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("twin", PURE)
+def test_lz4_by_its_rules(name, twin):
+    """Blocks of 24 bytes, three rows."""
+    *sequences, sound = BLOCKS[name]
+    block = b"".join(sequence(*given_) for given_ in sequences if given_)
+    assert (read_as_decoded(twin, of_frame([block], 3)) is not None) == sound
+
+
+@pytest.mark.parametrize("twin", PURE)
+def test_blocks_refer_to_each_other_where_the_frame_says_so(twin):
+    size = layout.BLOCK_BYTES
+    blocks = [
+        sequence(8, 8, size - 13) + sequence(5),
+        sequence(8, 24, 11) + sequence(5),
+    ]
+    rows = (size + 24) // 8
+    linked = bytes.fromhex("04224d184040c0")
+    assert read_as_decoded(twin, of_frame(blocks, rows)) is None
+    assert read_as_decoded(twin, of_frame(blocks, rows, linked)).num_rows == rows
+    assert read_as_decoded(twin, of_frame(blocks, rows, layout.FRAME[:-1] + b"\0")) is None
+    assert read_as_decoded(twin, of_frame(blocks[::-1], rows, linked)) is None  # a short one first
+    assert read_as_decoded(twin, of_frame(blocks[:1], size // 8)).num_rows == size // 8
+
+
 def test_texts_that_begin_within_a_letter_are_none():
     letters = pa.py_buffer("é".encode())
     for ends in ([0, 1, 2], [0, 2, 2]):
@@ -334,6 +412,21 @@ def test_a_dictionary_that_has_a_text_twice_keeps_it(twin):
         *["a", "b", "a", "b"],
         "c",
     ]
+
+
+@pytest.mark.parametrize("twin", PURE)
+def test_a_frame_that_says_it_is_none_is_another_dictionary(twin):
+    """Its bytes are the same, and so is its size: it is as long as what it stands for."""
+    found = 0
+    for size in range(16, 48):
+        value = encode(USAGE, rows_of(USAGE, lambda: "constant", ["a" * size], 2, 0))
+        before = struct.pack("<q", size)
+        as_it_is = value.replace(before + layout.FRAME, struct.pack("<q", -1) + layout.FRAME)
+        for first, second in ((value, as_it_is), (as_it_is, value), (as_it_is, as_it_is)):
+            assert READERS[twin]["usage"].read([first, second]) is None
+        assert READERS[twin]["usage"].read([value, value, value]).num_rows == 6
+        found += struct.pack("<q", 8 + size) in value[USAGE.schema.serialize().size :]
+    assert found
 
 
 def test_texts_made_to_collide_are_left_to_pyarrow():
