@@ -193,7 +193,7 @@ class BulkAdmission:
         rows["source_row"] = decoded.places["line"]
         rows["received_ms"] = received_ms
         rows["registry_offset"] = registry.offset
-        return rows, found.spans["partition"][found.place], admitted
+        return rows, found.spans["partition"].take(found.place), admitted
 
     def _or(self, decoded: Decoded, name: str, default: Codes | int) -> Codes | int:
         """Codes of an optional text, the default where it is absent."""
@@ -216,10 +216,15 @@ class _Messages:
         self._codes, named = records.header_codes(HEADERS)
         self._headers = [header_map(read_headers(entries)) for entries in named]
         forms = np.array([_form(headers) for headers in self._headers] or [_OTHER], np.int8)
+        self.form = forms.take(self._codes) if len(forms) > 1 else np.repeat(forms, len(records))
+        bytes_, first_at = np.frombuffer(records.buffer or b"\0", np.uint8), self.value_at
         has_value = self.value_size > 0
-        self.form = np.where(has_value, forms[self._codes], np.int8(_OTHER))
-        bytes_ = np.frombuffer(records.buffer or b"\0", np.uint8)
-        self.form[bytes_[self.value_at * has_value] == _PICKLE] = _OTHER
+        if not has_value.all():
+            self.form[~has_value] = _OTHER
+            first_at = first_at * has_value
+        is_pickle = bytes_.take(first_at) == _PICKLE
+        if is_pickle.any():
+            self.form[is_pickle] = _OTHER
         self._read = -1, b""
 
     def sources(self, symbols: Symbols, message: Int64s) -> Codes | int:
