@@ -9,7 +9,7 @@ cdef class Engine:
     cdef int[::1] side  # [k] column of `drawn`, or -1: the need is the demand
     cdef const double[:, ::1] amount
     cdef const double[:, ::1] fixed
-    cdef const double[:, ::1] alone  # [n, wide] fixed, rejection, inf; only where T = 1
+    cdef const double[:, ::1] alone  # [n, wide] fixed, inf behind the sites; only where T = 1
     cdef const unsigned char[:, :, ::1] open
     cdef const int[:, ::1] span
     cdef const int[:, ::1] first, last  # [n, M] open starts lie in [first, last)

@@ -118,6 +118,12 @@ cdef extern from *:
         long step, int kinds, long count
     ) noexcept nogil
 
+cdef extern from "_slot.h":
+    long gl_best_two(
+        const double* alone, const double* amount, const double* table, long wide, int kinds,
+        double* least, double* second
+    ) noexcept nogil
+
 cdef enum:
     PPM = 1000000
     RESOURCES_MAX = 8
@@ -194,8 +200,8 @@ cdef class Engine:
         return first_, last_, holes_
 
     def _alone(self):
-        """Answers [n, wide] at no prices: sites, rejection, and inf up to a multiple of four."""
-        alone_ = np.full((self.n, self.sites // 4 * 4 + 4), np.inf)
+        """Prices [n, wide] of sites at no prices, inf where closed and up to a multiple of four."""
+        alone_ = np.full((self.n, (self.sites + 3) // 4 * 4), np.inf)
         cdef double[:, ::1] alone = alone_
         cdef Py_ssize_t job, site
         with nogil:
@@ -203,8 +209,17 @@ cdef class Engine:
                 for site in range(self.sites):
                     if self.open[job, site, 0]:
                         alone[job, site] = self.fixed[job, site]
-                alone[job, self.sites] = self.reject[job]
         return alone_
+
+    def behind(self, table):
+        """One slot: a price table [d, k, wide], 0 behind the sites."""
+        rates = np.asarray(table)[:, :, :, 0]
+        wide = self.alone.shape[1]
+        if wide == self.sites:
+            return np.ascontiguousarray(rates)
+        padded = np.zeros((*rates.shape[:2], wide))
+        padded[:, :, : self.sites] = rates
+        return padded
 
     # -- pricing ---------------------------------------------------------------------------------
 
@@ -257,11 +272,12 @@ cdef class Engine:
 
     def sweep(self, const double[:, :, :, ::1] table):
         """Price all options of all jobs."""
+        rates = self.behind(table) if self.slots == 1 else np.empty((0, 0, 0))
         least, second = np.empty(self.n), np.empty(self.n)
         option = np.empty(self.n, np.int32)
 
         def block(first, past):
-            return self._sweep_rows(table, least, second, option, first, past)
+            return self._sweep_rows(table, rates, least, second, option, first, past)
 
         edges = sum(in_blocks(block, self.n, self.sites * self.slots, self.threads))
         used = np.ascontiguousarray(edges.cumsum(axis=1)[:, : self.slots])
@@ -270,6 +286,7 @@ cdef class Engine:
     def _sweep_rows(
         self,
         const double[:, :, :, ::1] table,
+        const double[:, :, ::1] rates,
         double[::1] least,
         double[::1] second,
         int[::1] option,
@@ -285,8 +302,15 @@ cdef class Engine:
         with nogil:
             for job in range(begin, past):
                 best, next_, at = INFINITE, INFINITE, REJECTED
-                self.price_row(table, job, &row[0])
-                for site in range(self.sites):
+                if self.slots == 1:
+                    at = gl_best_two(
+                        &self.alone[job, 0], &self.amount[job, 0],
+                        &rates[self.span[job, 0], 0, 0], rates.shape[2], <int>self.kinds,
+                        &best, &next_,
+                    )
+                else:
+                    self.price_row(table, job, &row[0])
+                for site in range(0 if self.slots == 1 else self.sites):
                     first = site * self.slots + self.first[job, site]
                     s = gridloom_first_least(
                         &row[first], self.last[job, site] - self.first[job, site], &here

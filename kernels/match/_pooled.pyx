@@ -134,12 +134,13 @@ cdef class Pooled(Engine):
         const double[:, :, :, ::1] table,
         const long long[::1] rows,
         double tau,
+        double small,
         const long long[:, :, ::1] column,
         const double[::1] inverse_unit,
         Py_ssize_t count,
         Py_ssize_t thin,
     ):
-        """Answers with weights exp(-(price - least) / tau); column [R, T, k]."""
+        """Answers with weights exp(-(price - least) / (tau small)); column [R, T, k]."""
         least_, use_ = np.empty(len(rows)), np.zeros(count)
         curvature_ = np.zeros((count, count))
         cdef double[::1] least = least_, use = use_
@@ -153,7 +154,8 @@ cdef class Pooled(Engine):
         place_ = np.full(max(count, 1), -1, np.int32)
         cdef int[::1] place = place_  # of a column in `drawn`
         cdef Py_ssize_t at, job, option, site, start, end, k, t, pool, e, f, many, met
-        cdef double low, whole, share, change, narrow = thin / tau, inverse = 1.0 / tau
+        cdef double low, whole, share, change, width = tau * small
+        cdef double narrow = thin / width, inverse = 1.0 / width
         cdef int answers, one, other
         cdef bint curved
         cdef long long need, row

@@ -12,21 +12,18 @@ cdef extern from "_soft.h":
         const double* alone
         const double* amount
         const double* table
+        const double* reject
         const int* span
-        const long long* demand
         const long long* drawn
         const int* side
-        const long long* column
-        const double* unit
-        double inverse, narrow, faint
-        long thin, count, padded
+        double tau, small, faint
+        long thin
         double* price
-        double* weight
+        double* share
         double* own
         double* expected
+        int* drawing
         int* at
-        int* of_site
-        double* dense
         double* use
         double* curvature
     void gl_soften(
@@ -40,41 +37,57 @@ def soften(
     const double[:, :, :, ::1] table,
     const long long[::1] rows,
     double tau,
-    const long long[:, ::1] column,
+    double small,
+    const long long[:, :, ::1] column,
     const double[::1] inverse_unit,
     int count,
     int thin,
 ):
-    """Answers with weights exp(-(price - least) / tau), by `rows`."""
+    """Answers with weights exp(-(price - least) / width), width = tau max(least, small).
+
+    column [M, T, k]: index of a price, -1 = none; those of a resource follow those of the one before.
+    """
     cdef gl_soft soft
     cdef Py_ssize_t sites = engine.sites, kinds = engine.kinds, wide = engine.alone.shape[1]
-    cdef Py_ssize_t padded = (count + 3) // 4 * 4, most = max(sites * kinds, 1)
-    least_, curvature_ = np.empty(max(len(rows), 1)), np.zeros((count, padded))
-    behind = np.zeros((table.shape[0], kinds, wide))
-    behind[:, :, :sites] = np.asarray(table)[:, :, :, 0]
-    cdef double[::1] least = least_, work = np.zeros(2 * wide + 2 * most + 2 * padded + 1)
-    cdef double[:, ::1] curvature = curvature_
-    cdef const double[:, :, ::1] priced = behind
-    cdef int[::1] drawn = np.empty(2 * most, np.int32)
-    cdef Py_ssize_t many = rows.shape[0]
+    cdef Py_ssize_t many = rows.shape[0], most = kinds * wide
+    least_ = np.empty(max(many, 1))
     if not many or not count:
         return Soft(least_[:many], np.zeros(count), np.zeros((count, count)))
+    cdef double[::1] least = least_, work = np.zeros(2 * wide + 3 * most)
+    cdef double[::1] use = work[2 * wide + 2 * most :]
+    cdef double[:, ::1] curvature = np.zeros((most, most))
+    cdef const double[:, :, ::1] behind = engine.behind(table)
+    cdef int[::1] listed = np.empty(wide + most, np.int32)
     soft.sites, soft.wide, soft.kinds, soft.sides = sites, wide, <int>kinds, <int>engine.sides
-    soft.alone, soft.amount, soft.table = &engine.alone[0, 0], &engine.amount[0, 0], &priced[0, 0, 0]
-    soft.span, soft.demand, soft.side = &engine.span[0, 0], &engine.demand[0, 0], &engine.side[0]
+    soft.alone, soft.amount, soft.table = &engine.alone[0, 0], &engine.amount[0, 0], &behind[0, 0, 0]
+    soft.reject, soft.span, soft.side = &engine.reject[0], &engine.span[0, 0], &engine.side[0]
     if engine.sides:
         soft.drawn = &engine.drawn[0, 0, 0]
-    soft.column, soft.unit = &column[0, 0], &inverse_unit[0]
-    soft.inverse, soft.narrow, soft.faint = 1.0 / tau, thin / tau, FAINT
-    soft.thin, soft.count, soft.padded = thin, count, padded
-    soft.price, soft.weight, soft.own = &work[0], &work[wide], &work[2 * wide]
-    soft.expected, soft.dense = &work[2 * wide + most], &work[2 * wide + 2 * most]
-    soft.use, soft.curvature = &work[2 * wide + 2 * most + padded], &curvature[0, 0]
-    soft.at, soft.of_site = &drawn[0], &drawn[most]
+    soft.tau, soft.small, soft.faint, soft.thin = tau, small, FAINT, thin
+    soft.price, soft.share = &work[0], &work[wide]
+    soft.own, soft.expected = &work[2 * wide], &work[2 * wide + most]
+    soft.drawing, soft.at = &listed[0], &listed[wide]
+    soft.use, soft.curvature = &use[0], &curvature[0, 0]
     with nogil:
         gl_soften(&soft, &rows[0], many, &least[0])
-    use = np.asarray(work)[2 * wide + 2 * most + padded :][:count].copy()
-    return Soft(least_[:many], use, curvature_[:, :count])
+    by_price_, matrix_ = np.empty(count), np.zeros((count, count))
+    cdef double[::1] by_price = by_price_
+    cdef double[:, ::1] matrix = matrix_
+    cdef Py_ssize_t site, k, one, other = 0
+    for k in range(kinds):
+        for site in range(sites):
+            if column[site, 0, k] >= 0:
+                listed[other] = <int>(k * wide + site)
+                other += 1
+    for one in range(count):
+        by_price[one] = use[listed[one]] * inverse_unit[listed[one] // wide]
+        for other in range(one, count):
+            matrix[one, other] = (
+                curvature[listed[one], listed[other]]
+                * inverse_unit[listed[one] // wide]
+                * inverse_unit[listed[other] // wide]
+            )
+    return Soft(least_, by_price_, matrix_)
 
 
 def solve(double[:, ::1] matrix, double[::1] right):

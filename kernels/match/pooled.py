@@ -36,6 +36,7 @@ class Pooled(Engine):
         table: F64,
         rows: I64,
         tau: float,
+        small: float,
         column: I64,
         inverse_unit: F64,
         count: int,
@@ -43,14 +44,16 @@ class Pooled(Engine):
     ) -> Soft:
         """What Engine.soften does, for prices of quotas too and any slots; column [R, T, k].
 
-        One price may be paid at several sites: the use that is expected of it is their sum.
+        All jobs have the same width, tau small. One price may be paid at several sites: the use
+        that is expected of it is their sum.
         """
         use, curvature, least = np.zeros(count), np.zeros((count, count)), np.empty(len(rows))
-        narrow = thin / tau
+        width = tau * small
+        narrow = thin / width
         for at, job in enumerate(rows.tolist()):
             prices = [*self._priced_one(table, job).ravel().tolist(), self.reject[job]]
             least[at] = min(prices)
-            weights = [decay((price - least[at]) * (1.0 / tau)) for price in prices]
+            weights = [decay((price - least[at]) * (1.0 / width)) for price in prices]
             whole = 0.0
             for weight in weights:  # one by one, which sum() does not do in every Python
                 whole += weight

@@ -29,9 +29,12 @@ _CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: pr
 _ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them;
 _GIVE_WAY = 300  # jobs beside them that a plan kept is mended with,
 _NEARLY = 3.0  # and all jobs where it is then so many times as far from the bound as it may be
+_CORE = 10  # of so many jobs the one nearest to another answer is tried before all are
 _SCAN_LOSERS = 2_000  # jobs of a site looked at for one of them
 _SEED = 1
 _SHADES = (0.98, 1.0)  # of the prices, for plans over several slots, by turns
+_SHADES_MANY = (0.98, 0.95)  # of many jobs in one slot, where the prices themselves do not do,
+_WORTH = 4.0  # and no plan is amended that is so many times as far from the bound as the best
 _WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
 
 
@@ -53,8 +56,13 @@ class Shortlist(NamedTuple):
 class Plans:
     """Builds plans and keeps the cheapest."""
 
-    def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
+    def __init__(
+        self, problem: Problem, engine: Engine, tables: PriceTables, few: bool | None = None
+    ) -> None:
         self._p, self._engine, self._tables = problem, engine, tables
+        self._few = few
+        if few is None:
+            self._few = problem.capacity.shape[1] > 1 or len(problem.row) <= _JOBS_FEW
         self._share = _largest_share(problem)
         self._repairs = 0
         self._first: I64 | None = None  # order by slack, once it is asked for
@@ -99,7 +107,7 @@ class Plans:
         self._take(self._fill(option, free))
         bound = float(answers.least.sum() - (prices * self._p.fillable()).sum())
         if not self.is_near(bound, policy):
-            self._mend(table, answers, free, bound, policy)
+            self._mend(table, answers, bound, policy)
         return bound
 
     def improve(self, prices: F64, bound: float, policy: Policy) -> None:
@@ -111,27 +119,41 @@ class Plans:
         shortlist = self._shortlist(table, self._engine.sweep(table).least, policy)
         self._take(self._descend(self.option.copy(), shortlist, bound, policy))
 
-    def _mend(self, table: F64, answers: Sweep, free: I64, bound: float, policy: Policy) -> None:
-        """Local search on the plan kept, which leaves `free`, at prices that were right before.
+    def _mend(self, table: F64, answers: Sweep, bound: float, policy: Policy) -> None:
+        """Local search on the plan kept, at prices that were right before.
 
         Only among the jobs that lose most and those that could give way at the least loss for
         their size; all others stay where they are.
         """
-        costs, least = self._costs(self.option), answers.least
+        least = answers.least
         lost = self._engine.costs(table, self.option[:, None])[:, 0] - least
         regret = answers.second - least
         losers = _smallest(-lost, _LOSERS)
-        rows = np.union1d(losers[lost[losers] > 0.0], _smallest(regret / self._share, _GIVE_WAY))
-        few = self._p.take(rows)
-        engine = type(self._engine)(few)
-        few = few._replace(capacity=free + engine.used(self.option[rows]))
-        among = Plans(few, engine, self._tables)
+        losers = losers[lost[losers] > 0.0]
+        rows = np.union1d(losers, _smallest(regret / self._share, _GIVE_WAY))
+        self._among(rows, self.option, table, least, bound, policy, all_first=False)
+
+    def _among(
+        self,
+        rows: I64,
+        start: I32,
+        table: F64,
+        least: F64,
+        bound: float,
+        policy: Policy,
+        *,
+        all_first: bool,
+    ) -> None:
+        """Local search among these jobs on the plan given; all others stay where they are."""
+        costs, option, others = self._costs(start), start.copy(), start.copy()
+        others[rows] = -1
+        few = self._p.take(rows)._replace(capacity=self._p.capacity - self._engine.used(others))
+        among = Plans(few, type(self._engine)(few), self._tables, self._few or not all_first)
         shortlist = among._shortlist(table, least[rows], policy)
         # what the others cost is no matter of this search, but counts in the gap
         costs[rows] = 0.0
         target = bound - float(costs.sum()) + policy.gap_target * float(np.abs(costs).sum())
-        option = self.option.copy()
-        option[rows] = among._descend(option[rows], shortlist, target, policy, all_first=False)
+        option[rows] = among._descend(option[rows], shortlist, target, policy, all_first=all_first)
         self._take(option)
 
     def is_near(self, bound: float, policy: Policy) -> bool:
@@ -154,10 +176,14 @@ class Plans:
         answers = self._engine.sweep(table)
         starts = [self.option] if self.cost < np.inf else []
         starts.append(self._by_regret(table, answers, bound, policy))
+        if not self._few and not self._p.pools.rows.shape[2]:
+            self._amend(starts[-1], table, answers, bound, policy)
         if self.is_near(bound, policy):
             return
         shortlist = self._shortlist(table, answers.least, policy)
         self._improve(starts, 1, shortlist, bound, policy)
+        if not self._few and not self._p.pools.rows.shape[2]:
+            self._shade(prices, bound, policy)
         if self.is_near(bound, policy):
             return
         regret = answers.second - answers.least
@@ -173,6 +199,27 @@ class Plans:
         self._improve(starts, count, shortlist, bound, policy)
         if not self.is_near(bound, policy):
             self._take(self._ruin(self.option.copy(), shortlist, bound, policy))
+
+    def _amend(self, start: I32, table: F64, answers: Sweep, bound: float, policy: Policy) -> None:
+        """Local search on a plan among those who lose in it or have nearly another answer."""
+        if self.is_near(bound, policy):
+            return
+        paid = self._engine.costs(table, start[:, None])[:, 0]
+        regret = answers.second - answers.least
+        near = _smallest(regret, len(regret) // _CORE)
+        rows = np.union1d(np.flatnonzero(paid > answers.least), near)
+        self._among(rows, start, table, answers.least, bound, policy, all_first=True)
+
+    def _shade(self, prices: F64, bound: float, policy: Policy) -> None:
+        """Plans at prices a little lower, at which more jobs want the last of what is dear."""
+        for shade in _SHADES_MANY:
+            if self.is_near(bound, policy):
+                return
+            table = self._tables.at(shade * prices)
+            answers = self._engine.sweep(table)
+            start = self._by_regret(table, answers, bound, policy)
+            if self.cost_of(start) - bound < _WORTH * (self.cost - bound):
+                self._amend(start, table, answers, bound, policy)
 
     def rework(self, option: I32, prices: F64, bound: float, policy: Policy) -> I32:
         """Local search on the plan given, then ruin and recreate; the cheapest plan known."""
@@ -206,15 +253,12 @@ class Plans:
     def _shortlist(self, table: F64, least: F64, policy: Policy) -> Shortlist:
         sites, slots, _ = self._p.capacity.shape
         most = max(_CANDIDATES // len(self._p.row), policy.candidates)
-        if not self._few():
+        if not self._few:
             most = _CANDIDATES_MANY
         options = self._engine.candidates(table, min(most, _CANDIDATES_MAX, sites * slots))
         costs = self._engine.costs(self._tables.costs, options)
         keys = np.stack([self._share, self._p.reject / self._share])
         return Shortlist(options, costs, self._engine.costs(table, options), keys, table, least)
-
-    def _few(self) -> bool:
-        return self._p.capacity.shape[1] > 1 or len(self._p.row) <= _JOBS_FEW
 
     def _descend(
         self,
@@ -232,7 +276,7 @@ class Plans:
         current = np.ascontiguousarray(self._costs(option))
         search = self._engine.search(*shortlist.arrays(), option, current, free)
         target = _target(bound, current, policy)
-        few = self._few()
+        few = self._few
         for turn, scan in enumerate((policy.scan, policy.scan, *[_SCAN_LOSERS] * _ROUNDS)):
             if float(current.sum()) <= target:
                 break
@@ -291,7 +335,7 @@ class Plans:
         key, best, least = answers.second - answers.least, self.option, np.inf
         options = len(key) * self._p.capacity.shape[0] * self._p.capacity.shape[1]
         failed = 0
-        for _ in range(min(max(_TURN_OPTIONS // options, 1), _TURNS)):
+        for turn in range(min(max(_TURN_OPTIONS // options, 1), _TURNS)):
             option = self._in_order(table, answers.option, key)
             cost = self.cost_of(option)
             if cost < least:
@@ -301,7 +345,7 @@ class Plans:
                 failed += 1
             lost = self._engine.costs(table, option[:, None])[:, 0] - answers.least
             squeaks = lost > key
-            few = float(lost.sum()) < _LOST * (cost - bound)
+            few = turn > 0 and float(lost.sum()) < _LOST * (cost - bound)
             if few or failed == _FAILED or not squeaks.any() or self.is_near(bound, policy):
                 break
             key = np.where(squeaks, lost, key)

@@ -76,42 +76,46 @@ class Engine:
         table: F64,
         rows: I64,
         tau: float,
+        small: float,
         column: I64,
         inverse_unit: F64,
         count: int,
         thin: int,
     ) -> Soft:
-        """One slot: answers with weights exp(-(price - least) / tau), by `rows`.
+        """One slot: answers with weights exp(-(price - least) / width), by `rows`.
 
-        column [M, k]: index in q of a price, -1 = none; inverse_unit [k]: of what use is counted
-        in. The curvature is that of every thin-th row, times as many.
+        width = tau max(least, small). column [M, T, k]: index in q of a price, -1 = none, those of
+        a resource after those of the one before; inverse_unit [k]: of what use is counted in. The
+        curvature is that of every thin-th row, times as many.
         """
-        use, curvature, least = np.zeros(count), np.zeros((count, count)), np.empty(len(rows))
+        kinds = len(self._p.active)
+        use, least = np.zeros((kinds, self.sites)), np.empty(len(rows))
+        curvature = np.zeros((kinds, self.sites, kinds, self.sites))
         for row, job in enumerate(rows.tolist()):
             prices = [*self._priced_one(table, job)[:, 0].tolist(), self.reject[job]]
-            least[row] = min(prices)
-            weights = [decay((price - least[row]) * (1.0 / tau)) for price in prices]
+            low = least[row] = min(prices)
+            width = tau * max(low, small)
+            *weights, rejected = [decay((price - low) * (1.0 / width)) for price in prices]
             lanes = [0.0, 0.0, 0.0, 0.0]  # in which _soft.h adds them up
             for at, weight in enumerate(weights):
                 lanes[at % 4] += weight
-            whole = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
-            drawn = []  # column, expected use, use
-            for site in np.flatnonzero(weights[:-1]).tolist():
-                need = self._p.need(job, site)
-                for k in np.flatnonzero((need > 0) & (column[site] >= 0)).tolist():
-                    own = need[k] * inverse_unit[k]
-                    expected = weights[site] / whole * own
-                    if weights[site] / whole > FAINT:
-                        drawn.append((site, int(column[site, k]), expected, own))
-                    use[column[site, k]] += expected
-            if np.count_nonzero(weights) == 1 or row % thin:
+            part = 1.0 / ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3]) + rejected)
+            share = np.array(weights) * part
+            own = self._p.need(job, np.arange(self.sites)).T.astype(np.float64)
+            use += share * own
+            if np.count_nonzero([*weights, rejected]) == 1 or row % thin:
                 continue  # nothing that a small change of price would change
-            for first, (site, at, expected, own) in enumerate(drawn):
-                for other_site, other, other_expected, _ in drawn[first:]:
-                    curvature[at, other] -= expected * (thin / tau) * other_expected
-                    if other_site == site:
-                        curvature[at, other] += own * (thin / tau) * other_expected
-        return Soft(least, use, curvature)
+            narrow, own = thin / width, np.where(share > FAINT, own, 0.0)
+            expected = share * own
+            for k, site in np.argwhere(own > 0.0).tolist():
+                curvature[k, site] -= expected[k, site] * narrow * expected
+                curvature[k, site, k:, site] += share[site] * narrow * own[k, site] * own[k:, site]
+        of, priced = np.nonzero(column[:, 0].T >= 0)
+        unit = inverse_unit[of]
+        matrix = np.triu(curvature[of, priced][:, of, priced])
+        matrix *= unit[:, None]
+        matrix *= unit
+        return Soft(least, use[of, priced] * unit, matrix)
 
     def solve(self, matrix: F64, right: F64) -> F64:
         """x of matrix x = right, symmetric and positive, its upper half given; both are used up."""

@@ -37,7 +37,6 @@ class Followed(NamedTuple):
     """Where steps on the smoothed dual led."""
 
     best: F64
-    last: F64
     bound: float
     steps: int
     settled: bool  # it ended since nothing was left to gain
@@ -49,14 +48,13 @@ def refine(
     tau: float,
     tau_least: float,
     mean: float,
-    stride: int,
     gain: float,
 ) -> Followed:
     """Steps from the prices `near` [q] while tau shrinks to tau_least; the best prices seen."""
-    prices, here = near, smooth.slope(near, tau, mean, stride)
+    prices, here = near, smooth.slope(near, tau, mean, 1)
     best, bound, steps, idle, short = prices, here.bound, 1, 0, False
     stiff, least_reach = np.zeros(len(near)), _NEAR * float(near.mean())
-    hidden, gain = _HIDDEN * smooth.jobs / stride, gain / stride
+    hidden = _HIDDEN * smooth.jobs
     while steps < _STEPS and idle < 2:
         step, damped = _damped(smooth, here, prices, tau, stiff, least_reach)
         uphill = float((here.gradient * step).sum())
@@ -67,7 +65,7 @@ def refine(
         before, short, stiff = bound, False, stiff * _RELAXED
         for trial in range(_SHORTER):
             ahead = np.maximum(prices + step, 0.0)
-            there = smooth.slope(ahead, tau, mean, stride)
+            there = smooth.slope(ahead, tau, mean, 1)
             steps += 1
             if there.bound > bound:
                 best, bound = ahead, there.bound
@@ -89,7 +87,7 @@ def refine(
         if tau <= tau_least and not gained:
             break
         idle = 0 if gained or tau > _IDLE * mean else idle + 1
-    return Followed(best, prices, bound, steps, steps < _STEPS)
+    return Followed(best, bound, steps, steps < _STEPS)
 
 
 def _damped(

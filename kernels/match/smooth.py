@@ -1,16 +1,20 @@
 """Smoothed dual: the bound's prices by an interior-point method, for few prices and one slot.
 
-The least price of a job is smoothed to -tau log sum exp(-price / tau), which has a gradient and a
-curvature, and a barrier mu sum log p keeps prices above nothing. Newton steps follow the optimum
-while tau = mu shrink together; D itself is evaluated at every point and the best one is kept, so
-the bound owes nothing to the smoothing. Two dozen steps do what the volume method does in hundreds,
-at the cost of a matrix with a row for each price: hence for few prices only.
+The least price of a job is smoothed to -w log sum exp(-price / w), which has a gradient and a
+curvature, and a barrier mu sum log p keeps prices above nothing. The width w is tau times what the
+job pays at the prices: so jobs of all sizes, and those at dear sites, are smoothed over an equal
+share of their price. Newton steps follow the optimum while tau and mu shrink together; D itself is
+evaluated at every point and the best one is kept, so the bound owes nothing to the smoothing. Two
+dozen steps do what the volume method does in hundreds, at the cost of a matrix with a row for each
+price: hence for few prices only.
 
-Where there are many jobs, a sample of them with its share of the capacity finds most of the way.
+Where there are many jobs, steps begin on a sample of them, with as much of each capacity as the
+sample asks of all demand. It grows as tau shrinks: prices of a sample are off by its noise.
 Source: Nesterov, Smooth minimization of non-smooth functions, Mathematical Programming 103 (2005);
 Wright, Primal-Dual Interior-Point Methods (1997).
 """
 
+from math import inf, isqrt, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -23,33 +27,44 @@ from kernels.match.refine import Followed, refine
 from kernels.match.volume import Ascent
 
 PRICES_MAX = 512  # above so many the matrix costs more than it saves
-_STEPS = 40  # evaluations at most
-_TAU_COLD, _TAU_WARM = 0.5, 0.02  # tau to begin with, in mean costs of a job,
-_TAU_LEAST = 2e-5  # and to end with,
-_TAU_FINE = 1e-3  # from prices that are nearly right
+_STEPS = 60  # evaluations at most
+_TAU_WARM, _TAU_FINE = 0.02, 2e-4  # tau from prices that are nearly right on, and at the end
+_SMALL = 0.1  # in mean costs: a job that pays less is smoothed as if it paid so much,
+_SMALL_FEW, _JOBS_FEW = 0.5, 10  # or so much, where that many jobs or fewer come on a price
 _PRICE_COLD = 0.1  # prices to begin with: what capacity is worth, in costs of all jobs
 _PRICE_CLEARED = 1e-3  # of the highest price: lower ones are cleared, if the bound allows
-_SHRINK, _SHRINK_MOST = 0.5, 0.2  # of tau with a full step, and its least share that is left
+_SHRINK_MOST = 0.2  # of tau, that is left by a step
 _TO_BOUNDARY = 0.95  # of the way to a price of nothing
 _RIDGE = 1e-9  # of the diagonal
-_OVERSHOT = 0.5  # a step that ends on a slope so steep the other way is shortened,
-_SHORTER = 4  # so many times at most
-_GAIN = 0.04  # of the gap allowed: two steps that gain less are the last
-_TAU_THIN = 0.01  # above it the curvature of every _THIN-th job stands for all,
-_THIN, _THIN_FROM, _THIN_A_PRICE = 8, 1_000, 4  # where that leaves so many, and so many a price,
-_THIN_FEW = 60_000  # and where few prices make a row cheap, so many by their number
-_TAU_IDLE = 0.015  # while tau is above it they are not
-_SAMPLE_A_PRICE, _SAMPLE_LEAST, _SAMPLE_MOST = 20, 500, 1_000  # jobs of the first sample,
-_SAMPLE_FROM = 4  # where all are at least so many times as many
-_UNLIKE = 0.3  # of all costs: a bound so much lower than its sample's is no continuation
-_SAMPLE_GROWS = 10  # times as many jobs in the next sample
-# where quotas bind: few members of each decide its price, so that all jobs are looked at
-_TAU_QUOTAS = 5.0  # instead of _TAU_COLD: members without a place are far from having one
-_GROWS_QUOTAS = 3.0  # times its price that a step adds to a price, about at most
-_JOBS_A_PRICE, _JOBS_LEAST = (
-    1,
-    32,
-)  # fewer jobs: too few answers for a curvature, and volume steps cost little
+_OVERSHOT, _SHORTER = 0.5, 4  # a step that ends on a slope so steep the other way is too long
+_TAU_IDLE = 0.015  # at no larger tau two steps that gain nothing are the last
+_TAU_THIN = 0.01  # above it the curvature of every n-th job stands for all, n up to
+_THIN = 4  # and no more than the root of the jobs
+_THIN_FROM, _THIN_A_PRICE = 250, 4  # in so many, and than leaves so many jobs a price
+_SAMPLE, _SAMPLE_GROWS = 300, 4  # jobs of the first sample, at least; times as many in the next
+_SHARE_LEAST = 0.5  # of a sample's share of the jobs: its least share of a capacity
+_GROWS_QUOTAS = 3.0  # times its price that a step adds to a quota's price, about at most
+# with fewer jobs there are too few answers for a curvature, and volume steps cost little
+_JOBS_A_PRICE, _JOBS_LEAST = 1, 32
+
+
+class _Pace(NamedTuple):
+    """How fast tau, in what a job pays, is to shrink."""
+
+    first: float
+    last: float
+    wide: float  # share that a full step takes off it, above 1 / 20
+    narrow: float  # and below
+    fine: float  # below it tau stays after a step that was too long
+    reach: float  # times as long as such a step the next one may be
+    gain: float  # of the gap allowed: steps that gain less are idle
+    whole: float  # share of a full step, for which one idle step is enough
+    crowd: float  # jobs for which the barrier is as tau; for more it is as much stronger
+
+
+_PLAIN = _Pace(0.5, 1e-4, 0.5, 0.7, 0.005, 2.0, 0.1, 0.8, 1_000.0)
+# few members of a quota decide its price, and those without a place are far from having one
+_QUOTAS = _Pace(5.0, 2e-5, 0.5, 0.5, 0.0, inf, 0.04, inf, inf)
 
 
 class Slope(NamedTuple):
@@ -58,13 +73,6 @@ class Slope(NamedTuple):
     bound: float
     gradient: F64
     curvature: F64
-
-
-class _Point(NamedTuple):
-    """Prices [q] in units of a resource's largest capacity, and the barrier's slacks [q]."""
-
-    prices: F64
-    slacks: F64
 
 
 class Smooth:
@@ -76,28 +84,40 @@ class Smooth:
         self.scarce = _scarce(problem, engine)  # [q] of R x T x k
         largest: F64 = capacity[: len(problem.watt_cost)].max(axis=(0, 1))  # of sites
         self._unit = np.broadcast_to(np.where(largest > 0, largest, 1.0), capacity.shape)
+        self._inverse = 1.0 / self._unit[0, 0]
         column = np.full(capacity.size, ANY, np.int64)
         column[self.scarce] = np.arange(len(self.scarce))
         self.pooled = bool(problem.pools.rows.shape[2])
-        shape = capacity.shape if self.pooled else (len(capacity), capacity.shape[2])
-        self._column = column.reshape(shape)
+        self._column = column.reshape(capacity.shape)
         self._capacity = (capacity / self._unit).ravel()[self.scarce]
         self.jobs = len(problem.row)
+        self._demand, self._resource = problem.demand, self.scarce % capacity.shape[2]
+        self._shares: dict[int, F64] = {1: np.ones(len(self.scarce))}
+
+    def _share(self, stride: int) -> F64:
+        """Of the capacity [q], for every stride-th job: what they ask of all that is asked."""
+        if stride not in self._shares:
+            part = self._demand[::stride].sum(axis=0) / np.maximum(self._demand.sum(axis=0), 1)
+            self._shares[stride] = np.maximum(part, _SHARE_LEAST / stride)[self._resource]
+        return self._shares[stride]
 
     def slope(self, prices: F64, tau: float, mean: float, stride: int) -> Slope:
-        """Over every stride-th job, with as large a share of the capacity."""
+        """Of every stride-th job with their share of the capacity, times as much."""
         rows = np.arange(0, self.jobs, stride)
-        share = len(rows) / self.jobs
+        capacity = self._share(stride) * self._capacity
         table = self._tables.at(self.full(prices))
-        inverse, count = 1.0 / self._unit[0, 0], len(self.scarce)
-        few = max(_THIN_FROM, _THIN_A_PRICE * count, _THIN_FEW // count)
-        thin = 1
+        count, thin = len(self.scarce), 1
+        small = _SMALL_FEW if self.jobs <= _JOBS_FEW * count else _SMALL
+        small = mean if self.pooled else small * mean
         if tau > _TAU_THIN * mean and not self.pooled:
-            thin = min(_THIN, max(len(rows) // few, 1))
-        soft = self.engine.soften(table, rows, tau, self._column, inverse, count, thin)
-        least = float(soft.least.sum())
-        bound = least - share * float((prices * self._capacity).sum())
-        return Slope(bound, soft.use - share * self._capacity, soft.curvature)
+            most = min(_THIN, len(rows) // (_THIN_A_PRICE * count))
+            thin = max(min(most, isqrt(len(rows) // _THIN_FROM)), 1)
+        soft = self.engine.soften(
+            table, rows, tau / mean, small, self._column, self._inverse, count, thin
+        )
+        bound = float(soft.least.sum()) - float((prices * capacity).sum())
+        times = self.jobs / len(rows)
+        return Slope(bound * times, (soft.use - capacity) * times, soft.curvature * times)
 
     def full(self, prices: F64) -> F64:
         """Prices [R, T, k] in currency per unit."""
@@ -144,82 +164,70 @@ def climb(
     scale = float(np.abs(least).sum()) or float(problem.reject.sum())
     if not len(smooth.scarce) or scale == 0.0:
         return Ascent(flat, float(least.sum()), 0)
-    gain, mean = _GAIN * gap_target * scale, scale / smooth.jobs
+    pace = _QUOTAS if smooth.pooled else _PLAIN
+    gain, mean = pace.gain * gap_target * scale, scale / smooth.jobs
     warm = smooth.scaled(np.maximum(start, 0.0))
-    found = Followed(warm, warm, -np.inf, 0, False)
+    found = Followed(warm, -np.inf, 0, False)
     if warm.any():
-        found = _from(smooth, warm, _TAU_WARM * mean, mean, 1, gain)
+        found = refine(smooth, warm, _TAU_WARM * mean, _TAU_FINE * mean, mean, gain)
     if not found.settled:
         # nothing to start from, or the world is another one
-        cold = _cold(smooth, scale, mean, gain)
+        cold = _follow(smooth, pace, scale, mean, gain)
         found = max(found, cold, key=lambda followed: followed.bound)
     found = _cleared(smooth, found, mean, gain)
     return Ascent(smooth.full(found.best), found.bound, found.steps)
 
 
-def _cold(smooth: Smooth, scale: float, mean: float, gain: float) -> Followed:
-    prices, tau = smooth.begin(scale), (_TAU_QUOTAS if smooth.pooled else _TAU_COLD) * mean
-    sample = min(max(_SAMPLE_A_PRICE * len(prices), _SAMPLE_LEAST), _SAMPLE_MOST)
-    stride = max(smooth.jobs // sample, 1)
-    whole = _Point(prices, tau / prices)
-    if stride < _SAMPLE_FROM or smooth.pooled:
-        return _follow(smooth, whole, tau, _TAU_LEAST * mean, mean, 1, gain)
-    # prices of a sample are off by its noise, which is a width of the smoothing
-    width, steps = _TAU_WARM * mean, 0
-    found = _follow(smooth, whole, tau, width, mean, stride, gain)
-    while stride > 1:
-        steps += found.steps
-        expected = found.bound * stride
-        stride = stride // _SAMPLE_GROWS if stride >= _SAMPLE_FROM * _SAMPLE_GROWS else 1
-        found = _from(smooth, found.last, width, mean, stride, gain)
-        unlike = found.bound * stride < expected - _UNLIKE * scale
-        if unlike and not found.settled:  # a sample of another world
-            stride, found = 1, _follow(smooth, whole, tau, _TAU_LEAST * mean, mean, 1, gain)
-        width /= _SAMPLE_GROWS**0.5
-    return found._replace(steps=steps + found.steps)
-
-
-def _from(smooth: Smooth, near: F64, tau: float, mean: float, stride: int, gain: float) -> Followed:
-    """From prices that are nearly right."""
-    least = tau / _SAMPLE_GROWS**0.5 if stride > 1 else _TAU_FINE * mean
-    return refine(smooth, near, tau, least, mean, stride, gain)
-
-
-def _follow(
-    smooth: Smooth,
-    point: _Point,
-    tau: float,
-    tau_least: float,
-    mean: float,
-    stride: int,
-    gain: float,
-) -> Followed:
-    """Newton steps while tau shrinks to tau_least; the best prices seen."""
-    prices, slacks = point
+def _follow(smooth: Smooth, pace: _Pace, scale: float, mean: float, gain: float) -> Followed:
+    """Newton steps while tau shrinks, on samples that grow as it does; the best prices seen."""
+    prices, tau, least = smooth.begin(scale), pace.first * mean, pace.last * mean
+    barrier = max(smooth.jobs / pace.crowd, 1.0)
+    slacks, stride = barrier * tau / prices, _first_stride(smooth)
     here = smooth.slope(prices, tau, mean, stride)
-    best, bound, steps, idle = prices, here.bound, 1, 0
-    while steps < _STEPS and tau > tau_least and idle < 2:
-        step = _newton(smooth, here, prices, slacks, tau)
-        change = tau / prices - slacks - slacks * step / prices
+    best, bound, steps, reach, idle = prices, -np.inf, 1, 1.0, 0
+    while steps < _STEPS and tau > least and idle < 2:
+        push = barrier * tau
+        step = _newton(smooth, here, prices, slacks, push)
+        change = push / prices - slacks - slacks * step / prices
         length, slack_length = _within(prices, step), _within(slacks, change)
-        uphill = float(((here.gradient + tau / prices) * step).sum())
-        tau *= max(1.0 - _SHRINK * min(length, slack_length), _SHRINK_MOST)
-        gained = False
+        length = min(length, reach)
+        uphill = float(((here.gradient + push / prices) * step).sum())
+        if reach == 1.0 or tau > pace.fine * mean:
+            shrink = pace.wide if tau > mean / 20 else pace.narrow
+            tau *= max(1.0 - shrink * min(length, slack_length), _SHRINK_MOST)
+        # prices of a sample are off by its noise, which is a width of the smoothing
+        noise = mean * sqrt(stride / smooth.jobs)
+        if stride > 1 and tau < noise:
+            tau, stride = noise, stride // _SAMPLE_GROWS
+        push = barrier * tau
+        gained, reach = stride > 1, 1.0
         for _ in range(_SHORTER):
             ahead = prices + length * step
             there = smooth.slope(ahead, tau, mean, stride)
             steps += 1
-            gained |= there.bound > bound + gain / stride
-            if there.bound > bound:
-                best, bound = ahead, there.bound
-            onward = float(((there.gradient + tau / ahead) * step).sum())
+            if stride == 1:
+                gained |= there.bound > bound + gain
+                if there.bound > bound:
+                    best, bound = ahead, there.bound
+            onward = float(((there.gradient + push / ahead) * step).sum())
             if not onward < -_OVERSHOT * uphill:
                 break
             length *= min(max(uphill / (uphill - onward), 0.1), 0.7)
+            reach = min(pace.reach * length, 1.0)
         prices, slacks = ahead, np.maximum(slacks + slack_length * change, 1e-300)
-        idle = 0 if gained or tau > _TAU_IDLE * mean else idle + 1
+        idle = 0 if gained or tau > _TAU_IDLE * mean else idle + (2 if length > pace.whole else 1)
         here = there
-    return Followed(best, prices, bound, steps, steps < _STEPS)
+    if stride > 1:  # no steps were left for all jobs
+        best, bound = prices, smooth.slope(prices, tau, mean, 1).bound
+    return Followed(best, bound, steps, steps < _STEPS)
+
+
+def _first_stride(smooth: Smooth) -> int:
+    """A power of _SAMPLE_GROWS, so that a sample is part of the next one."""
+    stride = 1
+    while not smooth.pooled and smooth.jobs >= _SAMPLE * _SAMPLE_GROWS * stride:
+        stride *= _SAMPLE_GROWS
+    return stride
 
 
 def _cleared(smooth: Smooth, found: Followed, mean: float, gain: float) -> Followed:
@@ -228,7 +236,7 @@ def _cleared(smooth: Smooth, found: Followed, mean: float, gain: float) -> Follo
     if not found.best[faint].any():
         return found
     prices = np.where(faint, 0.0, found.best)
-    bound = smooth.slope(prices, _TAU_LEAST * mean, mean, 1).bound
+    bound = smooth.slope(prices, _PLAIN.last * mean, mean, 1).bound
     if bound < found.bound - gain:
         return found
     return found._replace(best=prices, bound=bound, steps=found.steps + 1)
@@ -251,5 +259,11 @@ def _within(values: F64, step: F64) -> float:
 
 
 def _scarce(problem: Problem, engine: Engine) -> I64:
-    """Indices in R x T x k of what would be short if every job came that may."""
-    return np.flatnonzero(engine.wanted().ravel() > problem.capacity.ravel())
+    """Indices in R x T x k of what would be short if every job came that may.
+
+    Without quotas one resource after the other, as the engine has them.
+    """
+    short = np.flatnonzero(engine.wanted().ravel() > problem.capacity.ravel())
+    if problem.pools.rows.shape[2]:
+        return short
+    return short[np.argsort(short % problem.capacity.shape[2], kind="stable")]

@@ -202,7 +202,7 @@ def test_the_curvature_is_how_the_expected_use_falls_as_prices_rise(engine: type
 
     def soft(prices: np.ndarray):
         table = tables.at(prices.reshape(column.shape) / unit)
-        return loops.soften(table, np.arange(len(rows.row)), tau, column, 1.0 / unit, count, 1)
+        return loops.soften(table, np.arange(len(rows.row)), tau, 1.0, column, 1.0 / unit, count, 1)
 
     prices = np.random.default_rng(1).uniform(0.5, 5.0, count)
     here, step = soft(prices), 1e-3
