@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels.match.columns import F64, I32, I64, Policy
+from kernels.match.columns import F64, I32, I64, PPM, Policy
 from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem
 from kernels.match.reference import Engine, Sweep
@@ -106,6 +106,7 @@ class Plans:
         self._engine.place(table, left[_descending(regret[left])], option, free)
         self._take(self._fill(option, free))
         bound = float(answers.least.sum() - (prices * self._p.fillable()).sum())
+        bound += self._rounded_up(prices, answers)
         if not self.is_near(bound, policy):
             self._mend(table, answers, bound, policy)
         return bound
@@ -160,6 +161,22 @@ class Plans:
         """Whether the best plan is as near to the bound as the policy asks."""
         return self.cost < np.inf and self.cost - bound <= policy.gap_target * self.scale
 
+    def _rounded_up(self, prices: F64, answers: Sweep) -> float:
+        """What the bound at these prices gains where whole units are paid for, at the least.
+
+        Answers are priced by what is drawn, which a site rounds up for each job: a job pays for
+        the rest too, or goes elsewhere. One slot without quotas.
+        """
+        p, at = self._p, answers.option
+        if p.capacity.shape[1] > 1 or p.pools.rows.shape[2]:
+            return 0.0
+        more = np.zeros(len(at))
+        for k in np.flatnonzero((p.scale_ppm != PPM).any(axis=0)):
+            scale = np.where(at >= 0, p.scale_ppm[at, k], PPM)
+            rest = p.times * (-(p.demand[:, k] // p.times) * scale % PPM)
+            more += prices[at, 0, k] * rest
+        return float(np.minimum(more / PPM, answers.second - answers.least).sum())
+
     def polish(self, prices: F64, bound: float, policy: Policy) -> None:
         """Repairs by regret, and local search on the best of them or the plan kept;
 
@@ -174,6 +191,7 @@ class Plans:
                 return
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
+        bound += self._rounded_up(prices, answers)
         starts = [self.option] if self.cost < np.inf else []
         starts.append(self._by_regret(table, answers, bound, policy))
         if not self._few and not self._p.pools.rows.shape[2]:
