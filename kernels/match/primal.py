@@ -17,6 +17,7 @@ from kernels.match.search import REJECTED
 from kernels.match.volume import Costs
 
 _TURNS, _TURN_OPTIONS = 10, 10_000_000  # of greedy plans by regret; fewer where options are many
+_TURNS_MANY = 3  # of many jobs in one slot, where a turn costs more than it gains
 _FAILED = 4  # turns in a row that find nothing cheaper are the last
 _LOST = 0.5  # of the gap: what jobs lose is to be as much of it for one more turn
 _SURE_FROM, _SURE = 2_000, 0.8  # from so many jobs on, so many are placed without an order
@@ -29,12 +30,12 @@ _CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: pr
 _ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them;
 _GIVE_WAY = 300  # jobs beside them that a plan kept is mended with,
 _NEARLY = 3.0  # and all jobs where it is then so many times as far from the bound as it may be
-_CORE = 10  # of so many jobs the one nearest to another answer is tried before all are
+_CORE = 10  # of so many jobs the one that gives way at the least loss is tried before all are
 _SCAN_LOSERS = 2_000  # jobs of a site looked at for one of them
 _SEED = 1
 _SHADES = (0.98, 1.0)  # of the prices, for plans over several slots, by turns
-_SHADES_MANY = (0.98, 0.95)  # of many jobs in one slot, where the prices themselves do not do,
-_WORTH = 4.0  # and no plan is amended that is so many times as far from the bound as the best
+_SHADES_MANY = (0.95, 0.98)  # of many jobs in one slot, where the prices themselves do not do,
+_WORTH = 8.0  # and no plan is amended that is so many times as far from the bound as the best
 _WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
 
 
@@ -196,12 +197,11 @@ class Plans:
         starts.append(self._by_regret(table, answers, bound, policy))
         if not self._few and not self._p.pools.rows.shape[2]:
             self._amend(starts[-1], table, answers, bound, policy)
+            self._shade(prices, bound, policy)
         if self.is_near(bound, policy):
             return
         shortlist = self._shortlist(table, answers.least, policy)
         self._improve(starts, 1, shortlist, bound, policy)
-        if not self._few and not self._p.pools.rows.shape[2]:
-            self._shade(prices, bound, policy)
         if self.is_near(bound, policy):
             return
         regret = answers.second - answers.least
@@ -219,12 +219,13 @@ class Plans:
             self._take(self._ruin(self.option.copy(), shortlist, bound, policy))
 
     def _amend(self, start: I32, table: F64, answers: Sweep, bound: float, policy: Policy) -> None:
-        """Local search on a plan among those who lose in it or have nearly another answer."""
+        """Local search on a plan among those who lose in it or lose least, for their
+        size, by another answer."""
         if self.is_near(bound, policy):
             return
         paid = self._engine.costs(table, start[:, None])[:, 0]
         regret = answers.second - answers.least
-        near = _smallest(regret, len(regret) // _CORE)
+        near = _smallest(regret / self._share, len(regret) // _CORE)
         rows = np.union1d(np.flatnonzero(paid > answers.least), near)
         self._among(rows, start, table, answers.least, bound, policy, all_first=True)
 
@@ -352,8 +353,8 @@ class Plans:
         """The cheapest of a few greedy plans; who lost much in one is earlier in the next."""
         key, best, least = answers.second - answers.least, self.option, np.inf
         options = len(key) * self._p.capacity.shape[0] * self._p.capacity.shape[1]
-        failed = 0
-        for turn in range(min(max(_TURN_OPTIONS // options, 1), _TURNS)):
+        failed, most = 0, _TURNS if self._few else _TURNS_MANY
+        for turn in range(min(max(_TURN_OPTIONS // options, 1), most)):
             option = self._in_order(table, answers.option, key)
             cost = self.cost_of(option)
             if cost < least:
