@@ -10,17 +10,16 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.match.columns import F64, I32, I64, PPM, Policy
+from kernels.match.greedy import Greedy, descending, smallest
 from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem
 from kernels.match.reference import Engine, Sweep
-from kernels.match.search import REJECTED
 from kernels.match.volume import Costs
 
 _TURNS, _TURN_OPTIONS = 10, 10_000_000  # of greedy plans by regret; fewer where options are many
 _TURNS_MANY = 3  # of many jobs in one slot, where a turn costs more than it gains
 _FAILED = 4  # turns in a row that find nothing cheaper are the last
 _LOST = 0.5  # of the gap: what jobs lose is to be as much of it for one more turn
-_SURE_FROM, _SURE = 2_000, 0.8  # from so many jobs on, so many are placed without an order
 _IMPROVED_MAX = 5  # plans that local search starts from,
 _IMPROVED_JOBS = 10_000  # fewer of them, down to one, above so many jobs in all
 _CANDIDATES_MAX = 96  # options of a job that local search looks at,
@@ -64,9 +63,9 @@ class Plans:
         self._few = few
         if few is None:
             self._few = problem.capacity.shape[1] > 1 or len(problem.row) <= _JOBS_FEW
-        self._share = _largest_share(problem)
+        self._greedy = Greedy(problem, engine, tables)
+        self._share = self._greedy.share
         self._repairs = 0
-        self._first: I64 | None = None  # order by slack, once it is asked for
         self.cost = self.scale = float("inf")  # sum of costs, and of |costs|
         self.option: I32 = np.full(len(problem.row), -1, np.int32)
 
@@ -76,20 +75,22 @@ class Plans:
         What the cheapest so far costs.
         """
         if self._p.capacity.shape[1] > 1:
-            self._take(self._by_slack(_SHADES[self._repairs % len(_SHADES)] * prices))
+            self._take(self._greedy.by_slack(_SHADES[self._repairs % len(_SHADES)] * prices))
             self._repairs += 1
         else:
             table = self._tables.at(prices)
             answers = self._engine.sweep(table)
-            order = _descending((answers.second - answers.least) / self._share)
-            self._take(self._greedy(table, order))
+            order = descending((answers.second - answers.least) / self._share)
+            self._take(self._greedy.by_order(table, order))
         return Costs(self.cost, self.scale)
 
     def appraise(self, prices: F64) -> Costs:
         """What a repair at these prices costs, which is not kept."""
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
-        costs = self._costs(self._greedy(table, _descending(answers.second - answers.least)))
+        costs = self._costs(
+            self._greedy.by_order(table, descending(answers.second - answers.least))
+        )
         return Costs(float(costs.sum()), float(np.abs(costs).sum()))
 
     def keep(self, wanted: I32, prices: F64, policy: Policy) -> float:
@@ -98,14 +99,14 @@ class Plans:
         Jobs without a place come by regret; where that is not near enough, local search goes on.
         """
         everyone = np.arange(len(self._p.row))
-        option, free = self._nothing()
+        option, free = self._greedy.nothing()
         self._engine.keep(wanted, everyone, option, free)
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
         regret = answers.second - answers.least
         left = np.flatnonzero(option < 0)
-        self._engine.place(table, left[_descending(regret[left])], option, free)
-        self._take(self._fill(option, free))
+        self._engine.place(table, left[descending(regret[left])], option, free)
+        self._take(self._greedy.fill(option, free))
         bound = float(answers.least.sum() - (prices * self._p.fillable()).sum())
         bound += self._rounded_up(prices, answers)
         if not self.is_near(bound, policy):
@@ -130,9 +131,9 @@ class Plans:
         least = answers.least
         lost = self._engine.costs(table, self.option[:, None])[:, 0] - least
         regret = answers.second - least
-        losers = _smallest(-lost, _LOSERS)
+        losers = smallest(-lost, _LOSERS)
         losers = losers[lost[losers] > 0.0]
-        rows = np.union1d(losers, _smallest(regret / self._share, _GIVE_WAY))
+        rows = np.union1d(losers, smallest(regret / self._share, _GIVE_WAY))
         self._among(rows, self.option, table, least, bound, policy, all_first=False)
 
     def _among(
@@ -187,7 +188,7 @@ class Plans:
         if self.is_near(bound, policy):
             return
         for shade in _SHADES if self._p.capacity.shape[1] > 1 else ():
-            self._take(self._by_slack(shade * prices))
+            self._take(self._greedy.by_slack(shade * prices))
             if self.is_near(bound, policy):
                 return
         table = self._tables.at(prices)
@@ -205,12 +206,12 @@ class Plans:
         if self.is_near(bound, policy):
             return
         regret = answers.second - answers.least
-        by_share, by_size = _descending(regret / self._share), _descending(self._share)
+        by_share, by_size = descending(regret / self._share), descending(self._share)
         starts += [
-            self._greedy(table, by_size),
-            self._evict(table, answers.option, _descending(regret), by_size),
-            self._greedy(table, by_share),
-            self._greedy(table, _descending(self._p.reject / self._share)),
+            self._greedy.by_order(table, by_size),
+            self._greedy.evict(table, answers.option, descending(regret), by_size),
+            self._greedy.by_order(table, by_share),
+            self._greedy.by_order(table, descending(self._p.reject / self._share)),
             self.option,
         ]
         count = min(max(_IMPROVED_JOBS // len(self._p.row), 1), _IMPROVED_MAX)
@@ -225,7 +226,7 @@ class Plans:
             return
         paid = self._engine.costs(table, start[:, None])[:, 0]
         regret = answers.second - answers.least
-        near = _smallest(regret / self._share, len(regret) // _CORE)
+        near = smallest(regret / self._share, len(regret) // _CORE)
         rows = np.union1d(np.flatnonzero(paid > answers.least), near)
         self._among(rows, start, table, answers.least, bound, policy, all_first=True)
 
@@ -307,10 +308,10 @@ class Plans:
             paid = self._engine.costs(shortlist.table, option[:, None])[:, 0]
             lost = paid - shortlist.least
             losers = np.flatnonzero(lost > 0.0)
-            losers = losers[_descending(lost[losers])][:_LOSERS]
+            losers = losers[descending(lost[losers])][:_LOSERS]
             if not search.descend(losers, 1, scan, target) and scan == _SCAN_LOSERS:
                 break
-        return self._fill(option, free)
+        return self._greedy.fill(option, free)
 
     def _ruin(self, option: I32, shortlist: Shortlist, bound: float, policy: Policy) -> I32:
         free = self._p.capacity - self._engine.used(option)
@@ -318,7 +319,7 @@ class Plans:
         search = self._engine.search(*shortlist.arrays(), option, current, free)
         work = min(policy.work, _WORK_A_JOB * len(option))
         search.ruin(work, _SEED, _target(bound, current, policy))
-        return self._fill(option, self._p.capacity - self._engine.used(option))
+        return self._greedy.fill(option, self._p.capacity - self._engine.used(option))
 
     def cost_of(self, option: I32) -> float:
         """Currency, rejections at their lifted cost."""
@@ -328,34 +329,13 @@ class Plans:
         costs: F64 = self._engine.costs(self._tables.costs, option[:, None])[:, 0]
         return costs
 
-    def _nothing(self) -> tuple[I32, I64]:
-        return np.full(len(self._p.row), -1, np.int32), self._p.capacity.copy()
-
-    def _greedy(self, table: F64, order: I64) -> I32:
-        option, free = self._nothing()
-        self._engine.place(table, order, option, free)
-        return self._fill(option, free)
-
-    def _by_slack(self, prices: F64) -> I32:
-        """Long runs first, and of them those with the fewest starts to choose from.
-
-        At the right prices many starts cost a job the same. A little below them it takes the one
-        that all want while there is room, so that no such room is left over; where that leaves
-        too little for those who have no other, the prices themselves serve better.
-        """
-        if self._first is None:
-            count = self._engine.starts()
-            run = np.where(count > 0, self._p.lengths[self._p.span], self._p.capacity.shape[1])
-            self._first = _descending(run.min(axis=1).astype(np.float64) ** 2 / count.sum(axis=1))
-        return self._greedy(self._tables.at(prices), self._first)
-
     def _by_regret(self, table: F64, answers: Sweep, bound: float, policy: Policy) -> I32:
         """The cheapest of a few greedy plans; who lost much in one is earlier in the next."""
         key, best, least = answers.second - answers.least, self.option, np.inf
         options = len(key) * self._p.capacity.shape[0] * self._p.capacity.shape[1]
         failed, most = 0, _TURNS if self._few else _TURNS_MANY
         for turn in range(min(max(_TURN_OPTIONS // options, 1), most)):
-            option = self._in_order(table, answers.option, key)
+            option = self._greedy.by_regret(table, answers.option, key)
             cost = self.cost_of(option)
             if cost < least:
                 best, least, failed = option, cost, 0
@@ -370,34 +350,6 @@ class Plans:
             key = np.where(squeaks, lost, key)
         return best
 
-    def _in_order(self, table: F64, wanted: I32, key: F64) -> I32:
-        """Greedy by `key`, the largest first. Whom there is room for in any order go ahead."""
-        option, free = self._nothing()
-        order = np.arange(len(key))
-        if len(key) >= _SURE_FROM:
-            at = int((1.0 - _SURE) * len(key))
-            sure = key > np.partition(key, at)[at]
-            ahead = np.where(sure, wanted, np.int32(REJECTED))
-            left = free - self._engine.used(ahead)
-            if (left >= 0).all():
-                option, free, order = ahead, left, np.flatnonzero(~sure)
-        self._engine.place(table, order[_descending(key[order])], option, free)
-        return self._fill(option, free)
-
-    def _evict(self, table: F64, wanted: I32, order: I64, again: I64) -> I32:
-        """What each job wants at the prices; those without room are placed anew, large first."""
-        option, free = self._nothing()
-        self._engine.keep(wanted, order, option, free)
-        self._engine.place(table, again, option, free)
-        return self._fill(option, free)
-
-    def _fill(self, option: I32, free: I64) -> I32:
-        """Place what is rejected though it has room and pays: afterwards no such job is left."""
-        left = np.flatnonzero(option < 0)
-        order = left[_descending(self._p.reject[left])]
-        self._engine.place(self._tables.costs, order, option, free)
-        return option
-
     def _take(self, option: I32) -> None:
         costs = self._costs(option)
         cost = float(costs.sum())
@@ -405,28 +357,6 @@ class Plans:
             self.cost, self.scale, self.option = cost, float(np.abs(costs).sum()), option
 
 
-def _largest_share(problem: Problem) -> F64:
-    """Largest share [n] that a job's demand is of all capacity of a resource."""
-    total = problem.capacity.sum(axis=(0, 1), dtype=np.float64)
-    largest = np.zeros(len(problem.row))
-    for asked, whole in zip(problem.demand.T, np.where(total > 0, total, 1.0), strict=True):
-        np.maximum(largest, asked / whole, out=largest)
-    return np.where(largest > 0, largest, 1.0)  # who needs nothing fits wherever it is tried
-
-
-def _smallest(key: F64, count: int) -> I64:
-    """Rows of the smallest keys, the earlier ones of those equal to the last."""
-    if len(key) <= count:
-        return np.arange(len(key))
-    last = np.partition(key, count)[count]
-    below = np.flatnonzero(key < last)
-    return np.concatenate([below, np.flatnonzero(key == last)[: count - len(below)]])
-
-
 def _target(bound: float, current: F64, policy: Policy) -> float:
     """A cost that is near enough to the bound, though the scale shrinks with the cost."""
     return bound + policy.gap_target * min(float(np.abs(current).sum()), abs(bound))
-
-
-def _descending(key: F64) -> I64:
-    return np.argsort(-key, kind="stable").astype(np.int64)
