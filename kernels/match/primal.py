@@ -108,7 +108,8 @@ class Plans:
         self._engine.place(table, left[descending(regret[left])], option, free)
         self._take(self._greedy.fill(option, free))
         bound = float(answers.least.sum() - (prices * self._p.fillable()).sum())
-        bound += self._rounded_up(prices, answers)
+        if not self.is_near(bound, policy):
+            bound += self._rounded_up(prices, answers)
         if not self.is_near(bound, policy):
             self._mend(table, answers, bound, policy)
         return bound
