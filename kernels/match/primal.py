@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels.match.columns import F64, I32, I64, Policy
+from kernels.match.columns import F64, I32, I64, PPM, Policy
+from kernels.match.greedy import Greedy, descending, smallest
 from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem
 from kernels.match.reference import Engine, Sweep
-from kernels.match.search import REJECTED
 from kernels.match.volume import Costs
 
 _TURNS, _TURN_OPTIONS = 10, 10_000_000  # of greedy plans by regret; fewer where options are many
+_TURNS_MANY = 3  # of many jobs in one slot, where a turn costs more than it gains
 _FAILED = 4  # turns in a row that find nothing cheaper are the last
 _LOST = 0.5  # of the gap: what jobs lose is to be as much of it for one more turn
-_SURE_FROM, _SURE = 2_000, 0.8  # from so many jobs on, so many are placed without an order
 _IMPROVED_MAX = 5  # plans that local search starts from,
 _IMPROVED_JOBS = 10_000  # fewer of them, down to one, above so many jobs in all
 _CANDIDATES_MAX = 96  # options of a job that local search looks at,
@@ -29,12 +29,12 @@ _CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: pr
 _ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them;
 _GIVE_WAY = 300  # jobs beside them that a plan kept is mended with,
 _NEARLY = 3.0  # and all jobs where it is then so many times as far from the bound as it may be
-_CORE = 10  # of so many jobs the one nearest to another answer is tried before all are
+_CORE = 10  # of so many jobs the one that gives way at the least loss is tried before all are
 _SCAN_LOSERS = 2_000  # jobs of a site looked at for one of them
 _SEED = 1
 _SHADES = (0.98, 1.0)  # of the prices, for plans over several slots, by turns
-_SHADES_MANY = (0.98, 0.95)  # of many jobs in one slot, where the prices themselves do not do,
-_WORTH = 4.0  # and no plan is amended that is so many times as far from the bound as the best
+_SHADES_MANY = (0.95, 0.98)  # of many jobs in one slot, where the prices themselves do not do,
+_WORTH = 8.0  # and no plan is amended that is so many times as far from the bound as the best
 _WORK_A_JOB = 2_000  # of ruin and recreate at most: a handful of jobs is soon tried out
 
 
@@ -63,9 +63,9 @@ class Plans:
         self._few = few
         if few is None:
             self._few = problem.capacity.shape[1] > 1 or len(problem.row) <= _JOBS_FEW
-        self._share = _largest_share(problem)
+        self._greedy = Greedy(problem, engine, tables)
+        self._share = self._greedy.share
         self._repairs = 0
-        self._first: I64 | None = None  # order by slack, once it is asked for
         self.cost = self.scale = float("inf")  # sum of costs, and of |costs|
         self.option: I32 = np.full(len(problem.row), -1, np.int32)
 
@@ -75,20 +75,22 @@ class Plans:
         What the cheapest so far costs.
         """
         if self._p.capacity.shape[1] > 1:
-            self._take(self._by_slack(_SHADES[self._repairs % len(_SHADES)] * prices))
+            self._take(self._greedy.by_slack(_SHADES[self._repairs % len(_SHADES)] * prices))
             self._repairs += 1
         else:
             table = self._tables.at(prices)
             answers = self._engine.sweep(table)
-            order = _descending((answers.second - answers.least) / self._share)
-            self._take(self._greedy(table, order))
+            order = descending((answers.second - answers.least) / self._share)
+            self._take(self._greedy.by_order(table, order))
         return Costs(self.cost, self.scale)
 
     def appraise(self, prices: F64) -> Costs:
         """What a repair at these prices costs, which is not kept."""
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
-        costs = self._costs(self._greedy(table, _descending(answers.second - answers.least)))
+        costs = self._costs(
+            self._greedy.by_order(table, descending(answers.second - answers.least))
+        )
         return Costs(float(costs.sum()), float(np.abs(costs).sum()))
 
     def keep(self, wanted: I32, prices: F64, policy: Policy) -> float:
@@ -97,15 +99,17 @@ class Plans:
         Jobs without a place come by regret; where that is not near enough, local search goes on.
         """
         everyone = np.arange(len(self._p.row))
-        option, free = self._nothing()
+        option, free = self._greedy.nothing()
         self._engine.keep(wanted, everyone, option, free)
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
         regret = answers.second - answers.least
         left = np.flatnonzero(option < 0)
-        self._engine.place(table, left[_descending(regret[left])], option, free)
-        self._take(self._fill(option, free))
+        self._engine.place(table, left[descending(regret[left])], option, free)
+        self._take(self._greedy.fill(option, free))
         bound = float(answers.least.sum() - (prices * self._p.fillable()).sum())
+        if not self.is_near(bound, policy):
+            bound += self._rounded_up(prices, answers)
         if not self.is_near(bound, policy):
             self._mend(table, answers, bound, policy)
         return bound
@@ -128,9 +132,9 @@ class Plans:
         least = answers.least
         lost = self._engine.costs(table, self.option[:, None])[:, 0] - least
         regret = answers.second - least
-        losers = _smallest(-lost, _LOSERS)
+        losers = smallest(-lost, _LOSERS)
         losers = losers[lost[losers] > 0.0]
-        rows = np.union1d(losers, _smallest(regret / self._share, _GIVE_WAY))
+        rows = np.union1d(losers, smallest(regret / self._share, _GIVE_WAY))
         self._among(rows, self.option, table, least, bound, policy, all_first=False)
 
     def _among(
@@ -160,6 +164,22 @@ class Plans:
         """Whether the best plan is as near to the bound as the policy asks."""
         return self.cost < np.inf and self.cost - bound <= policy.gap_target * self.scale
 
+    def _rounded_up(self, prices: F64, answers: Sweep) -> float:
+        """What the bound at these prices gains where whole units are paid for, at the least.
+
+        Answers are priced by what is drawn, which a site rounds up for each job: a job pays for
+        the rest too, or goes elsewhere. One slot without quotas.
+        """
+        p, at = self._p, answers.option
+        if p.capacity.shape[1] > 1 or p.pools.rows.shape[2]:
+            return 0.0
+        more = np.zeros(len(at))
+        for k in np.flatnonzero((p.scale_ppm != PPM).any(axis=0)):
+            scale = np.where(at >= 0, p.scale_ppm[at, k], PPM)
+            rest = p.times * (-(p.demand[:, k] // p.times) * scale % PPM)
+            more += prices[at, 0, k] * rest
+        return float(np.minimum(more / PPM, answers.second - answers.least).sum())
+
     def polish(self, prices: F64, bound: float, policy: Policy) -> None:
         """Repairs by regret, and local search on the best of them or the plan kept;
 
@@ -169,30 +189,30 @@ class Plans:
         if self.is_near(bound, policy):
             return
         for shade in _SHADES if self._p.capacity.shape[1] > 1 else ():
-            self._take(self._by_slack(shade * prices))
+            self._take(self._greedy.by_slack(shade * prices))
             if self.is_near(bound, policy):
                 return
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
+        bound += self._rounded_up(prices, answers)
         starts = [self.option] if self.cost < np.inf else []
         starts.append(self._by_regret(table, answers, bound, policy))
         if not self._few and not self._p.pools.rows.shape[2]:
             self._amend(starts[-1], table, answers, bound, policy)
+            self._shade(prices, bound, policy)
         if self.is_near(bound, policy):
             return
         shortlist = self._shortlist(table, answers.least, policy)
         self._improve(starts, 1, shortlist, bound, policy)
-        if not self._few and not self._p.pools.rows.shape[2]:
-            self._shade(prices, bound, policy)
         if self.is_near(bound, policy):
             return
         regret = answers.second - answers.least
-        by_share, by_size = _descending(regret / self._share), _descending(self._share)
+        by_share, by_size = descending(regret / self._share), descending(self._share)
         starts += [
-            self._greedy(table, by_size),
-            self._evict(table, answers.option, _descending(regret), by_size),
-            self._greedy(table, by_share),
-            self._greedy(table, _descending(self._p.reject / self._share)),
+            self._greedy.by_order(table, by_size),
+            self._greedy.evict(table, answers.option, descending(regret), by_size),
+            self._greedy.by_order(table, by_share),
+            self._greedy.by_order(table, descending(self._p.reject / self._share)),
             self.option,
         ]
         count = min(max(_IMPROVED_JOBS // len(self._p.row), 1), _IMPROVED_MAX)
@@ -201,12 +221,13 @@ class Plans:
             self._take(self._ruin(self.option.copy(), shortlist, bound, policy))
 
     def _amend(self, start: I32, table: F64, answers: Sweep, bound: float, policy: Policy) -> None:
-        """Local search on a plan among those who lose in it or have nearly another answer."""
+        """Local search on a plan among those who lose in it or lose least, for their
+        size, by another answer."""
         if self.is_near(bound, policy):
             return
         paid = self._engine.costs(table, start[:, None])[:, 0]
         regret = answers.second - answers.least
-        near = _smallest(regret, len(regret) // _CORE)
+        near = smallest(regret / self._share, len(regret) // _CORE)
         rows = np.union1d(np.flatnonzero(paid > answers.least), near)
         self._among(rows, start, table, answers.least, bound, policy, all_first=True)
 
@@ -288,10 +309,10 @@ class Plans:
             paid = self._engine.costs(shortlist.table, option[:, None])[:, 0]
             lost = paid - shortlist.least
             losers = np.flatnonzero(lost > 0.0)
-            losers = losers[_descending(lost[losers])][:_LOSERS]
+            losers = losers[descending(lost[losers])][:_LOSERS]
             if not search.descend(losers, 1, scan, target) and scan == _SCAN_LOSERS:
                 break
-        return self._fill(option, free)
+        return self._greedy.fill(option, free)
 
     def _ruin(self, option: I32, shortlist: Shortlist, bound: float, policy: Policy) -> I32:
         free = self._p.capacity - self._engine.used(option)
@@ -299,7 +320,7 @@ class Plans:
         search = self._engine.search(*shortlist.arrays(), option, current, free)
         work = min(policy.work, _WORK_A_JOB * len(option))
         search.ruin(work, _SEED, _target(bound, current, policy))
-        return self._fill(option, self._p.capacity - self._engine.used(option))
+        return self._greedy.fill(option, self._p.capacity - self._engine.used(option))
 
     def cost_of(self, option: I32) -> float:
         """Currency, rejections at their lifted cost."""
@@ -309,34 +330,13 @@ class Plans:
         costs: F64 = self._engine.costs(self._tables.costs, option[:, None])[:, 0]
         return costs
 
-    def _nothing(self) -> tuple[I32, I64]:
-        return np.full(len(self._p.row), -1, np.int32), self._p.capacity.copy()
-
-    def _greedy(self, table: F64, order: I64) -> I32:
-        option, free = self._nothing()
-        self._engine.place(table, order, option, free)
-        return self._fill(option, free)
-
-    def _by_slack(self, prices: F64) -> I32:
-        """Long runs first, and of them those with the fewest starts to choose from.
-
-        At the right prices many starts cost a job the same. A little below them it takes the one
-        that all want while there is room, so that no such room is left over; where that leaves
-        too little for those who have no other, the prices themselves serve better.
-        """
-        if self._first is None:
-            count = self._engine.starts()
-            run = np.where(count > 0, self._p.lengths[self._p.span], self._p.capacity.shape[1])
-            self._first = _descending(run.min(axis=1).astype(np.float64) ** 2 / count.sum(axis=1))
-        return self._greedy(self._tables.at(prices), self._first)
-
     def _by_regret(self, table: F64, answers: Sweep, bound: float, policy: Policy) -> I32:
         """The cheapest of a few greedy plans; who lost much in one is earlier in the next."""
         key, best, least = answers.second - answers.least, self.option, np.inf
         options = len(key) * self._p.capacity.shape[0] * self._p.capacity.shape[1]
-        failed = 0
-        for turn in range(min(max(_TURN_OPTIONS // options, 1), _TURNS)):
-            option = self._in_order(table, answers.option, key)
+        failed, most = 0, _TURNS if self._few else _TURNS_MANY
+        for turn in range(min(max(_TURN_OPTIONS // options, 1), most)):
+            option = self._greedy.by_regret(table, answers.option, key)
             cost = self.cost_of(option)
             if cost < least:
                 best, least, failed = option, cost, 0
@@ -351,34 +351,6 @@ class Plans:
             key = np.where(squeaks, lost, key)
         return best
 
-    def _in_order(self, table: F64, wanted: I32, key: F64) -> I32:
-        """Greedy by `key`, the largest first. Whom there is room for in any order go ahead."""
-        option, free = self._nothing()
-        order = np.arange(len(key))
-        if len(key) >= _SURE_FROM:
-            at = int((1.0 - _SURE) * len(key))
-            sure = key > np.partition(key, at)[at]
-            ahead = np.where(sure, wanted, np.int32(REJECTED))
-            left = free - self._engine.used(ahead)
-            if (left >= 0).all():
-                option, free, order = ahead, left, np.flatnonzero(~sure)
-        self._engine.place(table, order[_descending(key[order])], option, free)
-        return self._fill(option, free)
-
-    def _evict(self, table: F64, wanted: I32, order: I64, again: I64) -> I32:
-        """What each job wants at the prices; those without room are placed anew, large first."""
-        option, free = self._nothing()
-        self._engine.keep(wanted, order, option, free)
-        self._engine.place(table, again, option, free)
-        return self._fill(option, free)
-
-    def _fill(self, option: I32, free: I64) -> I32:
-        """Place what is rejected though it has room and pays: afterwards no such job is left."""
-        left = np.flatnonzero(option < 0)
-        order = left[_descending(self._p.reject[left])]
-        self._engine.place(self._tables.costs, order, option, free)
-        return option
-
     def _take(self, option: I32) -> None:
         costs = self._costs(option)
         cost = float(costs.sum())
@@ -386,28 +358,6 @@ class Plans:
             self.cost, self.scale, self.option = cost, float(np.abs(costs).sum()), option
 
 
-def _largest_share(problem: Problem) -> F64:
-    """Largest share [n] that a job's demand is of all capacity of a resource."""
-    total = problem.capacity.sum(axis=(0, 1), dtype=np.float64)
-    largest = np.zeros(len(problem.row))
-    for asked, whole in zip(problem.demand.T, np.where(total > 0, total, 1.0), strict=True):
-        np.maximum(largest, asked / whole, out=largest)
-    return np.where(largest > 0, largest, 1.0)  # who needs nothing fits wherever it is tried
-
-
-def _smallest(key: F64, count: int) -> I64:
-    """Rows of the smallest keys, the earlier ones of those equal to the last."""
-    if len(key) <= count:
-        return np.arange(len(key))
-    last = np.partition(key, count)[count]
-    below = np.flatnonzero(key < last)
-    return np.concatenate([below, np.flatnonzero(key == last)[: count - len(below)]])
-
-
 def _target(bound: float, current: F64, policy: Policy) -> float:
     """A cost that is near enough to the bound, though the scale shrinks with the cost."""
     return bound + policy.gap_target * min(float(np.abs(current).sum()), abs(bound))
-
-
-def _descending(key: F64) -> I64:
-    return np.argsort(-key, kind="stable").astype(np.int64)
