@@ -2,8 +2,8 @@
 streams once and in order, per assignment, or the partition is sought back to it.
 
 One event is a run: consecutive records of one partition from one fetch, `event.message.run`, of
-RUN_BYTES, RUN_ROW_BYTES and RUN_RECORDS at most. What Faust asks for an event is paid once a run; a run never
-spans a hole, and nothing waits for one to fill. It is acknowledged as a whole.
+RUN_BYTES, RUN_ROW_BYTES and RUN_RECORDS at most. What Faust asks for an event is paid once a run;
+a run never spans a hole, and nothing waits for one to fill. It is acknowledged as a whole.
 
     app.transport = ExactTransport(app.conf.broker_consumer, app)
     app.transport.start_offsets = load      # async: partitions -> the offset each state asks for
