@@ -35,7 +35,7 @@ _STOP_S = 30.0
 # Of one produce request and partition, so that the outputs of the messages between two saves travel
 # together; with aiokafka's 16 KB each record waits for the answer to the one before it.
 _BATCH_BYTES = 1 << 20
-_BUFFER_RUNS = 128  # fetched and not yet applied: 64 MB and a fetch, then Faust stops to fetch
+_BUFFER_RUNS = 64  # fetched and not yet applied: 64 MB and a fetch, then Faust stops to fetch
 
 
 def agent_names() -> list[str]:

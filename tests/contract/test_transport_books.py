@@ -12,7 +12,15 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams import transport
-from streams.transport import RUN_BYTES, ExactConsumer, ExactConsumerThread, ExactTransport, runs_of
+from streams.transport import (
+    RUN_BYTES,
+    RUN_ROW_BYTES,
+    TEXT_BYTES,
+    ExactConsumer,
+    ExactConsumerThread,
+    ExactTransport,
+    runs_of,
+)
 
 P0, P1 = TP("readings", 0), TP("readings", 1)
 
@@ -85,7 +93,7 @@ def ack(consumer: Fetched, tp: TP, offset: int) -> None:
 
 def test_a_run_ends_at_a_hole_and_before_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "RUN_RECORDS", 3)
-    half, whole = RUN_BYTES // 2, RUN_BYTES
+    half, rows = TEXT_BYTES + RUN_ROW_BYTES // 2, TEXT_BYTES + RUN_ROW_BYTES
 
     def cut(*records: Any) -> list[list[int]]:
         return [offsets(run) for run in runs_of(records)]
@@ -93,8 +101,23 @@ def test_a_run_ends_at_a_hole_and_before_it_is_too_large(monkeypatch: pytest.Mon
     assert cut() == []
     assert cut(record(1), record(2), record(5), record(6)) == [[1, 2], [5, 6]]
     assert cut(*map(record, range(7))) == [[0, 1, 2], [3, 4, 5], [6]]
-    assert cut(record(1, half), record(2, half), record(3, 1)) == [[1, 2], [3]]
-    assert cut(record(1, whole + 1), record(2, -1), record(3, whole)) == [[1], [2, 3]]
+    assert cut(record(1, half), record(2, half), record(3, 1)) == [[1, 2, 3]]
+    assert cut(record(1, half), record(2, half), record(3, TEXT_BYTES + 1)) == [[1, 2], [3]]
+    assert cut(record(1, rows + 1), record(2, -1), record(3, rows)) == [[1], [2, 3]]
+    assert cut(record(1, 3 * RUN_BYTES), record(2, -1), record(3, rows)) == [[1], [2, 3]]
+
+
+def test_a_run_of_small_messages_ends_before_it_is_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "RUN_BYTES", 3 * TEXT_BYTES)
+
+    def cut(*records: Any) -> list[list[int]]:
+        return [offsets(run) for run in runs_of(records)]
+
+    whole = [record(offset, TEXT_BYTES) for offset in range(4)]
+    assert cut(*whole) == [[0, 1, 2], [3]]
+    assert cut(*whole[:3], record(3, 0), record(4, 1)) == [[0, 1, 2, 3], [4]]
 
 
 async def test_a_fetch_is_delivered_as_runs_of_each_partition(consumer: Fetched) -> None:

@@ -16,7 +16,7 @@ from streams.gather import Message
 from streams.journal import Journal
 from streams.runtime import StageRunner
 from streams.settings import Settings
-from streams.transport import RUN_BYTES, runs_of
+from streams.transport import RUN_BYTES, RUN_ROW_BYTES, runs_of
 from tests.sim.broker import Broker, Gate, Producer, reader
 from tests.sim.stage import STAGE, UNREADABLE, step
 
@@ -173,7 +173,7 @@ class Process:
         if fetched and self.position[tp] < fetched[0].offset:
             self.consumer.holes[tp].add((self.position[tp], fetched[0].offset))
             self.position[tp] = fetched[0].offset
-        sizes = (0, RUN_BYTES // 3, RUN_BYTES)
+        sizes = (0, RUN_ROW_BYTES // 3, RUN_BYTES)
         return [
             SimpleNamespace(**record._asdict(), serialized_value_size=self.random.choice(sizes))
             for record in fetched
