@@ -21,6 +21,7 @@ import streams.agents  # noqa: F401  (registers the stages)
 from schemas import READINGS
 from streams import worker
 from streams.log import configure
+from streams.memory import keep_freed
 from streams.runtime import StageRunner
 from streams.settings import settings
 
@@ -76,6 +77,7 @@ class Bare(Measured):
 def main() -> None:
     configure(settings(), agent=_agent)
     worker.StageRunner = {"exact": Measured, "bare": Bare}[_how]  # type: ignore[misc]
+    keep_freed()
     uvloop.install()
     app = worker.build_app(_agent, settings())
     faust.Worker(
