@@ -3,7 +3,7 @@
 
     held      [part 0][part 1]...   in order of acceptance; its sketch is in `sketches`
     windows   table by (level, id, register, start); a window's parts are a list by partition
-    ends      heap of the ends that open parts have, and by end the newest of those that have it
+    starts    heap of the starts that open parts have, and by start the newest part that has it
 
 A part that was replaced or closed stays where it is until the state is cleaned.
 """
@@ -19,7 +19,7 @@ import numpy as np
 cimport numpy as cnp
 
 from kernels.rollup._sketches cimport Counts, add, cleared, samples_of
-from kernels.rollup._tables cimport Table, entry_of, grown, mixed, place_of, reserve
+from kernels.rollup._tables cimport Table, dropped, entry_of, grown, mixed, place_of, reserve
 
 from kernels.rollup import layout, sketch
 from kernels.rollup.merge_reference import MAX_LAG_MS, PPM, RETENTION_MS, Parts
@@ -39,6 +39,7 @@ cdef enum:
     ENERGY = 7
     COUNT = 8
     REVISION = 9
+    UNCOUNTED = 10
 
 cdef int64_t MAX_LAG = MAX_LAG_MS, RETENTION = RETENTION_MS, SAMPLES_MAX = sketch.SAMPLES_MAX
 cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF, INT64_MIN = -0x7FFFFFFFFFFFFFFF - 1
@@ -71,7 +72,7 @@ cdef struct Held:
     int32_t other     # next part of the window, of a higher partition; -1 at the end
     int32_t bucket    # of its own p95
     int32_t window
-    int32_t mate      # next older part of the same end; -1 at the first
+    int32_t mate      # next older part of the same start; -1 at the first
     bint gone         # replaced or closed
 
 cdef struct Window:
@@ -123,8 +124,8 @@ cdef class Ledger:
     cdef Py_ssize_t count, room, window_count, window_room, bytes_, bytes_room, mark_count
     cdef Py_ssize_t changed_count, changed_room
     cdef readonly int64_t horizon_ms
-    cdef dict newest_of  # by end
-    cdef list ends
+    cdef dict newest_of  # by start
+    cdef list starts
     cdef int32_t batch
     cdef int32_t facility, it, pue, ppm
 
@@ -137,18 +138,18 @@ cdef class Ledger:
         self.table.entries = NULL
 
     def __dealloc__(self):
-        free(self.held)
-        free(self.windows)
-        free(self.sketches)
-        free(self.known)
-        free(self.changed)
+        dropped(self.held)
+        dropped(self.windows)
+        dropped(self.sketches)
+        dropped(self.known)
+        dropped(self.changed)
         free(self.table.entries)
 
     def __init__(self, quotients):
         self.facility, self.it, self.pue, self.ppm = quotients
         self.horizon_ms = layout.NEVER_MS
         self.newest_of = {}
-        self.ends = []
+        self.starts = []
         reserve(&self.table, 1)
 
     def __len__(self):
@@ -160,10 +161,14 @@ cdef class Ledger:
 
     @marks.setter
     def marks(self, marks):
+        cdef int32_t partition
+        cdef int64_t latest_ms
+        self.known = <Mark*>grown(self.known, len(marks) + 1, sizeof(Mark))
         self.mark_count = 0
-        self.horizon_ms = layout.NEVER_MS
         for partition, latest_ms in marks.items():
-            self._mark(partition, latest_ms)
+            self.known[self.mark_count].partition = partition
+            self.known[self.mark_count].latest_ms = latest_ms
+            self.mark_count += 1
 
     def apply(self, parts):
         rows, ends, data = parts
@@ -207,8 +212,9 @@ cdef class Ledger:
 
     def close(self, int64_t until_ms):
         cdef int32_t at
-        while self.ends and self.ends[0] <= until_ms:
-            at = self.newest_of.pop(heappop(self.ends))
+        self.horizon_ms = max(self.horizon_ms, until_ms)
+        while self.starts and self.starts[0] <= self.horizon_ms:
+            at = self.newest_of.pop(heappop(self.starts))
             while at != NONE:
                 if not self.held[at].gone:
                     self._unlink(at)
@@ -296,7 +302,8 @@ cdef class Ledger:
         for i in range(self.mark_count):
             slowest = min(slowest, self.known[i].latest_ms)
             furthest = max(furthest, self.known[i].latest_ms)
-        self.horizon_ms = before(max(slowest, before(furthest, MAX_LAG)), RETENTION)
+        slowest = before(max(slowest, before(furthest, MAX_LAG)), RETENTION)
+        self.horizon_ms = max(self.horizon_ms, slowest)
         return 0
 
     cdef int _take(
@@ -306,8 +313,8 @@ cdef class Ledger:
         cdef uint32_t hashed
         cdef int32_t first = NONE, at, bucket = 0, window
         cdef int fault
-        self._mark(row.partition, row.end_ms)
-        if row.end_ms <= self.horizon_ms:
+        self._mark(row.partition, row.start_ms)
+        if row.start_ms <= self.horizon_ms:
             return LATE
         window = self._found(row.level, row.id, row.register_, row.start_ms, &place, &hashed)
         if window != NONE:
@@ -344,6 +351,8 @@ cdef class Ledger:
             at = self.held[at].other
         if samples != row.count:  # below 0: a faulty one, which no part can have
             return BAD_SKETCH
+        if row.revision < 1:
+            return UNCOUNTED
         memset(total, 0, sizeof(total))
         at = first
         while True:
@@ -362,7 +371,8 @@ cdef class Ledger:
             return ENERGY
         if not fits(&total[2]) or <int64_t>total[2].low > SAMPLES_MAX:
             return COUNT
-        return 0 if fits(&total[3]) else REVISION
+        # PUE has that of two windows
+        return 0 if fits(&total[3]) and <int64_t>total[3].low <= INT64_MAX // 2 else REVISION
 
     cdef int32_t _put(
         self, const Part* row, const uint8_t* bytes_, int32_t size, int32_t bucket, int32_t window
@@ -380,11 +390,11 @@ cdef class Ledger:
         held.gone = False
         held.mate = NONE
         held.other = link[0]
-        if row.end_ms in self.newest_of:
-            held.mate = self.newest_of[row.end_ms]
+        if row.start_ms in self.newest_of:
+            held.mate = self.newest_of[row.start_ms]
         else:
-            heappush(self.ends, row.end_ms)
-        self.newest_of[row.end_ms] = self.count
+            heappush(self.starts, row.start_ms)
+        self.newest_of[row.start_ms] = self.count
         if link[0] != NONE and self.held[link[0]].part.partition == row.partition:
             self.held[link[0]].gone = True
             held.other = self.held[link[0]].other

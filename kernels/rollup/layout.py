@@ -107,7 +107,7 @@ class Outcome(IntEnum):
 
 
 class PartOutcome(IntEnum):
-    """What became of a row of ROLLUPS_PARTIAL; refused from LATE on, from SUM on by overflow."""
+    """What became of a row of ROLLUPS_PARTIAL; refused from LATE on."""
 
     ACCEPTED = 0
     DUPLICATE = 1
@@ -119,3 +119,4 @@ class PartOutcome(IntEnum):
     ENERGY = 7
     COUNT = 8
     REVISION = 9
+    UNCOUNTED = 10

@@ -20,7 +20,7 @@ from kernels.growth import Growth
 from kernels.refusal import Refusal
 from kernels.rollup import merge_reference, sketch
 from kernels.rollup.changed import means
-from kernels.rollup.layout import NEVER_MS, PART, PART_TEXTS, PartOutcome
+from kernels.rollup.layout import PART, PART_TEXTS, PartOutcome
 from kernels.rollup.merge_reference import Parts, Quotients, kept
 from kernels.snapshot import Block, Packed, pack_block, unpack_block
 from kernels.symbols import Symbols
@@ -44,9 +44,8 @@ class _Ledger(Protocol):
     """What both twins do: merge_reference.Ledger is the specification."""
 
     marks: dict[int, int]
+    horizon_ms: int
 
-    @property
-    def horizon_ms(self) -> int: ...
     def __len__(self) -> int: ...
     def apply(self, parts: Parts) -> tuple[npt.NDArray[np.uint8], Rows, int]: ...
     def fill(self, parts: Parts) -> None: ...
@@ -82,11 +81,11 @@ class Merged:
 class _Piece(NamedTuple):
     """Parts of a state as they are saved, and how far each readings partition was by then.
 
-    closed_ms: those of the pieces before it that end by then were closed meanwhile.
+    horizon_ms: windows that start by then are closed, those of the pieces before it too.
     """
 
     marks: dict[int, int]
-    closed_ms: int
+    horizon_ms: int
     texts: Block
     parts: Parts
 
@@ -106,7 +105,7 @@ class Merge:
         """Apply one batch of ROLLUPS_PARTIAL, in any order, with any duplicates.
 
         A revision that is known is a duplicate, a lower one superseded. Refused with reason:
-        late_revision, bad_input (unit, sketch), overflow.
+        late_revision, bad_input (unit, sketch, revision), overflow.
         """
         parts = self._parts(partials)
         outcomes, windows, quotients = self._ledger.apply(parts)
@@ -117,7 +116,6 @@ class Merge:
         ]
         if self.growth.has_base:
             self.growth.rows += accepted
-            self._note_closed(len(self._ledger), self._ledger.horizon_ms)
         taken = accepted + duplicate + superseded + len(refused)
         assert partials.num_rows == taken, "a row vanished"
         merged = Merged(self._rollups(windows, quotients), refused, accepted, duplicate, superseded)
@@ -127,7 +125,7 @@ class Merge:
 
     def dump(self) -> bytes:
         """The state as bytes: how far each partition is, then its open parts as they came."""
-        return self._packed(self._ledger.rows(), NEVER_MS)
+        return self._packed(self._ledger.rows())
 
     @classmethod
     def load(cls, dumped: bytes, ledger: NewParts | None = None) -> Self:
@@ -145,17 +143,13 @@ class Merge:
         """The whole state in pieces of so many parts; what comes after it is `added`."""
         parts = self._ledger.rows()
         self.growth.restart(True)
-        self._closings.clear()
         for first in range(0, max(1, len(parts.rows)), rows):
             piece = kept(parts, range(first, min(first + rows, len(parts.rows))))
-            yield self._packed(piece, NEVER_MS)
+            yield self._packed(piece)
 
     def added(self) -> bytes:
-        """What was taken in since the base or the last seal, and until when was closed."""
-        size = self.growth.rows
-        begun = len(self._ledger) - size
-        closed_ms = next((ms for count, ms in self._closings if count >= begun), NEVER_MS)
-        return self._packed(self._ledger.newest(size), closed_ms)
+        """What was taken in since the base or the last seal."""
+        return self._packed(self._ledger.newest(self.growth.rows))
 
     @classmethod
     def load_chain(
@@ -169,7 +163,6 @@ class Merge:
         merge._clean_at = max(_CLEAN_ROWS, 2 * len(merge._ledger))
         merge.growth.restart(True)
         merge.growth.rows = len(pieces[-1].parts.rows)  # the last piece may go on to grow
-        merge._note_closed(len(merge) - merge.growth.rows, pieces[-1].closed_ms)
         return merge
 
     def _begin(self) -> None:
@@ -178,20 +171,13 @@ class Merge:
             Quotients(*map(self._symbols.code, (FACILITY_ENERGY, IT_ENERGY, PUE, PPM)))
         )
         self._clean_at = _CLEAN_ROWS
-        self._closings: list[tuple[int, int]] = []  # (parts held by then, until when was closed)
         self.growth.restart(False)
 
-    def _note_closed(self, count: int, until_ms: int) -> None:
-        """Of those before it the later closings remain: a partition that is new reaches back."""
-        while self._closings and self._closings[-1][1] <= until_ms:
-            self._closings.pop()
-        self._closings.append((count, until_ms))
-
     def _take(self, piece: _Piece) -> None:
-        self._ledger.close(piece.closed_ms)
         self._symbols.recode(piece.parts.rows, PART_TEXTS, piece.texts)
         self._ledger.fill(piece.parts)
         self._ledger.marks = piece.marks
+        self._ledger.close(piece.horizon_ms)
 
     def _clean(self) -> None:
         """Drop the parts that were replaced or closed, once they are half of all."""
@@ -202,10 +188,10 @@ class Merge:
             self._take(piece)
             self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
 
-    def _packed(self, parts: Parts, closed_ms: int) -> bytes:
-        """Marks, then a snapshot whose last texts are the sketches of its rows."""
+    def _packed(self, parts: Parts) -> bytes:
+        """Horizon and marks, then a snapshot whose last texts are the sketches of its rows."""
         marks = sorted(self._ledger.marks.items())
-        head = _HEAD.pack(self.VERSION, len(marks), closed_ms)
+        head = _HEAD.pack(self.VERSION, len(marks), self._ledger.horizon_ms)
         texts = self._symbols.compact_block(parts.rows, PART_TEXTS)
         block = Block(
             np.concatenate([texts.offsets, texts.offsets[-1] + parts.ends[1:]]),
@@ -275,7 +261,7 @@ def _unpacked(version: int, dumped: bytes) -> _Piece:
             f"state of version {dumped[0] if dumped else 'none'}, this code reads {version}",
             "replay rollups.partial from its start, or run the version that wrote it",
         )
-    _, marks, closed_ms = _HEAD.unpack_from(dumped)
+    _, marks, horizon_ms = _HEAD.unpack_from(dumped)
     at = _HEAD.size + marks * _MARK.size
     _, block, rows = unpack_block(version, 0, PART, dumped[at:])
     ends, data = block
@@ -283,7 +269,7 @@ def _unpacked(version: int, dumped: bytes) -> _Piece:
     first = ends[texts]
     return _Piece(
         dict(_MARK.iter_unpack(dumped[_HEAD.size : at])),
-        closed_ms,
+        horizon_ms,
         Block(ends[: texts + 1], data[:first]),
         Parts(rows, ends[texts:] - first, data[first:]),
     )
@@ -293,7 +279,7 @@ _OVERFLOW = "the partitions' sum does not fit 64 bits"
 _REFUSALS = {
     PartOutcome.LATE: (
         "late_revision",
-        "end_ms",
+        "start_ms",
         "its window is closed; replay the readings of that time",
     ),
     PartOutcome.OTHER_UNIT: (
@@ -302,6 +288,7 @@ _REFUSALS = {
         "another partition has another unit; give each its register",
     ),
     PartOutcome.BAD_SKETCH: ("bad_input", "sketch", ""),
+    PartOutcome.UNCOUNTED: ("bad_input", "revision", "it is below 1, the first of a part"),
     PartOutcome.SUM: ("overflow", "sum", _OVERFLOW),
     PartOutcome.ENERGY: ("overflow", "energy_mj", _OVERFLOW),
     PartOutcome.COUNT: ("overflow", "count", _OVERFLOW),

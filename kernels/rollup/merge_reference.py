@@ -1,8 +1,9 @@
 """The plain twin of the merge: dicts of parts, to be read beside _merge.pyx.
 
-A part is known by its window (level, id, register, start) and its readings partition. It closes
-with the batch that brings the slowest partition RETENTION_MS past its end; one that lags by more
-than MAX_LAG_MS holds nobody back. A closed part is as if it had never been.
+A part is known by its window (level, id, register, start) and its readings partition. A window
+closes for good with the row that brings the slowest partition RETENTION_MS past its start; one
+that lags by more than MAX_LAG_MS holds nobody back. By its start, since all its parts share that:
+so it is open or closed as a whole, wherever the log was cut, and no partition reopens it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,8 +23,8 @@ from kernels.rollup.layout import (
 )
 from schemas.units import INT64_MAX, MS_PER_HOUR, half_even
 
-# A partition's window stops changing LATENESS_MS after the watermark, which may be a window and
-# the time that meters may be ahead behind the latest window that the partition has sent.
+# A partition's window stops changing LATENESS_MS after its end on the watermark, which may be the
+# time that meters may be ahead behind the start of the latest window that the partition has sent.
 RETENTION_MS = LATENESS_MS + WINDOW_MS + MS_PER_HOUR
 
 # A partition that has fallen back further than this no longer keeps the others' windows open.
@@ -87,13 +88,15 @@ _SUMS = {
     "count": PartOutcome.COUNT,
     "revision": PartOutcome.REVISION,
 }
+_MOST = {"count": sketch.SAMPLES_MAX, "revision": INT64_MAX // 2}  # PUE has that of two windows
 
 
 class Ledger:
     """Parts of open windows, in order of acceptance."""
 
     def __init__(self, quotients: Quotients) -> None:
-        self.marks: dict[int, int] = {}  # readings partition -> latest window end that it sent
+        self.marks: dict[int, int] = {}  # readings partition -> latest window start that it sent
+        self.horizon_ms = NEVER_MS  # windows that start here or before are closed; it never falls
         self._registers = quotients
         self._accepted: list[Part] = []
         self._windows: dict[WindowKey, dict[int, Part]] = {}
@@ -120,18 +123,10 @@ class Ledger:
             self._put(part)
 
     def close(self, until_ms: int) -> None:
-        """Take out the parts that end by then."""
-        for parts in self._windows.values():
-            for partition in [n for n, part in parts.items() if part.end_ms <= until_ms]:
-                del parts[partition]
-
-    @property
-    def horizon_ms(self) -> int:
-        """Parts that end here or before can no longer change, where partitions are so far."""
-        latest = self.marks.values()
-        if not latest:
-            return NEVER_MS
-        return _before(max(min(latest), _before(max(latest), MAX_LAG_MS)), RETENTION_MS)
+        """Close the windows that start by then."""
+        self.horizon_ms = max(self.horizon_ms, until_ms)
+        for key in [key for key in self._windows if key[-1] <= self.horizon_ms]:
+            del self._windows[key]
 
     def newest(self, size: int) -> Parts:
         """Of the last so many parts accepted those that are neither replaced nor closed."""
@@ -146,7 +141,7 @@ class Ledger:
         return sum(map(self._is_live, self._accepted))
 
     def _is_live(self, part: Part) -> bool:
-        return self._windows[part.key].get(part.partition) is part
+        return self._windows.get(part.key, {}).get(part.partition) is part
 
     def _parts_of(self, key: WindowKey) -> list[Part]:
         """A window's parts by partition."""
@@ -158,8 +153,8 @@ class Ledger:
         self._windows.setdefault(part.key, {})[part.partition] = part
 
     def _take(self, part: Part) -> PartOutcome:
-        self.marks[part.partition] = max(self.marks.get(part.partition, part.end_ms), part.end_ms)
-        if part.end_ms <= self.horizon_ms:
+        self._mark(part.partition, part.start_ms)
+        if part.start_ms <= self.horizon_ms:
             return PartOutcome.LATE
         there = self._parts_of(part.key)
         others = [other for other in there if other.partition != part.partition]
@@ -171,6 +166,13 @@ class Ledger:
             return fault
         self._put(part)
         return PartOutcome.ACCEPTED
+
+    def _mark(self, partition: int, start_ms: int) -> None:
+        """A readings partition has come so far; whoever is new holds the horizon where it is."""
+        self.marks[partition] = max(self.marks.get(partition, start_ms), start_ms)
+        latest = self.marks.values()
+        slowest_ms = max(min(latest), _before(max(latest), MAX_LAG_MS))
+        self.horizon_ms = max(self.horizon_ms, _before(slowest_ms, RETENTION_MS))
 
     def _quotients(self, changed: Iterable[WindowKey]) -> list[tuple[int, ...]]:
         """PUE of the changed windows, where both registers are known."""
@@ -212,9 +214,11 @@ def _misfit(part: Part, others: Sequence[Part]) -> PartOutcome | None:
             return PartOutcome.BAD_SKETCH
     except ValueError:
         return PartOutcome.BAD_SKETCH
+    if part.revision < 1:
+        return PartOutcome.UNCOUNTED
     for name, fault in _SUMS.items():
         total = sum(getattr(other, name) for other in (*others, part))
-        if not INT64_MIN <= total <= (sketch.SAMPLES_MAX if name == "count" else INT64_MAX):
+        if not INT64_MIN <= total <= _MOST.get(name, INT64_MAX):
             return fault
     return None
 

@@ -64,7 +64,7 @@ def bucket_p95(counts: Mapping[int, int]) -> int:
     rank = rank_p95(sum(counts.values()))
     for bucket in sorted(counts):
         rank -= counts[bucket]
-        if rank <= 0:
+        if rank <= 0 and counts[bucket]:
             return bucket
     return 0
 

@@ -42,7 +42,7 @@ def step(windows: Windows, batch: Batch) -> Emit:
     )
 
 
-@agent("rollup", source=ROLLUPS_PARTIAL, outputs=(ROLLUPS,), state=Merge)
+@agent("rollup", source=ROLLUPS_PARTIAL, outputs=(ROLLUPS,), state=Merge, gathers=True)
 def merge_step(merge: Merge, batch: Batch) -> Emit:
     """Apply one batch of partials; emit the site and hub windows that it changed, and their PUE."""
     merged = merge.apply(batch.rows)

@@ -78,6 +78,7 @@ def main() -> None:
     configure(settings(), agent=_agent)
     keep_freed()
     worker.StageRunner = {"exact": Measured, "bare": Bare}[_how]  # type: ignore[misc]
+    keep_freed()
     uvloop.install()
     app = worker.build_app(_agent, settings())
     faust.Worker(

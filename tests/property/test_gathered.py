@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 import streams.agents  # noqa: F401  (registers the stages)
 from kernels.meter import Slots
-from kernels.rollup import Windows
-from schemas import READINGS
+from kernels.rollup import Merge, Windows
+from schemas import READINGS, ROLLUPS_PARTIAL
 from schemas.registry import Meter
 from streams.agent import STAGES, Batch
 from streams.registry import Registry
 from tests.property.test_meter_sets import MODULUS, RATING_W
+from tests.property.test_rollup_parts import partials
 from tests.property.test_rollup_sets import WINDOW_MS
 
 KEPT_MS = 6_000  # of slots and windows: late readings are among the rows
@@ -66,22 +67,29 @@ def readings(draw: Any) -> list[dict[str, Any]]:
     }
 
 
-STATES = {
-    "meter.readings": lambda: Slots(KEPT_MS),
-    "rollup.readings": lambda: Windows(WINDOW_MS, KEPT_MS),
+# of a stage: its state, its source, a row of it
+CASES: dict[str, Any] = {
+    "meter.readings": (lambda: Slots(KEPT_MS), READINGS, readings()),
+    "rollup.readings": (lambda: Windows(WINDOW_MS, KEPT_MS), READINGS, readings()),
+    "rollup.rollups.partial": (
+        Merge,
+        ROLLUPS_PARTIAL,
+        partials(registers=("it.energy", "facility.energy")),
+    ),
 }
 
 
 def said(stage: str, rows: list[dict[str, Any]], bounds: list[int]) -> Any:
     """(topic, key, revision) -> row, the last revision of each key, refusals, counts."""
-    state = STATES[stage]()
+    new, topic, _ = CASES[stage]
+    state = new()
     found: dict[Any, Any] = {}
     last: dict[Any, int] = {}
     refused: list[Any] = []
     counts: Counter[str] = Counter()
     for start, stop in pairwise(bounds):
-        given_rows = READINGS.rows(rows[start:stop])
-        emit = STAGES[stage].step(state, Batch(READINGS, 0, start, given_rows, REGISTRY.at(1)))
+        given_rows = topic.rows(rows[start:stop])
+        emit = STAGES[stage].step(state, Batch(topic, 0, start, given_rows, REGISTRY.at(1)))
         for term in ("accepted", "duplicate", "superseded"):
             counts[term] += getattr(emit, term)
         refused += [(start + r.row, r.reason, r.field, r.message) for r in emit.refused]
@@ -89,19 +97,20 @@ def said(stage: str, rows: list[dict[str, Any]], bounds: list[int]) -> Any:
             for row in output.rows.to_pylist():
                 key = (output.topic.name, *(row[name] for name in output.topic.key))
                 assert found.setdefault((*key, row["revision"]), row) == row
-                last[key] = max(last.get(key, 0), row["revision"])
+                assert row["revision"] >= last.get(key, 0), "the newest row is not the last"
+                last[key] = row["revision"]
     return found, last, sorted(refused), counts
 
 
 def test_every_stage_that_gathers_has_a_case() -> None:
-    assert {name for name, stage in STAGES.items() if stage.gathers} == STATES.keys()
+    assert {name for name, stage in STAGES.items() if stage.gathers} == CASES.keys()
 
 
-@pytest.mark.parametrize("stage", STATES)
+@pytest.mark.parametrize("stage", CASES)
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_rows_do_not_rest_on_the_cut(stage: str, data: Any) -> None:
-    rows = data.draw(st.lists(readings(), max_size=24))
+    rows = data.draw(st.lists(CASES[stage][2], max_size=24))
     inner = data.draw(st.lists(st.integers(0, len(rows)), max_size=4))
     row_by_row, last, refused, counts = said(stage, rows, list(range(len(rows) + 1)))
 

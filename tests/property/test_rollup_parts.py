@@ -26,7 +26,7 @@ samples = st.lists(st.integers(0, 10**12), max_size=40)
 
 
 @st.composite
-def partials(draw):
+def partials(draw, registers=("it.energy", "facility.energy", "pue")):
     """A part of one of a few windows: mostly good, some of whose figures cannot be added."""
     values = draw(samples)
     counts: dict[int, int] = {}
@@ -39,11 +39,11 @@ def partials(draw):
         "level": draw(st.sampled_from(["site", "hub"])),
         "id": draw(st.sampled_from(["a", "b"])),
         "hub_id": draw(st.sampled_from(["hub-1", "hub-2"])),
-        "register": draw(st.sampled_from(["it.energy", "facility.energy", "pue"])),
+        "register": draw(st.sampled_from(registers)),
         "unit": draw(st.sampled_from(["mW"] * 5 + ["mK"])),
         "start_ms": start_ms,
         "end_ms": start_ms + draw(st.sampled_from([WINDOW_MS] * 5 + [3 * WINDOW_MS])),
-        "revision": draw(st.sampled_from([1, 2, 3, 4, INT64_MAX // 4])),
+        "revision": draw(st.sampled_from([0, 1, 2, 3, 4, INT64_MAX // 4, INT64_MAX])),
         "count": draw(st.sampled_from([len(values)] * 9 + [77])),
         "sum": draw(st.one_of(st.just(sum(values)), amounts)),
         "min": min(values, default=0),
@@ -132,21 +132,46 @@ def part(**others):
 
 
 @TWINS
-def test_a_partition_that_is_new_opens_no_part_that_was_closed_not_even_after_a_restart(ledger):
+def test_a_partition_that_is_new_reopens_no_window_not_even_after_a_restart(ledger):
+    """Its part alone would have a lower revision than what was said: refused, not lost there."""
     late = {"start_ms": T0 + FAR * WINDOW_MS, "end_ms": T0 + (FAR + 1) * WINDOW_MS}
     running = Merge(ledger)
-    applied(running, [part()])
+    applied(running, [part(revision=9)])
     base, sealed = list(running.base(1)), []
     applied(running, [part(**late)])  # closes the first
     sealed.append(running.added())
     running.growth.seal()
-    _, refused, _ = applied(running, [part(partition=1)])
-    assert not refused
-    for merge in (running, Merge.load_chain(base, [*sealed, running.added()], ledger)):
-        (said,) = merge.apply(
-            ROLLUPS_PARTIAL.rows([part(partition=1, revision=2)])
-        ).rollups.to_pylist()
-        assert (said["revision"], said["sum"]) == (2, 5)
+    chained = Merge.load_chain(base, [*sealed, running.added()], ledger)
+    loaded = Merge.load(running.dump(), ledger)
+    longer = {"end_ms": late["end_ms"]}  # whatever it says of the end, the window is that one
+    for merge in (running, chained, loaded):
+        for row in (part(partition=1), part(partition=2, **longer), part(revision=10)):
+            _, (refused,), _ = applied(merge, [row])
+            assert (refused.reason, refused.field) == ("late_revision", "start_ms")
+        _, refused, (accepted, *_) = applied(merge, [part(partition=1, **late)])
+        assert not refused
+        assert accepted == 1
+
+
+@TWINS
+def test_a_row_closes_what_comes_behind_it_in_its_own_batch(ledger):
+    late = {"start_ms": T0 + FAR * WINDOW_MS, "end_ms": T0 + (FAR + 1) * WINDOW_MS}
+    merged = Merge(ledger).apply(ROLLUPS_PARTIAL.rows([part(), part(**late), part(revision=2)]))
+    assert [row["revision"] for row in merged.rollups.to_pylist()] == [1, 1]
+    assert [(refusal.row, refusal.reason) for refusal in merged.refused] == [(2, "late_revision")]
+
+
+@TWINS
+def test_a_revision_below_1_is_refused_and_two_of_a_pue_fit(ledger):
+    half = INT64_MAX // 2
+    rows = [part(revision=0), part(revision=half), part(revision=1, partition=1)]
+    rows.append(part(revision=half, register="facility.energy"))
+    merged = Merge(ledger).apply(ROLLUPS_PARTIAL.rows(rows))
+    assert [(refusal.row, refusal.reason, refusal.field) for refusal in merged.refused] == [
+        (0, "bad_input", "revision"),
+        (2, "overflow", "revision"),
+    ]
+    assert merged.rollups.to_pylist()[-1]["revision"] == 2 * half
 
 
 @TWINS
