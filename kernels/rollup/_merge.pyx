@@ -19,7 +19,7 @@ import numpy as np
 cimport numpy as cnp
 
 from kernels.rollup._sketches cimport Counts, add, cleared, samples_of
-from kernels.rollup._tables cimport Table, dropped, entry_of, grown, mixed, place_of, reserve
+from kernels.rollup._tables cimport Table, entry_of, grown, mixed, place_of, reserve
 
 from kernels.rollup import layout, sketch
 from kernels.rollup.merge_reference import MAX_LAG_MS, PPM, RETENTION_MS, Parts
@@ -138,11 +138,11 @@ cdef class Ledger:
         self.table.entries = NULL
 
     def __dealloc__(self):
-        dropped(self.held)
-        dropped(self.windows)
-        dropped(self.sketches)
-        dropped(self.known)
-        dropped(self.changed)
+        free(self.held)
+        free(self.windows)
+        free(self.sketches)
+        free(self.known)
+        free(self.changed)
         free(self.table.entries)
 
     def __init__(self, quotients):

@@ -21,7 +21,7 @@ from kernels.rollup._layout cimport (
     Sample,
     Window,
 )
-from kernels.rollup._tables cimport Table, dropped, entry_of, grown, mixed, place_of, reserve
+from kernels.rollup._tables cimport Table, entry_of, grown, mixed, place_of, reserve
 from kernels.rollup._window cimport add
 
 cdef enum:
@@ -45,12 +45,12 @@ cdef inline void released(Places* places) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(places.window_count):
         free(places.windows[i].counts)
-    dropped(places.cells)
-    dropped(places.windows)
+    free(places.cells)
+    free(places.windows)
     free(places.by_cell.entries)
     free(places.by_window.entries)
-    dropped(places.changed)
-    dropped(places.gathered)
+    free(places.changed)
+    free(places.gathered)
 
 
 cdef inline int begin(Places* places, Py_ssize_t rows) except -1:

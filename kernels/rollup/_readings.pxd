@@ -12,16 +12,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from kernels.rollup._layout cimport NONE, Cell, Held, Sample, Series
-from kernels.rollup._tables cimport (
-    Table,
-    dropped,
-    entry_of,
-    grown,
-    mixed,
-    place_of,
-    prefetch,
-    reserve,
-)
+from kernels.rollup._tables cimport Table, entry_of, grown, mixed, place_of, prefetch, reserve
 
 cdef enum:
     BLOCK = 32  # entries asked of memory together
@@ -38,10 +29,10 @@ cdef struct Readings:
 
 
 cdef inline void freed(Readings* readings) noexcept nogil:
-    dropped(readings.held)
+    free(readings.held)
     free(readings.instants.entries)
-    dropped(readings.series)
-    dropped(readings.by_meter)
+    free(readings.series)
+    free(readings.by_meter)
 
 
 cdef inline int make_room(Readings* readings, Py_ssize_t more, Py_ssize_t texts) except -1:

@@ -1,13 +1,10 @@
 # Memory and hashing of the compiled twin's tables.
 #
-# What grows with the state is a mapping of its own once it is large: it grows where it is, or its pages
-# move. realloc would copy it into fresh pages, and a fault for each costs more than its rows.
-#
 # A table is open addressing over entries (hash << 32 | place + 1), 0 = empty: a look at the row
 # behind an entry is needed only where 32 bits of the hash agree, and none to make the table larger.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, realloc
 
 cdef extern from *:
     """
@@ -16,13 +13,11 @@ cdef extern from *:
     #else
     #define gridloom_prefetch(at) ((void)(at))
     #endif
-    #include <stdlib.h>
-    #include <string.h>
     #if defined(__linux__)
     #include <sys/mman.h>
     /* Pages of 2 MB for the whole of a large block: a fault for each 4 KB costs as much as its use. */
     static void gridloom_large_pages(void* block, size_t size) {
-        const size_t page = 4096, least = (size_t)2 << 20;
+        const size_t page = 4096, least = (size_t)8 << 20;
         size_t first = ((size_t)block + page - 1) / page * page;
         size_t end = ((size_t)block + size) / page * page;
         if (size >= least) madvise((void*)first, end - first, MADV_HUGEPAGE);
@@ -30,61 +25,9 @@ cdef extern from *:
     #else
     static void gridloom_large_pages(void* block, size_t size) { (void)block; (void)size; }
     #endif
-    /* Before a block, a line of the cache: its bytes with the line, and whether they are a mapping. */
-    typedef struct { size_t size, mapped; char line[64 - 2 * sizeof(size_t)]; } gridloom_head;
-    #if defined(__linux__)
-    static gridloom_head* gridloom_mapped(gridloom_head* old, size_t* size) {
-        const size_t page = 4096;
-        const int moves = old && old->mapped;
-        void* made;
-        *size = (*size + page - 1) / page * page;
-        if (moves) {
-            made = mremap(old, old->size, *size, MREMAP_MAYMOVE);
-        } else {
-            made = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        }
-        if (made == MAP_FAILED) return NULL;
-        if (old && !moves) {
-            memcpy(made, old, old->size);
-            free(old);
-        }
-        gridloom_large_pages(made, *size);
-        return (gridloom_head*)made;
-    }
-    #endif
-    static void* gridloom_grown(void* block, size_t size) {
-        gridloom_head* old = block ? (gridloom_head*)block - 1 : NULL;
-        gridloom_head* made;
-        size_t mapped = old ? old->mapped : 0;
-        size += sizeof(gridloom_head);
-        if (old && size <= old->size) return block;
-    #if defined(__linux__)
-        mapped = mapped || size >= (size_t)1 << 20;
-        made = mapped ? gridloom_mapped(old, &size) : (gridloom_head*)realloc(old, size);
-    #else
-        made = (gridloom_head*)realloc(old, size);
-    #endif
-        if (!made) return NULL;
-        made->size = size;
-        made->mapped = mapped;
-        return made + 1;
-    }
-    static void gridloom_dropped(void* block) {
-        gridloom_head* head = (gridloom_head*)block - 1;
-        if (!block) return;
-    #if defined(__linux__)
-        if (head->mapped) {
-            munmap(head, head->size);
-            return;
-        }
-    #endif
-        free(head);
-    }
     """
     void prefetch "gridloom_prefetch"(const void* at) noexcept nogil
     void large_pages "gridloom_large_pages"(void* block, size_t size) noexcept nogil
-    void* more_of "gridloom_grown"(void* block, size_t size) noexcept nogil
-    void dropped "gridloom_dropped"(void* block) noexcept nogil  # what `grown` gave
 
 
 cdef struct Table:
@@ -113,9 +56,10 @@ cdef inline int32_t place_of(uint64_t entry) noexcept nogil:
 
 
 cdef inline void* grown(void* block, size_t count, size_t size) except NULL:
-    cdef void* bigger = more_of(block, count * size)
+    cdef void* bigger = realloc(block, count * size)
     if bigger == NULL:
         raise MemoryError("no memory for the open windows; shard the readings topic")
+    large_pages(bigger, count * size)
     return bigger
 
 
