@@ -37,6 +37,8 @@ def shares_of(problem: Problem, tables: PriceTables, size: I64) -> Shares | None
     if not len(size):
         return None
     kind, site, start = np.nonzero(problem.open)
+    if len(size) * (len(kind) + len(size)) > _ENTRIES_MAX:
+        return None  # before a use of every capacity by every option is written down
     use = _use(problem, kind, site, start) * size[kind]  # [R x T x k, columns]
     capacity = problem.capacity.ravel().astype(np.float64)
     scarce = np.flatnonzero(_wanted(problem, use, kind) > capacity)

@@ -1,5 +1,6 @@
 """The match over many slots: alike jobs are priced as one, and long runs are placed first."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from kernels.match.alike import by_kind
 from kernels.match.prices import PriceTables
 from kernels.match.problem import Problem, compile_problem
 from kernels.match.reference import Engine
+from kernels.match.shares import shares_of
 
 HOUR_MS = 3_600_000
 SLOTS = 12
@@ -72,6 +74,18 @@ def test_a_job_that_differs_in_anything_that_is_priced_is_a_kind_of_its_own(colu
         values[7] += 1
         changed = replace(jobs, **{column: values})
     assert len(by_kind(_problem((changed, *rest))).row) == 26
+
+
+def test_a_programme_of_kinds_that_is_too_large_is_never_written_down() -> None:
+    problem = _problem(_day(6_000, 2))
+    tables, size = PriceTables(problem), np.full(len(problem.row), 2)
+    use_bytes = problem.capacity.size * int(problem.open.sum()) * 8
+    tracemalloc.start()
+    found = shares_of(problem, tables, size)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found is None
+    assert peak < use_bytes / 4
 
 
 def test_jobs_all_of_their_own_kind_are_left_as_they_are() -> None:
