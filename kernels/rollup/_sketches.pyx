@@ -41,23 +41,28 @@ cdef inline int64_t number_at(const uint8_t** at, const uint8_t* end) noexcept n
     return CUT_SHORT
 
 
+cdef inline int64_t pair_at(
+    const uint8_t** at, const uint8_t* end, int64_t* bucket
+) noexcept nogil:
+    """Samples of the next bucket, which `bucket` moves to from the last one, at first -1."""
+    cdef int64_t number = number_at(at, end)
+    if number < 0:
+        return number
+    if bucket[0] >= 0 and number == 0:
+        return NO_BUCKET
+    bucket[0] = number + (bucket[0] if bucket[0] > 0 else 0)
+    return number_at(at, end) if bucket[0] <= LAST else NO_BUCKET
+
+
 cdef int64_t samples_of(
     const uint8_t* at, const uint8_t* end, int64_t expected, int32_t* p95
 ) noexcept nogil:
     """Samples of a sketch, below 0 where it is faulty; if as many as expected, their p95's bucket."""
-    cdef int64_t bucket = 0, number, samples = 0
+    cdef int64_t bucket = -1, number, samples = 0
     cdef int64_t rank = expected - expected // 20  # ceil(0.95 n)
-    cdef bint begun = False
     p95[0] = 0
     while at < end:
-        number = number_at(&at, end)
-        if number < 0:
-            return number
-        bucket += number
-        if bucket > LAST or (begun and number == 0):
-            return NO_BUCKET
-        begun = True
-        number = number_at(&at, end)
+        number = pair_at(&at, end, &bucket)
         if number < 0:
             return number
         if samples < rank <= samples + number:
@@ -70,17 +75,9 @@ cdef int64_t samples_of(
 
 cdef int64_t add(Counts* counts, const uint8_t* at, const uint8_t* end) noexcept nogil:
     """Add one sketch to the counts; below 0 where it is faulty."""
-    cdef int64_t bucket = 0, number
-    cdef bint begun = False
+    cdef int64_t bucket = -1, number
     while at < end:
-        number = number_at(&at, end)
-        if number < 0:
-            return number
-        bucket += number
-        if bucket > LAST or (begun and number == 0):
-            return NO_BUCKET
-        begun = True
-        number = number_at(&at, end)
+        number = pair_at(&at, end, &bucket)
         if number < 0:
             return number
         counts.of[bucket] += number
