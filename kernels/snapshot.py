@@ -12,7 +12,7 @@ sees at once that amounts are noise, where zeros between them keep it searching.
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
@@ -26,6 +26,7 @@ from schemas.errors import DecodeError
 _CODEC = pa.Codec("zstd", compression_level=1)
 _SIZES = struct.Struct("<IIQ")
 _COLUMN = struct.Struct("<qB")
+_NO_PLACES: Mapping[str, int | None] = {}
 
 # smallest value, bytes a value, the values less the smallest (bytes or the like)
 Column = tuple[int, int, Any]
@@ -119,10 +120,23 @@ def _planes(width: int) -> list[tuple[int, int]]:
     return [(size, sum(sizes[:place])) for place, size in enumerate(sizes)]
 
 
-def unpack(version: int, parameters: int, dtype: np.dtype[Any], dumped: bytes) -> Snapshot:
-    """What `pack` wrote; another version is refused with DecodeError."""
-    given, texts, rows = unpack_block(version, parameters, dtype, dumped)
-    return Snapshot(given, texts.names(), rows)
+def unpack(
+    version: int,
+    parameters: int,
+    dtype: np.dtype[Any],
+    dumped: bytes,
+    places: Mapping[str, int | None] = _NO_PLACES,
+) -> Snapshot:
+    """What `pack` wrote; another version and damaged bytes are refused with DecodeError.
+
+    places: the fields that are places in a list, and how long it is; None: in the state's texts.
+    The kernels follow these numbers, so that one beyond its list is damage.
+    """
+    given, texts, rows = unpack_block(version, parameters, dtype, dumped, places)
+    names = texts.names()
+    if len(set(names)) < len(names):
+        raise _damaged("a text comes twice")
+    return Snapshot(given, names, rows)
 
 
 def rows_in(parameters: int, dumped: bytes) -> int:
@@ -130,30 +144,66 @@ def rows_in(parameters: int, dumped: bytes) -> int:
     return int(_SIZES.unpack_from(dumped, 1 + 8 * parameters)[0])
 
 
-def unpack_block(version: int, parameters: int, dtype: np.dtype[Any], dumped: bytes) -> Packed:
+def unpack_block(
+    version: int,
+    parameters: int,
+    dtype: np.dtype[Any],
+    dumped: bytes,
+    places: Mapping[str, int | None] = _NO_PLACES,
+) -> Packed:
     """`unpack` that leaves the texts in their block."""
     if not dumped or dumped[0] != version:
         raise DecodeError(
             f"state of version {dumped[0] if dumped else 'none'}, this code reads {version}",
             "replay the source topic from its start, or run the version that wrote it",
         )
+    try:
+        packed = _unpacked(parameters, dtype, dumped)
+        if places:
+            _check_places(packed, places)
+    except (struct.error, ValueError, OSError) as error:
+        raise _damaged(str(error)) from None
+    return packed
+
+
+def _unpacked(parameters: int, dtype: np.dtype[Any], dumped: bytes) -> Packed:
     head = struct.Struct(f"<B{parameters}q")
     given = head.unpack_from(dumped)[1:]
     count, texts, size = _SIZES.unpack_from(dumped, head.size)
     compressed = memoryview(dumped)[head.size + _SIZES.size :]
     body = _CODEC.decompress(compressed, decompressed_size=size)
-    ends = _ends(np.frombuffer(body, "<i4", texts))
+    lengths = np.frombuffer(body, "<i4", texts)
+    if lengths.min(initial=0) < 0 or lengths.sum(dtype=np.int64) > size:
+        raise ValueError("its texts are longer than it is")
+    ends = _ends(lengths)
     block = Block(ends, np.frombuffer(body, np.uint8, int(ends[-1]), 4 * texts))
     at = 4 * texts + len(block.data)
     columns: list[Column] = []
-    for _ in _names(dtype):
+    for name in _names(dtype):
         low, width = _COLUMN.unpack_from(body, at)
+        if width > 8:
+            raise ValueError(f"{name} has {width} bytes a value")
         at += _COLUMN.size
         columns.append((low, width, np.frombuffer(body, np.uint8, width * count, at)))
         at += width * count
+    if at != size:
+        raise ValueError(f"{size - at} bytes behind its columns")
     rows = np.empty(count, dtype)
     _widen(rows, columns)
     return Packed(given, block, rows)
+
+
+def _damaged(what: str) -> DecodeError:
+    return DecodeError(f"damaged state: {what}", "delete its journal topic to rebuild by replay")
+
+
+def _check_places(packed: Packed, places: Mapping[str, int | None]) -> None:
+    texts = len(packed.texts.offsets) - 1
+    pa.StringArray.from_buffers(texts, *map(pa.py_buffer, packed.texts)).validate(full=True)
+    for name, known in places.items():
+        column, end = packed.rows[name], texts if known is None else known
+        if len(column) and not 0 <= int(column.min()) <= int(column.max()) < end:
+            raise ValueError(f"{name} of a row is not one of its {end} places")
 
 
 def _widen(rows: npt.NDArray[Any], columns: Sequence[Column]) -> None:

@@ -47,6 +47,14 @@ RETENTION_MS = 49 * MS_PER_HOUR
 # Rows between two clean-outs at least: below this the dead rows are not worth the copy.
 _CLEAN_ROWS = 65_536
 
+# What of a saved reading is a place in a list: in the texts, or in one that is fixed.
+_PLACES = {
+    **dict.fromkeys(TEXTS),
+    "kind": len(KINDS),
+    "unit": len(UNITS),
+    "quality": len(USAGE_QUALITIES),
+}
+
 Rows = npt.NDArray[Any]
 
 
@@ -146,7 +154,7 @@ class Slots:
     @classmethod
     def load(cls, dumped: bytes, ledger: NewLedger | None = None) -> Self:
         """The state that was dumped; DecodeError for another version."""
-        snapshot = unpack(cls.VERSION, 2, READING, dumped)
+        snapshot = unpack(cls.VERSION, 2, READING, dumped, _PLACES)
         slots = cls(snapshot.parameters[0], ledger)
         slots._fill(snapshot)
         return slots
@@ -182,7 +190,7 @@ class Slots:
         cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewLedger | None = None
     ) -> Self:
         """The state of a base and of what was added since; the last piece is not sealed yet."""
-        last = unpack_block(cls.VERSION, 2, READING, added[-1])
+        last = unpack_block(cls.VERSION, 2, READING, added[-1], _PLACES)
         retention_ms, watermark_ms = last.parameters
         slots = cls(retention_ms, ledger)
         slots._ledger.reserve(sum(rows_in(2, dumped) for dumped in (*base, *added)))
@@ -199,7 +207,7 @@ class Slots:
         return slots
 
     def _unpacked(self, dumped: bytes) -> Rows:
-        _, texts, rows = unpack_block(self.VERSION, 2, READING, dumped)
+        _, texts, rows = unpack_block(self.VERSION, 2, READING, dumped, _PLACES)
         self._symbols.recode(rows, TEXTS, texts)
         return rows
 

@@ -23,6 +23,9 @@ from schemas.units import MS_PER_HOUR
 # Rows between two clean-outs at least: below this the dead rows are not worth the copy.
 _CLEAN_ROWS = 65_536
 
+# What of a saved reading is a place in a list: in the texts, or in one that is fixed.
+_PLACES = {**dict.fromkeys(TEXTS), "kind": len(KINDS), "unit": len(UNITS)}
+
 Rows = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
 
@@ -79,6 +82,8 @@ class Windows:
         lateness_ms: int = LATENESS_MS,
         ledger: NewLedger | None = None,
     ) -> None:
+        if window_ms <= 0:
+            raise ValueError(f"windows of {window_ms} ms; give 1 or more")
         self.window_ms = window_ms
         self.lateness_ms = lateness_ms
         self._new = ledger or _ledger()
@@ -118,7 +123,7 @@ class Windows:
     @classmethod
     def load(cls, dumped: bytes, ledger: NewLedger | None = None) -> Self:
         """The state that was dumped; DecodeError for another version."""
-        parameters, texts, rows = unpack_block(cls.VERSION, 3, SAVED, dumped)
+        parameters, texts, rows = unpack_block(cls.VERSION, 3, SAVED, dumped, _PLACES)
         window_ms, lateness_ms, watermark_ms = parameters
         windows = cls(window_ms, lateness_ms, ledger)
         windows._fill(Symbols(texts.names()), rows, watermark_ms)
@@ -151,7 +156,7 @@ class Windows:
         cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewLedger | None = None
     ) -> Self:
         """The state of a base and of what was added since; the last piece is not sealed yet."""
-        chain = [unpack_block(cls.VERSION, 3, SAVED, dumped) for dumped in (*base, *added)]
+        chain = [unpack_block(cls.VERSION, 3, SAVED, dumped, _PLACES) for dumped in (*base, *added)]
         symbols = Symbols()
         for _, texts, rows in chain:
             symbols.recode(rows, TEXTS, texts)

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import _core, _snapshot
-from kernels.meter.layout import READING, TEXTS
+from kernels.meter import Slots
+from kernels.meter.layout import NEVER_MS, READING, TEXTS
+from kernels.rollup import Windows
 from kernels.rollup.layout import SAMPLE, SAVED, WINDOW
 from kernels.snapshot import Block, Snapshot, narrowed, pack, rows_in, unpack, widen
 from kernels.symbols import Symbols, Texts, recode
@@ -136,6 +138,68 @@ def test_equal_rows_are_packed_equally_whatever_else_the_table_has_seen():
     names = [first.compact(rows, TEXTS), second.compact(others, TEXTS)]
     assert names[0] == names[1] == ["b", "a"]
     assert rows.tobytes() == others.tobytes()
+
+
+def damaged(names=("a", "b"), dtype=READING, rows=2, **fields):
+    """A state whose lengths, names or fields are other than any that was dumped."""
+    lengths = fields.pop("lengths", [len(name) for name in names])
+    given_rows = np.zeros(rows, dtype)
+    for name, values in fields.items():
+        given_rows[name] = values
+    columns = b"".join(
+        struct.pack("<qB", low, width) + data for low, width, data in narrowed(given_rows)
+    )
+    body = np.array(lengths, "<i4").tobytes() + "".join(names).encode() + columns
+    parameters = {READING: (1, NEVER_MS), SAVED: (1, 1, NEVER_MS)}[dtype]
+    version = {READING: Slots.VERSION, SAVED: Windows.VERSION}[dtype]
+    head = struct.pack(f"<B{len(parameters)}q", version, *parameters)
+    sizes = struct.pack("<IIQ", rows, len(lengths), len(body))
+    return head + sizes + pa.Codec("zstd").compress(body, asbytes=True)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [lambda cls, state: cls.load(state), lambda cls, state: cls.load_chain([state], [state])],
+)
+@pytest.mark.parametrize(("cls", "dtype"), [(Slots, READING), (Windows, SAVED)])
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        ({"lengths": [3, -1]}, "texts are longer"),
+        ({"lengths": [2**31 - 1, 2**31 - 1]}, "texts are longer"),
+        ({"lengths": [1, 2]}, ""),
+        ({"lengths": [1, 0]}, ""),
+        ({"names": ("ü",), "lengths": [1, 1]}, "UTF8"),
+        ({"meter_id": [0, 2]}, "meter_id of a row is not one of its 2 places"),
+        ({"hub_id": [-1, 0]}, "hub_id of a row is not one of its 2 places"),
+        ({"kind": [3, 0]}, "kind of a row is not one of its 3 places"),
+        ({"unit": [0, 255]}, "unit of a row is not one of its 4 places"),
+    ],
+)
+def test_a_damaged_state_is_refused_and_never_followed(cls, dtype, load, damage, what):
+    with pytest.raises(DecodeError, match=f"damaged state: .*{what}.*rebuild by replay"):
+        load(cls, damaged(dtype=dtype, **damage))
+
+
+def test_a_text_that_comes_twice_has_no_code_of_its_own():
+    with pytest.raises(DecodeError, match="a text comes twice"):
+        Slots.load(damaged(("a", "a"), meter_id=[0, 1]))
+
+
+@given(st.integers(0, 2**20), st.integers(1, 255))
+@settings(max_examples=200, deadline=None)
+def test_a_state_of_any_byte_changed_is_refused_or_a_state(place, flipped):
+    dumped = damaged(("meter", "it.energy", "dc"), register=1, source=2, end_ms=1, meter_id=0)
+    head = 1 + 2 * 8 + 16
+    [size] = struct.unpack_from("<Q", dumped, head - 8)
+    body = bytearray(pa.Codec("zstd").decompress(dumped[head:], size, asbytes=True))
+    body[place % len(body)] ^= flipped
+    changed = dumped[:head] + pa.Codec("zstd").compress(bytes(body), asbytes=True)
+    try:
+        again = Slots.load(changed).dump()
+    except DecodeError:
+        return
+    assert Slots.load(again).dump() == again
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=6, max_size=6), max_size=30))

@@ -274,3 +274,9 @@ def test_empty_batches_change_nothing():
     ):
         emit = STAGES[stage].step(STAGES[stage].state(), Batch(topic, 0, 0, topic.empty, EMPTY))
         assert (emit.outputs, emit.refused, emit.accepted) == ([], [], 0)
+
+
+@pytest.mark.parametrize("window_ms", [0, -1])
+def test_a_window_has_a_length(window_ms):
+    with pytest.raises(ValueError, match=f"windows of {window_ms} ms; give 1 or more"):
+        Windows(window_ms)
