@@ -144,38 +144,42 @@ cdef class Engine:
         lifted = np.flatnonzero((problem.scale_ppm != PPM).any(axis=0))
         side = np.full(self.kinds, -1, np.int32)
         side[lifted] = np.arange(len(lifted))
-        self.side, self.sides = side, len(lifted)
-        each, bundled = problem.demand[:, lifted], (problem.times != 1).any()
-        if bundled:
-            each = each // problem.times[:, None]
-        self.drawn = self._drawn(problem.scale_ppm[:, lifted], each)
-        if bundled:
-            self.drawn = problem.times[:, None, None] * self.drawn
+        self.side, self.sides, self.drawn = side, len(lifted), None
+        self.scale, self.times, self.each = problem.scale_ppm, problem.times, problem.demand
+        self.bundled = bool((problem.times != 1).any())
+        if self.bundled:
+            self.each = problem.demand // problem.times[:, None]
         self.amount = problem.demand.astype(np.float64)
-        self.fixed = problem.fixed
+        self.fixed = self.alone = problem.fixed
         self.open = problem.open
         self.span = problem.span
-        self.first, self.last, self.holes = self._open_range()
         self.lengths = problem.lengths
         self.reject = problem.reject
         option = np.arange(self.sites * self.slots, dtype=np.int32)
         self.site_of, self.slot_of = option // max(self.slots, 1), option % max(self.slots, 1)
-        self.alone = np.zeros((self.n, 0))
-        if self.slots == 1:
-            self.alone = self._alone()
+        if self.slots != 1:
+            self.first, self.last, self.holes = self._open_range()
+        elif self.sites % 4:
+            alone = np.full((self.n, (self.sites + 3) // 4 * 4), np.inf)
+            alone[:, : self.sites] = problem.fixed
+            self.alone = alone
 
-    def _drawn(self, scale_ppm, demand):
-        """Whole units [n, M, s] of what the facility draws for the IT side's demand."""
+    cdef const long long* draw(self):
+        """Needs at the sites [n, M, s] where they are not the demand, for who reads all of them."""
+        if self.drawn is None and self.n and self.sites and self.sides:
+            self.drawn = self._drawn()
+        return &self.drawn[0, 0, 0] if self.drawn is not None else NULL
+
+    def _drawn(self):
         drawn_ = np.empty((self.n, self.sites, self.sides), np.int64)
         cdef long long[:, :, ::1] drawn = drawn_
-        cdef const long long[:, ::1] scale = np.ascontiguousarray(scale_ppm)
-        cdef const long long[:, ::1] asked = np.ascontiguousarray(demand)
         cdef Py_ssize_t job, site, k
         with nogil:
             for job in range(self.n):
                 for site in range(self.sites):
-                    for k in range(self.sides):
-                        drawn[job, site, k] = (asked[job, k] * scale[site, k] + PPM - 1) // PPM
+                    for k in range(self.kinds):
+                        if self.side[k] >= 0:
+                            drawn[job, site, self.side[k]] = self.need(job, site, k)
         return drawn_
 
     def _open_range(self):
@@ -185,8 +189,6 @@ cdef class Engine:
         """
         first_ = np.zeros((self.n, self.sites), np.int32)
         holes_ = np.zeros((self.n, self.sites), np.uint8)
-        if self.slots == 1:
-            return first_, np.asarray(self.open)[:, :, 0].astype(np.int32), holes_
         last_ = np.zeros((self.n, self.sites), np.int32)
         cdef int[:, ::1] first = first_, last = last_
         cdef unsigned char[:, ::1] holes = holes_
@@ -199,17 +201,15 @@ cdef class Engine:
                     )
         return first_, last_, holes_
 
-    def _alone(self):
-        """Prices [n, wide] of sites at no prices, inf where closed and up to a multiple of four."""
-        alone_ = np.full((self.n, (self.sites + 3) // 4 * 4), np.inf)
-        cdef double[:, ::1] alone = alone_
-        cdef Py_ssize_t job, site
-        with nogil:
-            for job in range(self.n):
-                for site in range(self.sites):
-                    if self.open[job, site, 0]:
-                        alone[job, site] = self.fixed[job, site]
-        return alone_
+    @cython.final  # called directly
+    cdef Py_ssize_t begin_of(self, Py_ssize_t job, Py_ssize_t site) noexcept nogil:
+        """The first open start, 0 where all are closed."""
+        return 0 if self.slots == 1 else self.first[job, site]
+
+    @cython.final  # called directly
+    cdef Py_ssize_t past_of(self, Py_ssize_t job, Py_ssize_t site) noexcept nogil:
+        """One past the last open start, 0 where all are closed."""
+        return self.open[job, site, 0] if self.slots == 1 else self.last[job, site]
 
     def behind(self, table):
         """One slot: a price table [d, k, wide], 0 behind the sites."""
@@ -277,11 +277,10 @@ cdef class Engine:
         option = np.empty(self.n, np.int32)
 
         def block(first, past):
-            return self._sweep_rows(table, rates, least, second, option, first, past)
+            self._sweep_rows(table, rates, least, second, option, first, past)
 
-        edges = sum(in_blocks(block, self.n, self.sites * self.slots, self.threads))
-        used = np.ascontiguousarray(edges.cumsum(axis=1)[:, : self.slots])
-        return Sweep(least, second, option, used)
+        in_blocks(block, self.n, self.sites * self.slots, self.threads)
+        return Sweep(least, second, option)
 
     def _sweep_rows(
         self,
@@ -293,10 +292,8 @@ cdef class Engine:
         Py_ssize_t begin,
         Py_ssize_t past,
     ):
-        """Of the jobs in [begin, past); changes of their use at the slots [R, T + 1, k]."""
-        edges_ = np.zeros((self.rows, self.slots + 1, self.kinds), np.int64)
+        """Of the jobs in [begin, past)."""
         cdef double[::1] row = np.empty(max(self.sites * self.slots, 1))
-        cdef long long[:, :, ::1] edges = edges_
         cdef Py_ssize_t job, site, s, at, first
         cdef double best, next_, here, v
         with nogil:
@@ -327,9 +324,6 @@ cdef class Engine:
                 else:
                     next_, best, at = best, v, REJECTED
                 least[job], second[job], option[job] = best, next_, <int>at
-                if at >= 0:
-                    self.add_edges(edges, job, at)
-        return edges_
 
     def soften(self, *arguments):
         """One slot: answers with weights exp(-(price - least) / tau)."""
@@ -369,11 +363,11 @@ cdef class Engine:
         """One slot: use [M, k] if every job came wherever it may."""
         wanted_ = np.zeros((self.sites, self.kinds), np.int64)
         cdef long long[:, ::1] wanted = wanted_
+        cdef const long long* drawn = self.draw()
         if self.n:
             with nogil:
                 gridloom_wanted(
-                    &self.open[0, 0, 0], &self.demand[0, 0],
-                    &self.drawn[0, 0, 0] if self.sides else NULL, &self.side[0],
+                    &self.open[0, 0, 0], &self.demand[0, 0], drawn, &self.side[0],
                     self.sides, self.sites, <int>self.kinds, self.n, &wanted[0, 0],
                 )
         return wanted_
@@ -386,7 +380,7 @@ cdef class Engine:
         with nogil:
             for job in range(self.n):
                 for site in range(self.sites):
-                    for s in range(self.first[job, site], self.last[job, site]):
+                    for s in range(self.begin_of(job, site), self.past_of(job, site)):
                         count[job, site] += self.open[job, site, s]
         return count_
 
@@ -401,9 +395,12 @@ cdef class Engine:
 
     @cython.final  # called directly
     cdef long long need(self, Py_ssize_t job, Py_ssize_t site, Py_ssize_t k) noexcept nogil:
+        cdef unsigned long long asked
         if self.side[k] < 0:
             return self.demand[job, k]
-        return self.drawn[job, site, self.side[k]]
+        asked = self.each[job, k]
+        asked = (asked * <unsigned long long>self.scale[site, k] + (PPM - 1)) // PPM
+        return asked * self.times[job] if self.bundled else asked
 
     cdef bint fits(
         self, Py_ssize_t job, Py_ssize_t option, const long long[:, :, ::1] free
@@ -454,8 +451,8 @@ cdef class Engine:
                 self.price_row(table, job, &row[0])
                 for site in range(self.sites):
                     for s in range(
-                        site * self.slots + self.first[job, site],
-                        site * self.slots + self.last[job, site],
+                        site * self.slots + self.begin_of(job, site),
+                        site * self.slots + self.past_of(job, site),
                     ):
                         if row[s] < best and row[s] <= self.reject[job]:
                             if self.fits(job, s, free):
@@ -515,8 +512,8 @@ cdef class Engine:
                 self.price_row(table, job, &row[0])
                 for site in range(self.sites):
                     for s in range(
-                        site * self.slots + self.first[job, site],
-                        site * self.slots + self.last[job, site],
+                        site * self.slots + self.begin_of(job, site),
+                        site * self.slots + self.past_of(job, site),
                     ):
                         v = row[s]
                         if v == INFINITE or (held == count and not v < best[count - 1]):

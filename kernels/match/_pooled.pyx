@@ -106,17 +106,17 @@ cdef class Pooled(Engine):
         with nogil:
             for job in range(self.n):
                 for site in range(self.sites):
-                    if not self.last[job, site]:
+                    if not self.past_of(job, site):
                         continue
-                    end = self.end_of(job, site, self.last[job, site] - 1)
-                    for t in range(self.first[job, site], end):
+                    end = self.end_of(job, site, self.past_of(job, site) - 1)
+                    for t in range(self.begin_of(job, site), end):
                         for k in range(self.kinds):
                             wanted[site, t, k] += self.need(job, site, k)
                     for at in range(self.pool.shape[2]):
                         row = self.pool[self.signature[job], site, at]
                         if row < 0:
                             continue
-                        for t in range(self.first[job, site], end):
+                        for t in range(self.begin_of(job, site), end):
                             for k in range(self.kinds):
                                 most[row, t, k] = max(most[row, t, k], self.need(job, site, k))
                 for site in range(self.sites):

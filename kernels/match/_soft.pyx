@@ -61,8 +61,7 @@ def soften(
     soft.sites, soft.wide, soft.kinds, soft.sides = sites, wide, <int>kinds, <int>engine.sides
     soft.alone, soft.amount, soft.table = &engine.alone[0, 0], &engine.amount[0, 0], &behind[0, 0, 0]
     soft.reject, soft.span, soft.side = &engine.reject[0], &engine.span[0, 0], &engine.side[0]
-    if engine.sides:
-        soft.drawn = &engine.drawn[0, 0, 0]
+    soft.drawn = engine.draw()
     soft.tau, soft.small, soft.faint, soft.thin = tau, small, FAINT, thin
     soft.price, soft.share = &work[0], &work[wide]
     soft.own, soft.expected = &work[2 * wide], &work[2 * wide + most]

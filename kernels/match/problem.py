@@ -56,7 +56,7 @@ class Problem(NamedTuple):
     scale_ppm: I64  # [M, k] facility side / IT side
     capacity: I64  # [R, T, k]
     watt_cost: F64  # [M, T] currency per IT watt and slot
-    fixed: F64  # [n, M] transfer, migration, latency, energy past the horizon
+    fixed: F64  # [n, M] transfer, migration, latency, energy past the horizon; inf = no start
     lengths: I64  # [d] slots within the horizon, ascending and distinct in each signature
     of_signature: I64  # [d] the signature whose jobs run so long
     span: I32  # [n, M] index in lengths
@@ -355,7 +355,7 @@ def _priced(
         scale_ppm=np.ascontiguousarray(scale[:, active]),
         capacity=np.ascontiguousarray(capacity[:, :, active]),
         watt_cost=watt_cost,
-        fixed=np.where(bound.start[row].any(axis=2), fixed, 0.0) * times[:, None],
+        fixed=np.where(bound.start[row].any(axis=2), fixed * times[:, None], np.inf),
         lengths=lengths[taken % max(len(lengths), 1)].astype(np.int64),
         of_signature=taken // max(len(lengths), 1),
         span=np.ascontiguousarray(span.reshape(runs.shape).astype(np.int32)),

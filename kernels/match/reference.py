@@ -23,7 +23,6 @@ class Sweep(NamedTuple):
     least: F64  # [n] min(reject, cheapest option)
     second: F64  # [n] the same without the best option's site (or without rejection)
     option: I32  # [n] where `least` is; REJECTED
-    used: I64  # [M, T, k] by those options
 
 
 class Soft(NamedTuple):
@@ -69,7 +68,7 @@ class Engine:
             best = priced.reshape(len(priced), -1).argmin(axis=1)
             placed = by_site.min(axis=1) <= self._p.reject[part]
             option[part] = np.where(placed, best, REJECTED)
-        return Sweep(least, second, option, self.used(option))
+        return Sweep(least, second, option)
 
     def soften(
         self,

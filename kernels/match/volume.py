@@ -56,7 +56,8 @@ def ascend(
     unit = _units(capacity)
     best = np.maximum(start, 0.0)
     answers = engine.sweep(tables.at(best))
-    bound, average = _bound(answers.least, best, capacity), answers.used.astype(np.float64)
+    bound, used = _bound(answers.least, best, capacity), engine.used(answers.option)
+    average = used.astype(np.float64)
     scale = float(np.abs(answers.least).sum())
     primal, size = primal_at(best)
     step, failures, done = _STEP, 0, 0
@@ -69,9 +70,10 @@ def ascend(
         length = step * min(primal - bound, _TARGET * scale) / norm
         prices = np.maximum(best + length * excess / unit, 0.0)
         answers = engine.sweep(tables.at(prices))
+        used = engine.used(answers.option)
         reached = _bound(answers.least, prices, capacity)
         if reached > bound:
-            ahead = float((excess * (answers.used - capacity) / unit).sum()) > 0
+            ahead = float((excess * (used - capacity) / unit).sum()) > 0
             best, bound, failures = prices, reached, 0
             scale = float(np.abs(answers.least).sum())
             step = min(step * _GROW, _STEP_MAX) if ahead else step
@@ -80,7 +82,7 @@ def ascend(
             if failures == _FAILURES:
                 step, failures = max(step * _SHRINK, _STEP_MIN), 0
         weight = max(_AVERAGE / (1.0 + done / _AVERAGE_HALVES), _AVERAGE_LEAST)
-        average = weight * answers.used + (1 - weight) * average
+        average = weight * used + (1 - weight) * average
         if done % _CHECK_EVERY == 0:
             primal, size = primal_at(best)
     return Ascent(best, bound, done)
