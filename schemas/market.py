@@ -83,7 +83,8 @@ MARKET_IN = Topic(
 )
 
 # The kinds and the columns each of them must fill. `tick` is written by ingest alone; `handed`,
-# `held` and the jobs that a parent hands down by dispatch, with source_partition -1.
+# `held`, `offered`, `returned` and the jobs that a parent hands down by dispatch, with
+# source_partition -1.
 MARKET_KINDS: dict[str, tuple[str, ...]] = {
     "region": (
         "region",
@@ -106,6 +107,8 @@ MARKET_KINDS: dict[str, tuple[str, ...]] = {
 TICK = "tick"
 HANDED = "handed"  # a deal of a parent: its id, start_ms its tick, end_ms the end of its horizon
 HELD = "held"  # a child's answer to its parent: its id, the most it may use from now on
+OFFERED = "offered"  # what a child has for its parent's jobs: its id, start_ms its tick
+RETURNED = "returned"  # a job that a child has no place for: the name by which it was handed down
 
 MARKET = Topic(
     "market",
@@ -114,7 +117,13 @@ MARKET = Topic(
         *_COMMON,
         *_GRID,
         *_COMPUTE,
-        Column("deal", TEXT, "JSON of schemas.policy.Deal: parts of quotas", required=False),
+        Column(
+            "deal",
+            TEXT,
+            "JSON: schemas.policy.Deal of handed and held, schemas.offer.Offer of offered, "
+            "Returned of returned",
+            required=False,
+        ),
         *SOURCE_COLUMNS,
     ),
     key=("source", "source_partition", "source_offset", "source_row"),

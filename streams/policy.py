@@ -31,6 +31,7 @@ class Places:
     start_ms: int = 0  # of the first slot
     slot_ms: int = 3_600_000
     longest_ms: int = 0  # the longest job: it may run past the last slot
+    below: frozenset[str] = frozenset()  # accounts that children have jobs of
 
     def by_slot(self, limits: Limits) -> I64:
         """Limits [T, 6] of the slots, ANY = none."""
@@ -56,13 +57,17 @@ def weighed(policy: registry.Policy, base: Policy) -> Policy:
 
 
 def parts_of(policy: registry.Policy, places: Places) -> list[Part]:
-    """The quotas in the order of the document, then what they reserve from all others."""
+    """The quotas in the order of the document, what they reserve from all others, and shares."""
     quotas = [_part(quota, quota.id, quota.limits) for quota in policy.quotas]
-    return quotas + [
-        _part(quota, f"{quota.id}: others", _reserve(quota, places), others=True)
-        for quota in policy.quotas
-        if quota.reserved
-    ]
+    return (
+        quotas
+        + [
+            _part(quota, f"{quota.id}: others", _reserve(quota, places), others=True)
+            for quota in policy.quotas
+            if quota.reserved
+        ]
+        + _shares(policy, places)
+    )
 
 
 def _part(scope: Scope, part_id: str, limits: Limits, others: bool = False) -> Part:
@@ -71,12 +76,11 @@ def _part(scope: Scope, part_id: str, limits: Limits, others: bool = False) -> P
 
 
 def terms_of(policy: registry.Policy, places: Places, handed: Sequence[Part] = ()) -> Terms:
-    """The parts of the policy, what is handed from elsewhere, then the shares; and rules.
+    """The parts of the policy, then what is handed from elsewhere; and rules.
 
     What names an account or pairing without a job in this tick binds nobody.
     """
     quotas = [_of(part, places) for part in (*parts_of(policy, places), *handed)]
-    quotas += _shares(policy, places)
     rules = [rule for rule in policy.rules if _numbers(rule, places) is not None]
     numbers = [_numbers(rule, places) or (ANY, ANY, ANY) for rule in rules]
     return Terms(
@@ -185,20 +189,22 @@ def limits_of(table: I64, times: Sequence[int]) -> Limits:
     return Limits(**columns)
 
 
-def _shares(policy: registry.Policy, places: Places) -> list[_Row]:
+def _shares(policy: registry.Policy, places: Places) -> list[Part]:
+    """What each account may use at most: each with jobs, here or below, or with a weight."""
     fairness = policy.fairness
     if fairness is None:
         return []
     offered = places.offered.sum(axis=0)
-    rows = []
-    for account, number in sorted(places.accounts.items()):
+    times = [places.start_ms + t * places.slot_ms for t in range(len(offered))]
+    parts = []
+    for account in sorted(places.accounts.keys() | places.below | fairness.weights.keys()):
         share = min(fairness.max_share_ppm * fairness.weights.get(account, 1), _PPM)
         limit = np.full((len(offered), len(LIMITED)), ANY, np.int64)
         # in two parts, so that no product passes 2^63
         limit[:, :COUNT] = offered // _PPM * share + offered % _PPM * share // _PPM
-        everywhere = [True] * len(places.sites)
-        rows.append(_Row(f"share of {account}", limit, everywhere, (ANY, number, ANY)))
-    return rows
+        name = f"share of {account}"
+        parts.append(Part(id=name, account_id=account, limits=limits_of(limit, times)))
+    return parts
 
 
 def _columns(rows: list[_Row], places: Places) -> Quotas:

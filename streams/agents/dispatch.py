@@ -5,18 +5,21 @@ The policy is the one that holds then, as of the batch's registry offset. Step 0
 carried out: storages move, placed jobs hold their resources. A tick that had to do without a
 region's input is decided again, as a revision, when that input arrives.
 
-A parent domain writes to its children's partitions what it deals to them, and they answer it there.
+A parent domain writes to its children's partitions what it deals to them; they write to its own
+what they hold and offer, and the jobs that they have no place for.
 """
 
 import msgspec
 
 from schemas import ALERTS, DISPATCH, MARKET, PLACEMENTS, PRICES, SIGNALS
 from schemas.errors import shown
-from schemas.market import HANDED, HELD, TICK
+from schemas.market import HANDED, HELD, OFFERED, RETURNED, TICK
+from schemas.offer import Offer, Returned
 from schemas.policy import Deal
 from schemas.registry import Domain, Policy
 from streams.agent import Batch, Emit, Output, Refused, agent
-from streams.dispatch.hierarchy import accepted, answer, answered, family_of, parent_of
+from streams.dispatch.hierarchy import accepted, answer, answered, family_of, offered, parent_of
+from streams.dispatch.returns import taken_back
 from streams.dispatch.state import Market, Markets, Row, sender_of
 from streams.dispatch.tick import Decided, decide, decide_again, revise
 from streams.registry import RegistryView
@@ -71,27 +74,47 @@ def _held(market: Market, domain: Domain, row: Row, view: RegistryView) -> Decid
     return {MARKET: answer(market, domain, family_of(view, domain, market))}
 
 
+def _offered(market: Market, domain: Domain, row: Row, view: RegistryView) -> Decided:
+    """What a child has is known for the next tick."""
+    offered(market, row, Offer.read(row["deal"]))
+    return {}
+
+
+def _returned(market: Market, domain: Domain, row: Row, view: RegistryView) -> Decided:
+    """A job that a child has no place for waits here again for the next tick."""
+    taken_back(market, domain, row, Returned.read(row["deal"]))
+    return {}
+
+
 def _late(market: Market, domain: Domain, row: Row, view: RegistryView) -> Decided:
     return revise(market, domain, row) if market.awaits(row) else {}
 
 
-_ACTS = {TICK: _tick, HANDED: _handed, HELD: _held}
+_ACTS = {TICK: _tick, HANDED: _handed, HELD: _held, OFFERED: _offered, RETURNED: _returned}
+_SAYS: dict[str, type[Deal] | type[Offer] | type[Returned]] = {
+    HANDED: Deal,
+    HELD: Deal,
+    OFFERED: Offer,
+    RETURNED: Returned,
+}
 
 
 def _wrong(view: RegistryView, domain: Domain, row: Row) -> tuple[str, str] | None:
     """(field, message) of what another domain may not write to this one."""
     sender, kind = sender_of(row), row["kind"]
-    if sender is None and kind not in (HANDED, HELD):
+    if sender is None and kind not in _SAYS:
         return None
-    if kind == HELD:
-        child = view.find(Domain, row["id"], _NEWEST)
+    if kind in (HELD, OFFERED, RETURNED):
+        of = "source" if kind == RETURNED else "id"  # a returned row has the id of the job
+        child = view.find(Domain, row[of], _NEWEST)
         if child is None or parent_of(view, child) != domain.id or sender != child.id:
-            return "id", f"{shown(row['id'])} is no child of {domain.id}. register its parent"
+            return of, f"{shown(row[of])} is no child of {domain.id}. register its parent"
     elif sender is None or parent_of(view, domain) != sender:
         return "source", f"{shown(sender)} is not the parent of {domain.id}. register it as such"
-    if kind in (HANDED, HELD):
+    if says := _SAYS.get(kind):
         try:
-            Deal.read(row["deal"] or "")
+            says.read(row["deal"] or "")
         except msgspec.DecodeError as error:
-            return "deal", f"deal refused: {error}. write what schemas.policy.Deal says"
+            what = f"{says.__module__}.{says.__name__}"
+            return "deal", f"deal refused: {error}. write what {what} says"
     return None

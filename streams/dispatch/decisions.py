@@ -132,7 +132,8 @@ def short_prices(tick: Tick, matched: Matched, before: Iterable[Priced] = ()) ->
     for m, t, k in np.argwhere(plan.prices > 0).tolist():
         product = RESOURCES[k].rsplit("_", 1)[0]
         place = product, matched.sites[m]["id"], tick.step(t)["start_ms"]
-        worth[place] = round(float(plan.prices[m, t, k]) * 1000 * _MICRO)
+        price = round(float(plan.prices[m, t, k]) * 1000 * _MICRO)
+        worth[place] = max(price, worth.get(place, 0))  # a child may have several pools
     for q, t, k in np.argwhere(plan.quota_prices > 0).tolist():
         product = f"quota_{LIMITED[k].rsplit('_', 1)[0]}"
         place = product, matched.quotas[q], tick.step(t)["start_ms"]
@@ -164,7 +165,7 @@ def placement_rows(tick: Tick, matched: Matched) -> Rows:
             "account_id": job["account_id"],
             "state": "rejected",
             "reason": Reason(plan.reason[i]).name,
-            "detail": _detail(matched, i),
+            "detail": detail_of(matched, i),
             "cost_micro": int(plan.cost_micro[i]),
             **proof,
             "revision": tick.revision,
@@ -181,9 +182,12 @@ def placement_rows(tick: Tick, matched: Matched) -> Rows:
     return rows
 
 
-def _detail(matched: Matched, i: int) -> str:
-    """The binding constraint, or the field and value of a bad row."""
+def detail_of(matched: Matched, i: int) -> str:
+    """The binding constraint, the child that returned the job, or field and value of a bad row."""
     plan = matched.plan
+    if i in matched.barred:
+        child, reason, detail = matched.jobs[i]["returned"]
+        return f"returned by {child}: {reason} {detail}".rstrip()
     bad = [e for e in plan.errors if e.table == "jobs" and e.row == i]
     if bad:
         return "; ".join(f"{e.column}={e.value}: {e.message}" for e in bad)

@@ -1,20 +1,22 @@
 """Hierarchy: a parent domain deals its quotas to its children, and hands them their jobs.
 
-A child is a domain that names its parent, and a site (offer) of the parent's match. It may use what
-its newest deal says, and what runs already. It answers every deal, and every tick, with the most
-that it may use from now on (`held`), its own children's included. Until then the parent counts all
-that it ever dealt: a part is lowered at once and raised only by what no child may still use. So the
-children together never exceed a quota, whichever of them is late, down or cut off.
+A child is a domain that names its parent; what it offers are sites of the parent's match. It may
+use what its newest deal says, and what runs already. It answers every deal, and every tick, with
+the most that it may use from now on (`held`), its own children's included. Until then the parent
+counts all that it ever dealt: a part is lowered at once and raised only by what no child may still
+use. So the children together never exceed a quota, whichever of them is late, down or cut off.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from kernels.match.columns import ANY
 from kernels.match.hierarchy import parts
-from schemas.market import HANDED, HELD
+from schemas.market import HANDED, HELD, OFFERED
+from schemas.offer import Offer, Pool
 from schemas.policy import Deal, Part
 from schemas.registry import Domain
 from streams.dispatch.lending import (
@@ -28,12 +30,15 @@ from streams.dispatch.lending import (
     use_of,
     waiting,
 )
+from streams.dispatch.returns import remember, settle, unsettled
 from streams.dispatch.state import HAND, Above, Lent, Market, Row, Running
 from streams.policy import Places, covers, limits_of
 from streams.registry import RegistryView
 
+I64 = npt.NDArray[np.int64]
+
 _NEWEST = 2**63 - 1
-_OF_PARENT = ("residency", "site_id", "max_rtt_ms", "start_ms")  # kept by the parent's placement
+_OF_PARENT = ("start_ms", "returns", "returned")  # of no concern to a child
 
 
 class Family(NamedTuple):
@@ -59,8 +64,10 @@ def parent_of(view: RegistryView, domain: Domain) -> str | None:
 
 
 def family_of(view: RegistryView, domain: Domain, market: Market) -> Family:
-    """Its parent, and its sites that are domains below it."""
-    offered = [view.find(Domain, site["id"], _NEWEST) for site in market.of("offer")]
+    """Its parent, and the domains below it that offer something, or that it has an offer of."""
+    names = {site["id"] for site in market.of("offer")}
+    names |= {name for name, lent in market.below.items() if lent.offer is not None}
+    offered = [view.find(Domain, name, _NEWEST) for name in sorted(names)]
     children = [child for child in offered if child is not None and child.parent == domain.id]
     sound = [child.id for child in children if parent_of(view, child) == domain.id]
     return Family(parent_of(view, domain), frozenset(sound))
@@ -88,6 +95,18 @@ def answered(market: Market, row: Row, deal: Deal) -> None:
     lent.dealt = [dealt for dealt in lent.dealt if dealt.number > deal.number]
 
 
+def offered(market: Market, row: Row, offer: Offer) -> None:
+    """Take in what a child has from its tick on, and which jobs it has still to start."""
+    market.below.setdefault(row["id"], Lent()).offer = offer
+    settle(market, row["id"], offer.deal, offer.waiting)
+
+
+def accounts_below(market: Market, family: Family) -> frozenset[str]:
+    """Accounts that children have jobs of."""
+    offers = [market.below[child].offer for child in family.children & market.below.keys()]
+    return frozenset(name for offer in offers if offer is not None for name in offer.accounts)
+
+
 def for_own_sites(
     shared: Sequence[Part], market: Market, family: Family, places: Places
 ) -> list[Part]:
@@ -108,17 +127,24 @@ def deal(
     family: Family,
     shared: Sequence[Part],
     places: Places,
+    granted: I64,
     planned: list[Running],
 ) -> dict[str, Deal]:
-    """Child -> its parts, once the jobs of the tick have started; counted as lent from here on."""
+    """Child -> its parts, once the jobs of the tick have started; counted as lent from here on.
+
+    granted [M, T, 6]: what is left to each site by the domain's own offers and grid.
+    """
     if not family.children:
         return {}
-    ids = list(places.sites)
+    ids = list(dict.fromkeys(places.sites))  # a child may have several pools
     given: dict[str, list[Part]] = {child: [] for child in ids if child in family.children}
     slots = [places.start_ms + t * places.slot_ms for t in range(places.offered.shape[1])]
     for part in shared:
         times, limit, lent = lent_of(part, market, family.children, places.start_ms, slots)
-        covered = np.flatnonzero(covers(part, places))
+        scoped = {
+            site for site, is_in in zip(places.sites, covers(part, places), strict=True) if is_in
+        }
+        covered = np.array([m for m, site in enumerate(ids) if site in scoped], np.int64)
         if not len(covered):
             continue
         runs = [run for run in market.running if names(part, run)]
@@ -144,23 +170,29 @@ def deal(
     market.dealt += 1
     deals = {}
     for child, some in given.items():
-        some.append(_whole(child, places))
+        some.append(_whole(child, places, granted))
         deals[child] = Deal(number=market.dealt, parts=tuple(some))
         lend(market.below.setdefault(child, Lent()), deals[child])
     return deals
 
 
 def hand_down(
-    market: Market, domain: Domain, tick_ms: int, deals: dict[str, Deal], jobs: dict[str, list[Row]]
+    market: Market,
+    domain: Domain,
+    tick_ms: int,
+    deals: dict[str, Deal],
+    jobs: dict[str, list[tuple[Row, Row]]],
 ) -> list[Row]:
-    """Rows of the children: the jobs that start there, by child, and then the deal."""
+    """Rows of the children: the jobs that start there with their site, by child; then the deal."""
     rows = []
     for child, its in deals.items():
-        for job in jobs.get(child, ()):
-            rows.append(_sent(market, domain, child, tick_ms, _below(domain, job)))
+        for job, site in jobs.get(child, ()):
+            below = _below(domain, job, site)
+            remember(market, child, job, below["id"], its.number)
+            rows.append(sent(market, domain, child, tick_ms, below))
         horizon = {"start_ms": tick_ms, "end_ms": tick_ms + domain.steps * domain.tick_ms}
         row = {"kind": HANDED, "id": domain.id, "deal": its.text()} | horizon
-        rows.append(_sent(market, domain, child, tick_ms, row))
+        rows.append(sent(market, domain, child, tick_ms, row))
     return rows
 
 
@@ -193,26 +225,62 @@ def answer(market: Market, domain: Domain, family: Family) -> list[Row]:
         return []
     market.told = its
     row = {"kind": HELD, "id": domain.id, "start_ms": tick_ms, "deal": its}
-    return [_sent(market, domain, above.parent, tick_ms, row)]
+    return [sent(market, domain, above.parent, tick_ms, row)]
 
 
-def _whole(child: str, places: Places) -> Part:
-    """All that the child offers, as the parent sees it: binds the child alone, is not dealt on."""
-    offered = places.offered[list(places.sites).index(child)]
-    limit = np.column_stack([offered, np.full(len(offered), ANY, np.int64)])
+def offer_up(
+    market: Market, domain: Domain, family: Family, tick_ms: int, pools: tuple[Pool, ...]
+) -> list[Row]:
+    """A row of the parent: what it finds here, and which of its jobs have not started yet."""
+    if family.parent is None:
+        return []
+    above = market.above
+    number = above.deal.number if above is not None and above.parent == family.parent else -1
+    accounts = {job["account_id"] for job in market.jobs.values()}
+    accounts |= {run.account_id for run in market.running}
+    offer = Offer(
+        deal=number,
+        slot_ms=domain.tick_ms,
+        start_ms=tick_ms,
+        pools=pools,
+        waiting=unsettled(market, family.parent),
+        accounts=tuple(sorted((accounts | accounts_below(market, family)) - {""})),
+    )
+    row = {"kind": OFFERED, "id": domain.id, "start_ms": tick_ms, "deal": offer.text()}
+    row["end_ms"] = tick_ms + domain.steps * domain.tick_ms
+    return [sent(market, domain, family.parent, tick_ms, row)]
+
+
+def _whole(child: str, places: Places, granted: I64) -> Part:
+    """All that the parent's grid and own offers leave to the child: is not dealt on."""
+    some = granted[[m for m, site in enumerate(places.sites) if site == child]]
+    limit = np.where((some == ANY).any(axis=0), ANY, some.sum(axis=0))
     times = [places.start_ms + t * places.slot_ms for t in range(len(limit))]
     return Part(id=child, limits=limits_of(limit, times))
 
 
-def _below(domain: Domain, job: Row) -> Row:
-    """The row of a job as the child gets it; its name says where it was sent first."""
-    row = {name: value for name, value in job.items() if name not in _OF_PARENT}
+def _below(domain: Domain, job: Row, site: Row) -> Row:
+    """The row of a job as the child gets it; its name says where it was sent first.
+
+    What it asks of place is left out where the child as a whole fulfils it, or knows nothing of it.
+    """
+    kept = set(_OF_PARENT)
+    region = site["region"]
+    if region in job.get("residency", "").split("|") and site.get("inner") != region:
+        kept.add("residency")
+    if "pool" not in site:
+        kept.add("residency")
+    if job.get("site_id") not in site.get("sites", ()):
+        kept.add("site_id")
+    if job["region"] not in site.get("rtt_ms", ()):
+        kept.add("max_rtt_ms")
+    row = {name: value for name, value in job.items() if name not in kept}
     if job["source_partition"] != HAND:
         row["id"] = f"{domain.id}/{job['id']}"
     return row
 
 
-def _sent(market: Market, domain: Domain, to: str, tick_ms: int, row: Row) -> Row:
+def sent(market: Market, domain: Domain, to: str, tick_ms: int, row: Row) -> Row:
     """A row for another domain's partition; numbered, so that one that comes again is known."""
     market.written += 1
     place = {"source": domain.id, "source_partition": HAND, "source_offset": market.written}

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 
 from schemas.market import HANDED, TICK
+from schemas.offer import Offer
 from schemas.policy import Deal, Part
 
 Row = dict[str, Any]
@@ -37,6 +38,8 @@ class Running(msgspec.Struct, array_like=True):
     pairing: str = ""  # region it came from
     apart: str = ""  # group of which no two run at one site
     together: str = ""  # group that runs at one site
+    pool: str = ""  # of the child that it was handed to
+    deal: int = 0  # with which it was handed down
 
 
 class Planned(msgspec.Struct, array_like=True):
@@ -55,11 +58,20 @@ class Above(msgspec.Struct):
 
 
 class Lent(msgspec.Struct):
-    """The most a child may use: what it last said, and what was dealt to it since."""
+    """The most a child may use: what it last said, and what was dealt to it since; its offer."""
 
     kept: tuple[Part, ...] = ()
     asked: tuple[Part, ...] = ()
     dealt: list[Deal] = []
+    offer: Offer | None = None
+
+
+class Sent(msgspec.Struct, array_like=True):
+    """A job that was handed to a child, which may still return it."""
+
+    child: str
+    deal: int  # with which it was handed down
+    job: Row  # as it waited here
 
 
 class Open(msgspec.Struct):
@@ -92,7 +104,8 @@ class Market(msgspec.Struct):
     last_tick_ms: int = -1
     open: Open | None = None
     above: Above | None = None
-    below: dict[str, Lent] = {}  # child -> what it may use
+    below: dict[str, Lent] = {}  # child -> what it may use, and what it offers
+    handed: dict[str, Sent] = {}  # name of a job below -> what a child has not started yet
     told: str = ""  # its last answer to its parent
     dealt: int = 0  # deals so far
     written: int = 0  # rows written to other domains so far
@@ -183,7 +196,7 @@ class Market(msgspec.Struct):
 class Markets(msgspec.Struct):
     """State of one partition of `market`: one domain, or several apart where they share it."""
 
-    VERSION: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 5
 
     domains: dict[str, Market] = {}
 

@@ -6,6 +6,7 @@ news of other things waits for the next tick. The tick of a child domain stays o
 its parent too: each matches again what has not started.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,26 @@ from schemas import ALERTS, DISPATCH, MARKET, PLACEMENTS, PRICES, SIGNALS, Topic
 from schemas.registry import Domain, Policy
 from streams.dispatch import decisions
 from streams.dispatch.balancing import F64, Inputs, inputs_of, network_of, reserve_of
-from streams.dispatch.hierarchy import ALONE, Family, answer, deal, hand_down
+from streams.dispatch.hierarchy import (
+    ALONE,
+    Family,
+    answer,
+    deal,
+    hand_down,
+    offer_up,
+    sent,
+)
 from streams.dispatch.holding import held_of, keep
 from streams.dispatch.matching import (
     FINAL,
     WAITING_MAX_MS,
-    Headroom,
     Matched,
     compute_mw,
     match_tick,
     running_of,
 )
+from streams.dispatch.offers import Headroom, index_of, place_of
+from streams.dispatch.returns import give_back
 from streams.dispatch.signals import signal_rows
 from streams.dispatch.state import Market, Open, Row, Running
 
@@ -111,9 +121,12 @@ def _decided(
         market.open.compute_mw = dict(zip(inputs.regions, load_mw.tolist(), strict=True))
         market.open.priced = [(row["product"], row["id"], row["start_ms"]) for row in short]
     _carry_out(market, found, inputs, plan, tick)
+    detail_of = partial(decisions.detail_of, matched)
+    returned = give_back(market, family.parent, matched.jobs, matched.plan, detail_of)
     _start(market, matched, started, tick)
     keep(market, inputs, plan, tick)
-    rows[MARKET] = _to_family(market, matched, started, planned, tick, family)
+    rows[MARKET] = [sent(market, domain, family.parent or "", tick_ms, row) for row in returned]
+    rows[MARKET] += _to_family(market, matched, started, planned, tick, family)
     return rows
 
 
@@ -127,12 +140,15 @@ def _to_family(
 ) -> list[Row]:
     """What the children get, and what the parent is told."""
     rows_of = {job["id"]: job for job in matched.jobs}
-    jobs: dict[str, list[Row]] = {}
+    index = index_of(matched.sites)
+    jobs: dict[str, list[tuple[Row, Row]]] = {}
     for run in started:
-        jobs.setdefault(run.site_id, []).append(rows_of[run.job_id])
-    deals = deal(market, family, matched.shared, matched.places, planned)
+        site = matched.sites[place_of(run, index)]
+        jobs.setdefault(run.site_id, []).append((rows_of[run.job_id], site))
+    deals = deal(market, family, matched.shared, matched.places, matched.granted, planned)
     handed = hand_down(market, tick.domain, tick.tick_ms, deals, jobs)
-    return handed + answer(market, tick.domain, family)
+    told = answer(market, tick.domain, family)
+    return handed + told + offer_up(market, tick.domain, family, tick.tick_ms, matched.pools)
 
 
 def revise(market: Market, domain: Domain, row: Row) -> Decided:
@@ -242,12 +258,15 @@ def _serve(
 def _start(market: Market, matched: Matched, started: list[Running], tick: decisions.Tick) -> None:
     """Jobs that start hold their resources; final rejections leave the queue."""
     for run in started:
+        run.deal = market.dealt + 1  # the next one, if a child gets it
         market.running.append(run)
         market.decided[run.job_id] = tick.tick_ms
         del market.jobs[run.job_id]
     for i, job in enumerate(matched.jobs):
         reason = Reason(matched.plan.reason[i])
         waited_ms = tick.tick_ms - max(job.get("start_ms", 0), job["received_ms"])
+        if job["id"] not in market.jobs:  # started, or returned to the parent
+            continue
         if reason in FINAL or (reason != Reason.PLACED and waited_ms > WAITING_MAX_MS):
             market.decided[job["id"]] = tick.tick_ms
             del market.jobs[job["id"]]
