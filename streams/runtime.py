@@ -37,6 +37,7 @@ from streams.settings import Settings
 _ATTEMPTS = 2  # a step that raised so often on a message goes to dead letters
 _RESEEK_S = 5.0  # a seek that brought nothing is asked for again
 _SAVE_SHARE = 10  # saving may take a tenth of the time: a large state is saved less often
+# ... while rows come: where none came for save_ms, or as long as a save takes, it holds nobody up
 _SAVE_WITHIN_S = 5.0  # ... but a save that waited for a broker does not put off the next for long
 _RETRY_S = 1.0
 
@@ -56,6 +57,7 @@ class Work:
     sends: list[Awaitable[Any]] = field(default_factory=list)
     oldest_s: float = 0.0
     next_save_s: float = 0.0
+    save_s: float = 0.0  # what the last save took
     sought_s: float | None = None  # when what a hole hides was asked for
 
 
@@ -78,6 +80,7 @@ class StageRunner:
         self._failures: defaultdict[tuple[TP, int], list[str]] = defaultdict(list)
         self._alone: dict[TP, int] = {}  # one message at a time up to this offset
         self._suspected: dict[TP, int] = {}  # offset that retention seems to have removed unread
+        self._applied_s = 0.0  # when the last step was
         self._one = asyncio.Lock()  # a save must see whole steps only
         self._log = log("runtime").bind(stage=stage.name)
 
@@ -235,6 +238,7 @@ class StageRunner:
         if not work.unsaved:
             work.oldest_s = self._now()
         work.unsaved += len(group)
+        self._applied_s = self._now()
         self._measure(tp, group, counts, emit)
 
     async def _step_failed(self, tp: TP, group: list[Message], work: Work) -> None:
@@ -325,7 +329,9 @@ class StageRunner:
         return asyncio.get_running_loop().time()
 
     def _due(self, work: Work) -> bool:
-        if self._now() < work.next_save_s:
+        quiet_s = self._now() - self._applied_s
+        holds_up = quiet_s < max(self.settings.save_ms / 1000, work.save_s)
+        if holds_up and self._now() < work.next_save_s:
             return False
         if not work.unsaved:
             return work.borrowed
@@ -377,6 +383,7 @@ class StageRunner:
         metrics.of(metrics.SAVE_LAG, *place).set(lag_s)
         work.saved_offset, work.borrowed = work.cut.offset, False
         work.next_save_s = self._now() + min(_SAVE_SHARE * took_s, _SAVE_WITHIN_S)
+        work.save_s = took_s
 
     async def _restore(self, tp: TP, work: Work) -> None:
         """Never a half-applied state: back to the last cut, and read on from there."""

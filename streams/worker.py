@@ -32,6 +32,7 @@ from streams.transport import ExactTransport
 
 INGEST = "ingest"
 _STOP_S = 30.0
+_SAVE_LOOKS = 4  # for something to save, in save_ms
 # Of one produce request and partition, so that the outputs of the messages between two saves travel
 # together; with aiokafka's 16 KB each record waits for the answer to the one before it.
 _BATCH_BYTES = 1 << 20
@@ -146,7 +147,7 @@ class Runners:
     async def _save_due(self) -> None:
         """Not a timer of Faust's: a save that waits for a broker is no reason for a warning."""
         while not self.app.should_stop:
-            await self.app.sleep(self.settings.save_ms / 1000)
+            await self.app.sleep(self.settings.save_ms / 1000 / _SAVE_LOOKS)
             for runner in self._runners.values():
                 await runner.save_due()
 

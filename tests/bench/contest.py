@@ -16,7 +16,7 @@ from streams.settings import Settings
 from tests.bench.case import Case, say
 from tests.bench.cluster import create_results, last_written_ms
 from tests.bench.peers import Job
-from tests.bench.usage import cpu_s
+from tests.bench.usage import Used
 
 _PEER_S = 600.0
 
@@ -107,11 +107,12 @@ def race(peer: Contestant, settings: Settings, job: Job, rows: int, broker_pid: 
         return None
     asyncio.run(create_results(settings, job.results, job.partitions))
     Path(job.folder).mkdir()
-    before_s, launched_ms = cpu_s(broker_pid), time.time() * 1000
-    run(peer.name, peer.module, job)
-    broker_cpu_s = cpu_s(broker_pid) - before_s
+    launched_ms = time.time() * 1000
+    with Used([broker_pid]) as used:
+        run(peer.name, peer.module, job)
     ended_ms = asyncio.run(last_written_ms(settings, [job.results]))
     started_ms = job.started_ms()
+    (broker_cpu_s,) = used.between(started_ms, ended_ms)
     wall_s, start_s = (ended_ms - started_ms) / 1000, (started_ms - launched_ms) / 1000
     return Took(rows, wall_s, job.used_cpu_s(), broker_cpu_s, start_s)
 

@@ -22,10 +22,10 @@ import pyarrow as pa
 
 from schemas import READINGS, REGISTRY, TELEMETRY_IN
 from schemas.codec import NDJSON
-from schemas.errors import GridloomError
 from schemas.registry import format_entry
 from streams.client import producer, read_all
 from streams.settings import Settings
+from streams.worker import INGEST
 from tests.bench import ours
 from tests.bench.case import Case, say, suite
 from tests.bench.cluster import create_pipeline, embedded, last_written_ms, write_input
@@ -33,13 +33,12 @@ from tests.bench.contest import Contestant, Took, cases, race
 from tests.bench.peers import Job
 from tests.bench.peers.arrow_places import ROWS
 from tests.bench.readings import MJ_PER_QUANTUM, PARTITIONS, Input, WrongResultError
-from tests.bench.usage import cpu_s
+from tests.bench.usage import Used
 
 _ROWS, _ROWS_QUICK = 1_000_000, 100_000
 _ROWS_WARM = 50_000
 _LINES = 100
 _NOTE = "ours also: dead letters, dated registry, exact decimals, committed counts"
-_RUN_S, _POLL_S = 300.0, 0.5
 PEERS = (
     Contestant("aiokafka+orjson", "ingest_aiokafka", ("aiokafka", "orjson")),
     Contestant("confluent-kafka+polars", "ingest_polars", ("confluent-kafka", "polars")),
@@ -119,22 +118,17 @@ def _ours(settings: Settings, given: Input, folder: Path, broker_pid: int) -> To
     """The bridge as a process, from its first assignment to the last batch."""
     with ExitStack() as stack:
         launched_ms = time.time() * 1000
-        log = ours.start("ingest", settings, folder, stack)
+        log = ours.start(INGEST, settings, folder, stack)
+        used = stack.enter_context(Used([log.pid, broker_pid]))
         log.wait_for(lambda: bool(log.times("assigned")))
-        used_s, broker_s = cpu_s(log.pid), cpu_s(broker_pid)
-        deadline = time.monotonic() + _RUN_S
-        while not asyncio.run(ours.is_read(settings, ["ingest"])):
-            log.check_alive()
-            if time.monotonic() > deadline:
-                raise GridloomError("the bridge did not finish in time", f"see {folder}")
-            time.sleep(_POLL_S)
-        used_s, broker_s = cpu_s(log.pid) - used_s, cpu_s(broker_pid) - broker_s
+        asyncio.run(ours.until_read(settings, [INGEST], [log]))
         started_ms = log.times("assigned")[0]
     readings = settings.topic(READINGS.name)
     ended_ms = asyncio.run(last_written_ms(settings, [readings]))
+    own_s, broker_s = used.between(started_ms, ended_ms)
     asyncio.run(_check("gridloom", settings, readings, given))
     wall_s, start_s = (ended_ms - started_ms) / 1000, (started_ms - launched_ms) / 1000
-    return Took(given.rows, wall_s, used_s, broker_s, start_s)
+    return Took(given.rows, wall_s, own_s, broker_s, start_s)
 
 
 async def _check(name: str, settings: Settings, topic: str, given: Input) -> None:

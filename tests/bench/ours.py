@@ -12,16 +12,16 @@ from subprocess import Popen
 import orjson
 
 import streams.agents  # noqa: F401  (registers the stages)
-from schemas import REGISTRY, ROLLUPS, TELEMETRY_IN, USAGE
+from schemas import REGISTRY, ROLLUPS, USAGE
 from schemas.codec import decode, header_map
 from schemas.errors import GridloomError
 from schemas.registry import Account, AnyEntry, Band, Meter, Site, Tariff, format_entry
 from schemas.units import MJ_PER_KWH, MS_PER_HOUR
 from streams.agent import stages_of
 from streams.client import producer, read_all
+from streams.lag import Moment, watch
 from streams.settings import Settings
-from streams.topics import end_offsets, group_offsets
-from streams.worker import group_of, spawn, stop_children
+from streams.worker import INGEST, spawn, stop_children
 from tests.bench.case import say
 from tests.bench.cluster import create_pipeline, last_written_ms
 from tests.bench.contest import Took
@@ -37,11 +37,10 @@ from tests.bench.readings import (
     Windows,
     WrongResultError,
 )
-from tests.bench.usage import cpu_s
+from tests.bench.usage import Used
 
 METER = "meter"
 _ROLLUP = "rollup"
-_INGEST = "ingest"
 _START_S, _RUN_S = 60.0, 600.0
 _POLL_S = 0.5
 _ACCOUNT = "bench"
@@ -93,25 +92,18 @@ def run(
         logs = [start(agent, settings, folder, stack) for agent in agents]
         for agent, log in zip(agents, logs, strict=True):
             log.wait_for(partial(_are_loaded, log, len(stages_of(agent))))
-        ingest_log = start(_INGEST, settings, folder, stack)
-        ingest_log.wait_for(lambda: bool(ingest_log.times("assigned")))
+        ingest_log = start(INGEST, settings, folder, stack)
         logs.append(ingest_log)
-        pids = (broker_pid, *(log.pid for log in logs))
-        before_s = [cpu_s(pid) for pid in pids]
+        used = stack.enter_context(Used([broker_pid, *(log.pid for log in logs)]))
+        ingest_log.wait_for(lambda: bool(ingest_log.times("assigned")))
+        asyncio.run(until_read(settings, [INGEST, *agents], logs))
         started_ms = ingest_log.times("assigned")[0]
-        deadline = time.monotonic() + _RUN_S
-        while not asyncio.run(is_read(settings, [_INGEST, *agents])):
-            for log in logs:
-                log.check_alive()
-            if time.monotonic() > deadline:
-                raise GridloomError("gridloom did not finish in time", f"see {folder}")
-            time.sleep(_POLL_S)
-        broker_s, *own_s = (cpu_s(pid) - s for pid, s in zip(pids, before_s, strict=True))
-        used = zip(["broker", *agents, _INGEST], [broker_s, *own_s], strict=True)
-        shares = "ours, s of CPU: " + ", ".join(f"{name} {s:.2f}" for name, s in used)
-        say(shares)
     written = [settings.topic(name) for name in written_by(agents)]
     ended_ms = asyncio.run(last_written_ms(settings, written))
+    broker_s, *own_s = used.between(started_ms, ended_ms)
+    named = zip(["broker", *agents, INGEST], [broker_s, *own_s], strict=True)
+    shares = "ours, s of CPU: " + ", ".join(f"{name} {s:.2f}" for name, s in named)
+    say(shares)
     given.check("gridloom", asyncio.run(_results(settings, given)))
     if METER in beside:
         asyncio.run(_check_usage(settings, given))
@@ -163,18 +155,25 @@ def start(agent: str, settings: Settings, folder: Path, stack: ExitStack) -> Log
     return Log(agent, path, process)
 
 
-async def is_read(settings: Settings, agents: list[str]) -> bool:
-    """Every input row is read by the bridge, and every batch it made is saved by the others."""
-    for agent in agents:
-        stages = stages_of(agent) if agent != _INGEST else []
-        names = [stage.source.name for stage in stages] or [TELEMETRY_IN.name]
-        read = await group_offsets(settings, group_of(settings, agent))
-        ends = await end_offsets(settings, [settings.topic(name) for name in names])
-        done = {(tp.topic, tp.partition): offset for tp, (offset, _) in read.items()}
-        for topic, partitions in ends.items():
-            if any(end > done.get((topic, p), 0) for p, end in partitions.items()):
-                return False
-    return True
+async def until_read(settings: Settings, agents: Sequence[str], logs: Sequence[Log]) -> None:
+    """Returns when the bridge has read every input row and the agents have saved all it made.
+
+    Nobody is behind, twice, and nothing was written between the two.
+    """
+    deadline = time.monotonic() + _RUN_S
+    before: Moment | None = None
+    async with watch(settings) as lags:
+        while True:
+            moment = await lags.now()
+            idle = all(moment.lags[agent].behind == 0 for agent in agents)
+            if idle and before is not None and before.ends == moment.ends:
+                return
+            before = moment if idle else None
+            for log in logs:
+                log.check_alive()
+            if time.monotonic() > deadline:
+                raise GridloomError("gridloom did not finish in time", "see the processes' logs")
+            await asyncio.sleep(_POLL_S)
 
 
 async def _results(settings: Settings, given: Input) -> Windows:

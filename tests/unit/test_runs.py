@@ -326,3 +326,34 @@ async def test_a_stage_that_does_not_gather_gets_one_message_at_a_time():
 
     assert world.steps == [("0", -1), ("2", -1)]
     assert world.acked == [[0, 1, 2]]
+
+
+async def test_what_a_slow_save_put_off_is_saved_once_nothing_comes_any_more(world):
+    now_s = 1_000.0
+    world.runner._now = lambda: now_s
+    await world.run(record(0, reading("m")))
+    work = world.runner.work[TP0]
+    work.save_s, work.next_save_s = 0.5, now_s + 5.0  # the last one took half a second
+    work.oldest_s -= SETTINGS.save_ms / 1000  # old enough to be saved
+    world.runner.settings = SETTINGS.model_copy(update={"save_ms": 100})
+
+    now_s += 0.4
+    await world.runner.save_due()
+    assert world.acked == []
+    now_s += 0.2
+    await world.runner.save_due()
+    assert world.acked == [[0]]
+
+
+async def test_a_slow_save_is_put_off_while_rows_come(world):
+    now_s = 1_000.0
+    world.runner._now = lambda: now_s
+    world.runner.settings = SETTINGS.model_copy(update={"save_ms": 100})
+    await world.run(record(0, reading("m")))
+    work = world.runner.work[TP0]
+    work.save_s, work.next_save_s = 0.5, now_s + 5.0
+    for number in range(1, 12):
+        now_s += 0.49
+        await world.run(record(number, reading("m", quarter=number)))
+        await world.runner.save_due()
+        assert (world.acked == []) is (now_s < 1_005.0)
