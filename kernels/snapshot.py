@@ -79,13 +79,18 @@ def pack(version: int, snapshot: Snapshot) -> bytes:
 def pack_block(version: int, packed: Packed) -> bytes:
     """`pack` of texts that are a block already; the same bytes."""
     parameters, texts, rows = packed
+    return pack_columns(version, parameters, texts, len(rows), _narrowed(rows))
+
+
+def pack_columns(
+    version: int, parameters: Sequence[int], texts: Block, rows: int, columns: Sequence[Column]
+) -> bytes:
+    """`pack` of so many rows whose columns are narrow already; the same bytes."""
     lengths = np.diff(texts.offsets).astype("<i4")
-    columns = [
-        part for low, width, data in _narrowed(rows) for part in (_COLUMN.pack(low, width), data)
-    ]
-    body = b"".join([lengths.tobytes(), texts.data.tobytes(), *columns])
+    parts = [part for low, width, data in columns for part in (_COLUMN.pack(low, width), data)]
+    body = b"".join([lengths.tobytes(), texts.data.tobytes(), *parts])
     head = struct.pack(f"<B{len(parameters)}q", version, *parameters)
-    sizes = _SIZES.pack(len(rows), len(lengths), len(body))
+    sizes = _SIZES.pack(rows, len(lengths), len(body))
     return b"".join([head, sizes, _CODEC.compress(body)])
 
 

@@ -168,6 +168,18 @@ class Journal:
         cut.chain.added = [cut.part(piece) for piece in added]
         return cut
 
+    def seal(self, cut: Cut) -> None:
+        """Pack what was added, once it is enough for a part: after a step its rows are at hand.
+
+        The part is written by the next save; when that is late, little is left for it to do.
+        """
+        state = cut.state
+        if not grows(state) or not state.growth.has_base:
+            return
+        if state.growth.rows >= max(self._part_rows, len(state) // ADDED_PARTS):
+            cut.chain.added.append(cut.part(state.added()))
+            state.growth.seal()
+
     async def save(self, cut: Cut) -> int:
         """Make the cut durable, then delete what it replaces; returns the bytes written."""
         whole, body = await self._pieces(cut)
@@ -220,9 +232,7 @@ class Journal:
                 base.append(cut.part(piece))
                 await asyncio.sleep(0)
             cut.chain = Chain(base=base)
-        elif state.growth.rows >= max(self._part_rows, len(state) // ADDED_PARTS):
-            cut.chain.added.append(cut.part(state.added()))
-            state.growth.seal()
+        self.seal(cut)
         return False, state.added()
 
 

@@ -233,6 +233,7 @@ class StageRunner:
         cut.counts.add(counts)
         cut.counts.check()
         cut.offset = last.offset
+        self._seal(cut)
         self._failures.pop((tp, last.offset), None)
         work.sends += [await self._send(record) for record in records]
         if not work.unsaved:
@@ -297,6 +298,9 @@ class StageRunner:
         )
         counts.check()
         return emit, counts
+
+    def _seal(self, cut: Cut) -> None:
+        self.journal.seal(cut)
 
     def _records(self, batch: Batch, emit: Emit) -> list[Record]:
         return records_of(self.stage, batch, emit)

@@ -35,8 +35,19 @@ from kernels.meter.layout import (
 )
 from kernels.meter.rates import Facts, rates_of
 from kernels.refusal import Refusal
-from kernels.snapshot import Packed, Snapshot, pack, pack_block, rows_in, unpack, unpack_block
-from kernels.symbols import Symbols
+from kernels.snapshot import (
+    Block,
+    Column,
+    Packed,
+    Snapshot,
+    pack,
+    pack_block,
+    pack_columns,
+    rows_in,
+    unpack,
+    unpack_block,
+)
+from kernels.symbols import Symbols, Texts
 from schemas.telemetry import KINDS, QUALITIES, READINGS
 from schemas.units import MS_PER_HOUR
 
@@ -96,6 +107,16 @@ def _intake_of(ledger: _Ledger, symbols: Symbols) -> _Intake:
     if isinstance(ledger, reference.Ledger) or os.environ.get("GRIDLOOM_PURE") == "1":
         return columns.Intake(ledger, symbols)
     compiled: _Intake = import_module("kernels.meter._intake").Intake(ledger, symbols.texts)
+    return compiled
+
+
+Newest = Callable[[_Ledger, Texts, int], tuple[Rows, Sequence[Column]]]
+
+
+def _newest_of(ledger: _Ledger) -> Newest:
+    if isinstance(ledger, reference.Ledger) or os.environ.get("GRIDLOOM_PURE") == "1":
+        return columns.newest
+    compiled: Newest = import_module("kernels.meter._packing").newest
     return compiled
 
 
@@ -179,7 +200,9 @@ class Slots:
 
     def added(self) -> bytes:
         """What was taken in since the base or the last seal."""
-        return self._packed(self._ledger.newest(self.growth.rows))
+        texts, rows = self._symbols.texts, self.growth.rows
+        used, narrow = self._newest(self._ledger, texts, rows)
+        return pack_columns(self.VERSION, self._parameters, Block(*texts.texts(used)), rows, narrow)
 
     def _packed(self, rows: Rows) -> bytes:
         texts = self._symbols.compact_block(rows, TEXTS)
@@ -226,6 +249,7 @@ class Slots:
             snapshot.rows, self._symbols.names, self.retention_ms, watermark_ms
         )
         self._intake = _intake_of(self._ledger, self._symbols)
+        self._newest = _newest_of(self._ledger)
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
         self._texts_at = max(_CLEAN_ROWS, 2 * len(self._symbols.names))
         self.growth.restart(False)

@@ -25,7 +25,6 @@ cdef class Ledger:
     cdef int32_t* changed  # slots that the batch touched, in that order
     cdef Py_ssize_t changed_count, changed_room
     cdef int32_t batch
-    cdef object newest_rows
 
     cdef int begin(self, Py_ssize_t size) except -1
     cdef Reading* room(self, Py_ssize_t* size) noexcept nogil

@@ -59,7 +59,6 @@ cdef class Ledger:
         self.watermark_ms = watermark_ms
         self.earliest_ms = INT64_MAX
         self.tails = {}
-        self.newest_rows = np.empty(0, layout.READING)
         self.fill(rows)
 
     def fill(self, rows):
@@ -112,18 +111,14 @@ cdef class Ledger:
         return outcomes, self._usage(), conflicts
 
     def newest(self, Py_ssize_t count):
-        """The last `count` readings accepted, of slot revision 0; a copy, until the next call."""
-        cdef cnp.ndarray rows
-        cdef Row* out
-        cdef Py_ssize_t i
+        """The last `count` readings accepted, of slot revision 0."""
         assert count <= self.count, "so many readings were not accepted"
-        if len(self.newest_rows) < count:  # kept: fresh memory costs more than the copy
-            self.newest_rows = np.empty(2 * count, layout.READING)
-        rows = self.newest_rows
-        out = row_in(rows)
+        cdef cnp.ndarray rows = np.empty(count, layout.READING)
+        cdef Row* out = row_in(rows)
+        cdef Py_ssize_t i
         for i in range(count):
             self._row(self.count - count + i, 0, &out[i])
-        return rows[:count]
+        return rows
 
     def rows(self):
         """The readings of open slots, and of each counter the last closed one it counts from."""

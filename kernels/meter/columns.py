@@ -4,6 +4,7 @@ A text column comes as (indices, codes of its dictionary); so a dictionary is ma
 at a time. _intake.pyx and _usage.pyx do the same in one pass; GRIDLOOM_PURE=1 chooses this one.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,7 +21,8 @@ from kernels.meter.layout import (
     USAGE_QUALITIES,
     Outcome,
 )
-from kernels.symbols import Symbols, fixed_array, fixed_indexed
+from kernels.snapshot import Column, narrowed
+from kernels.symbols import Symbols, Texts, fixed_array, fixed_indexed
 from schemas.telemetry import KINDS, QUALITIES
 from schemas.usage import USAGE
 
@@ -47,6 +49,7 @@ class Taken(NamedTuple):
 
 
 class _Ledger(Protocol):
+    def newest(self, count: int) -> Rows: ...
     def apply(self, rows: Rows) -> tuple[npt.NDArray[np.uint8], Rows, list[tuple[int, Rows]]]: ...
 
 
@@ -91,6 +94,16 @@ def read(readings: pa.RecordBatch, symbols: Symbols) -> Rows:
         if len(indices):
             rows[name] = codes[indices.view(np.uint32)]  # no index counts from the end
     return rows
+
+
+def newest(ledger: _Ledger, texts: Texts, count: int) -> tuple[Rows, Sequence[Column]]:
+    """(the texts' codes, the columns) of the last `count` readings accepted, of slot revision 0.
+
+    In the columns a text is its place among the codes; these are in the columns' order of use.
+    """
+    rows = ledger.newest(count)
+    used = texts.compact(rows, TEXTS)
+    return used, narrowed(rows)
 
 
 def usage(changed: Rows, symbols: Symbols) -> pa.RecordBatch:

@@ -65,6 +65,9 @@ class Measured(StageRunner):
 class Bare(Measured):
     """The same agent without a journal: outputs awaited, then acknowledged."""
 
+    def _seal(self, cut: Any) -> None:
+        pass
+
     async def _save(self, tp: Any, work: Any) -> None:
         await asyncio.gather(*work.sends)
         events, work.events, work.sends, work.unsaved = work.events, [], [], 0

@@ -136,6 +136,22 @@ async def test_a_save_writes_what_is_new_and_not_the_whole_state_again():
     assert max(sizes[40:]) < 2 * max(sizes[:20])  # the names of the parts are in every cut
 
 
+async def test_what_a_step_added_is_packed_at_once_and_a_late_save_writes_it():
+    log = Log()
+    journal = journal_of(log)
+    cut = await saved(log, 2)
+    before = len(log.records)
+    for offset in range(2, 8):
+        apply(cut, offset)
+        journal.seal(cut)
+
+    assert cut.state.growth.rows < 4, "what is left to pack is less than a part"
+    assert len([part for part in cut.chain.added if part.value is not None]) == 3
+    assert len(log.records) == before, "nothing is written before the save"
+    await journal.save(cut)
+    assert holds(await loaded(log), 7)
+
+
 async def test_partitions_of_one_topic_do_not_mix():
     log = Log()
     await saved(log, 3)
