@@ -171,9 +171,10 @@ cdef class Rows:
     cdef Py_ssize_t _room(self, Py_ssize_t count, int64_t total) noexcept nogil:
         """Bytes of a batch: the owner, then each column's rows."""
         cdef const Part* parts = <Part*>PARTS.data
-        cdef Py_ssize_t column, number, part = 2 * self.texts, room = sizeof(Owner)
+        cdef Py_ssize_t column, number, width, part = 2 * self.texts, room = sizeof(Owner)
         for column in range(self.columns):
-            room += 8 * (total + 1) + SPARE + SLACK + 2 * ALIGNED
+            width = self.kind[column] if self.kind[column] > 0 else 4
+            room += width * (total + 1) + SPARE + SLACK + 2 * ALIGNED
             part += 1
             if self.kind[column] < 0:
                 for number in range(count):
