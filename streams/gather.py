@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from kernels.ipc import Reader
+from kernels.ipc import Reader, readable
 from schemas import TOPICS, DecodeError, Topic
 from schemas.codec import REGISTRY_OFFSET, check_headers, decode, header_map
 
@@ -33,12 +33,18 @@ class Message:
         stamp = self.headers.get(REGISTRY_OFFSET, "-1")
         self.registry_offset = int(stamp) if stamp.removeprefix("-").isdecimal() else None
 
+    @property
+    def value(self) -> bytes | None:
+        """A copy of its value."""
+        return None if self.record.value is None else bytes(self.record.value)
+
     def rows(self, topic: Topic) -> pa.RecordBatch:
         """Its rows; DecodeError as decode() gives it, or for a stamp that is no number."""
         if self.registry_offset is None:
             stamp = self.headers[REGISTRY_OFFSET]
             raise DecodeError(f"{REGISTRY_OFFSET} is {stamp!r}", "send the offset as a number")
-        return decode(topic, self.record.value, self.headers)
+        rows = gather(topic, [self])
+        return decode(topic, self.value, self.headers) if rows is None else rows
 
 
 def alike(messages: Iterable[Message], alone_to: int) -> Iterator[list[Message]]:
@@ -65,12 +71,14 @@ def gather(topic: Topic, messages: Sequence[Message]) -> pa.RecordBatch | None:
             check_headers(topic, message.headers)
     except DecodeError:
         return None
-    return _reader(topic.name).read([message.record.value for message in messages])
+    reader = _reader(topic.name)
+    return reader and reader.read([message.record.value for message in messages])
 
 
 @cache
-def _reader(topic: str) -> Reader:
-    return Reader(TOPICS[topic].schema)
+def _reader(topic: str) -> Reader | None:
+    schema = TOPICS[topic].schema
+    return Reader(schema) if readable(schema) else None
 
 
 def lengths(topic: Topic, messages: Sequence[Message]) -> list[int]:
@@ -79,6 +87,6 @@ def lengths(topic: Topic, messages: Sequence[Message]) -> list[int]:
     options = pa.ipc.IpcReadOptions(included_fields=[one], use_threads=False)
     counted = []
     for message in messages:
-        with pa.ipc.open_stream(message.record.value, options=options) as reader:
+        with pa.ipc.open_stream(pa.py_buffer(message.record.value), options=options) as reader:
             counted.append(sum(batch.num_rows for batch in reader))
     return counted

@@ -266,7 +266,7 @@ class StageRunner:
             return await self._batch(tp, [message], message.rows(self.stage.source)), None
         except DecodeError as error:
             batch = await self._batch(tp, [message], self.stage.source.empty)
-            original = message.record.value or b""
+            original = message.value or b""
             return batch, dead_message(self.stage, batch, "unsupported", str(error), original)
 
     async def _batch(self, tp: TP, group: list[Message], rows: pa.RecordBatch) -> Batch:
@@ -306,7 +306,7 @@ class StageRunner:
         return records_of(self.stage, batch, emit)
 
     def _dead(self, batch: Batch, message: Message, text: str) -> Any:
-        return dead_message(self.stage, batch, "step_failed", text, message.record.value)
+        return dead_message(self.stage, batch, "step_failed", text, message.value or b"")
 
     async def _send(self, record: Record) -> Awaitable[Any]:
         future: Awaitable[Any] = await self.producer.send(

@@ -1,9 +1,9 @@
 """Exact delivery for Faust on aiokafka: every record pulled from the broker is delivered to the
 streams once and in order, per assignment, or the partition is sought back to it.
 
-One event is a run: consecutive records of one partition from one fetch, `event.message.run`, of
-RUN_BYTES, RUN_ROW_BYTES and RUN_RECORDS at most. What Faust asks for an event is paid once a run;
-a run never spans a hole, and nothing waits for one to fill. It is acknowledged as a whole.
+One event is a run (runs.py): consecutive records of one partition from one fetch,
+`event.message.run`. What Faust asks for an event is paid once a run; a run never spans a hole, and
+nothing waits for one to fill. It is acknowledged as a whole.
 
     app.transport = ExactTransport(app.conf.broker_consumer, app)
     app.transport.start_offsets = load      # async: partitions -> the offset each state asks for
@@ -34,6 +34,7 @@ goes, or does something else:
     AIOKafkaConsumerThread._fetch_records
                                      runs on the consumer's thread: seeks are only safe there
     AIOKafkaConsumerThread._create_worker_consumer
+                                     its consumer is made one that hands over whole fetches
     AIOKafkaConsumer._fetch_max_wait_ms
                                      how long a fetch may wait: Faust leaves no choice
     AIOKafkaConsumerThread._create_client_consumer
@@ -44,7 +45,7 @@ goes, or does something else:
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -54,38 +55,10 @@ from faust.types import TP
 from faust.types.tuples import ack_lock
 
 from streams.client import FETCH_WAIT_MS
+from streams.ingest.fetch import BatchConsumer
+from streams.runs import records_of, runs_of
 
 StartOffsets = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
-
-# What one event costs is paid once a run: up to 1 MB of small messages.
-RUN_BYTES = 1 << 20
-RUN_RECORDS = 64
-# But a batch of more than some 40,000 rows leaves the cache of a core, which costs more than it
-# saves. Rows are what a message has beyond its schema and texts, about 32 KB.
-RUN_ROW_BYTES = 400 << 10
-TEXT_BYTES = 32 << 10
-
-
-def runs_of(records: Sequence[Any]) -> Iterator[list[Any]]:
-    """One partition's records, in order, as runs: no hole within one, and none too large."""
-    run: list[Any] = []
-    size = row_bytes = 0
-    for record in records:
-        more = max(0, record.serialized_value_size)  # -1: no value
-        more_rows = max(0, more - TEXT_BYTES)
-        if run and (
-            record.offset != run[-1].offset + 1
-            or len(run) == RUN_RECORDS
-            or size + more > RUN_BYTES
-            or row_bytes + more_rows > RUN_ROW_BYTES
-        ):
-            yield run
-            run, size, row_bytes = [], 0, 0
-        run.append(record)
-        size += more
-        row_bytes += more_rows
-    if run:
-        yield run
 
 
 class ExactConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -96,6 +69,9 @@ class ExactConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
+        consumer.__class__ = (
+            BatchConsumer  # Faust leaves no choice; it is a stock one until started
+        )
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
@@ -115,10 +91,16 @@ class ExactConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                     offset = seeks.pop(tp, None)
                     if offset is not None and tp in assigned:
                         consumer.seek(tp, offset)
-            records = await super()._fetch_records(
+            fetched = await super()._fetch_records(
                 consumer, active_partitions, timeout, max_records
             )
-            book._owed.update({ensure_TP(tp): batch[0].offset for tp, batch in records.items()})
+            answers = {ensure_TP(tp): answer for tp, (answer,) in fetched.items()}
+            records = {tp: records_of(tp, answer) for tp, answer in answers.items() if len(answer)}
+            book._owed.update({tp: batch[0].offset for tp, batch in records.items()})
+            if not records:  # else what is wrong is asked for again, and comes alone
+                for answer in answers.values():
+                    if answer.error is not None:
+                        raise answer.error
             return records
 
     async def earliest_offsets(self, *partitions: TP) -> Any:
@@ -192,7 +174,7 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
                 continue
             self._before_delivery(tp, first)
             message = self._to_message(tp, run[0])
-            message.run = run
+            message.run, message.value = run, b""  # nobody else asks for a value
             yield tp, message
             if epoch != self._epoch:
                 return  # the drain loop may have cancelled the delivery

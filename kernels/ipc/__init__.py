@@ -105,8 +105,8 @@ class Reader:
             raise ValueError(f"a column is not one of {', '.join(map(str, _KINDS))}")
         self._rows: _Rows = _twin("Rows")(schema, [_KINDS[field.type] for field in schema])
 
-    def read(self, values: Sequence[bytes | None]) -> pa.RecordBatch | None:
-        """The rows of the streams in order, as one batch of the schema.
+    def read(self, values: Sequence[bytes | memoryview | None]) -> pa.RecordBatch | None:
+        """The rows of the streams, bytes or views of them, in order as one batch of the schema.
 
         Each dictionary is the first value's, and behind it what texts the others have besides. As
         checked as `validate(full=True)`. None where there is no value, or where one is not exactly

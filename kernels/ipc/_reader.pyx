@@ -10,6 +10,7 @@ The values come from a network: a place, size or count is compared with what the
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_Check, PyMemoryView_GET_BUFFER
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -88,11 +89,7 @@ cdef class Rows:
         cdef bint sound = False
         for number in range(count):
             value = given[number]
-            if not PyBytes_CheckExact(value):
-                return None
-            rows = self._scanned(
-                PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), parts + number * self.parts
-            )
+            rows = self._of_value(value, parts + number * self.parts)
             total += rows
             if rows <= 0 or total > INT32_MAX:
                 return None
@@ -116,6 +113,16 @@ cdef class Rows:
         root.buffers, root.children = &owner.buffers[0], owner.children
         root.release = let_go
         return _IMPORTED(<uintptr_t>&root, self.schema)
+
+    cdef int64_t _of_value(self, value, Part* parts) except -2:
+        """The rows of bytes or of a view of bytes; the list that holds it keeps its memory."""
+        cdef Py_buffer* view
+        if PyBytes_CheckExact(value):
+            return self._scanned(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), parts)
+        if not PyMemoryView_Check(value) or not value.c_contiguous:
+            return -1
+        view = PyMemoryView_GET_BUFFER(value)
+        return self._scanned(<const char*>view.buf, view.len, parts)
 
     cdef int64_t _scanned(self, const char* value, Py_ssize_t size, Part* parts) except -2:
         """The rows of a value, and its parts; -1 where it is of neither template."""
@@ -171,9 +178,10 @@ cdef class Rows:
     cdef Py_ssize_t _room(self, Py_ssize_t count, int64_t total) noexcept nogil:
         """Bytes of a batch: the owner, then each column's rows."""
         cdef const Part* parts = <Part*>PARTS.data
-        cdef Py_ssize_t column, number, part = 2 * self.texts, room = sizeof(Owner)
+        cdef Py_ssize_t column, number, width, part = 2 * self.texts, room = sizeof(Owner)
         for column in range(self.columns):
-            room += 8 * (total + 1) + SPARE + SLACK + 2 * ALIGNED
+            width = self.kind[column] if self.kind[column] > 0 else 4
+            room += width * (total + 1) + SPARE + SLACK + 2 * ALIGNED
             part += 1
             if self.kind[column] < 0:
                 for number in range(count):

@@ -57,6 +57,8 @@ class Rows:
 
     def _columns(self, value: object) -> list[tuple[list[object], list[bytes]]]:
         """Of each column the rows of one value, and the texts of their codes."""
+        if isinstance(value, memoryview) and value.c_contiguous:
+            value = bytes(value)
         if type(value) is not bytes or not value.startswith(self._head):
             raise _Other
         for template in self._templates:

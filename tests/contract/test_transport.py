@@ -4,12 +4,14 @@ import ast
 import inspect
 from importlib.metadata import version
 
+import faust
 import pytest
 from aiokafka import AIOKafkaConsumer
 from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 
 from streams import transport
+from streams.ingest.fetch import BatchConsumer
 from streams.transport import ExactConsumer, ExactConsumerThread, ExactTransport
 
 CONSUMER_PRIVATES = (
@@ -86,6 +88,19 @@ def test_an_override_has_the_arguments_of_what_it_overrides(owner: type, name: s
 def test_a_fetch_waits_as_long_as_the_consumer_says() -> None:
     source = inspect.getsource(AIOKafkaConsumer.start)
     assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in source
+
+
+def test_the_stock_consumer_can_be_made_one_of_whole_fetches_before_it_starts() -> None:
+    assert {"__init__", "__slots__"}.isdisjoint(vars(BatchConsumer)), "it has a state of its own"
+    assert BatchConsumer.__bases__ == (AIOKafkaConsumer,)
+    source = inspect.getsource(driver.AIOKafkaConsumerThread._create_worker_consumer)
+    assert "return aiokafka.AIOKafkaConsumer(" in source
+    started = inspect.getsource(driver.AIOKafkaConsumerThread.on_start)
+    assert started.index("self._create_consumer(") < started.index("self._consumer.start()")
+    assert "max_records=_consumer._max_poll_records" in inspect.getsource(
+        driver.AIOKafkaConsumerThread.getmany
+    )
+    assert faust.App("polls").conf.broker_max_poll_records is None  # an answer is one, not cut up
 
 
 def test_the_drain_loop_still_treats_no_read_offset_as_deliver() -> None:

@@ -8,19 +8,15 @@ from typing import Any
 
 import faust
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams import transport
-from streams.transport import (
-    RUN_BYTES,
-    RUN_ROW_BYTES,
-    TEXT_BYTES,
-    ExactConsumer,
-    ExactConsumerThread,
-    ExactTransport,
-    runs_of,
-)
+from kernels.records import CorruptBatchError, Records, parse
+from schemas.codec import ARROW, event_headers
+from streams import runs
+from streams.runs import RUN_BYTES, RUN_ROW_BYTES, TEXT_BYTES, records_of, runs_of
+from streams.transport import ExactConsumer, ExactConsumerThread, ExactTransport
 
 P0, P1 = TP("readings", 0), TP("readings", 1)
 
@@ -63,7 +59,7 @@ def consumer(monkeypatch: pytest.MonkeyPatch) -> Fetched:
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of one record."""
-    monkeypatch.setattr(transport, "RUN_RECORDS", 1)
+    monkeypatch.setattr(runs, "RUN_RECORDS", 1)
 
 
 def offsets(run: list[Any]) -> list[int]:
@@ -92,7 +88,7 @@ def ack(consumer: Fetched, tp: TP, offset: int) -> None:
 
 
 def test_a_run_ends_at_a_hole_and_before_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "RUN_RECORDS", 3)
+    monkeypatch.setattr(runs, "RUN_RECORDS", 3)
     half, rows = TEXT_BYTES + RUN_ROW_BYTES // 2, TEXT_BYTES + RUN_ROW_BYTES
 
     def cut(*records: Any) -> list[list[int]]:
@@ -110,7 +106,7 @@ def test_a_run_ends_at_a_hole_and_before_it_is_too_large(monkeypatch: pytest.Mon
 def test_a_run_of_small_messages_ends_before_it_is_too_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transport, "RUN_BYTES", 3 * TEXT_BYTES)
+    monkeypatch.setattr(runs, "RUN_BYTES", 3 * TEXT_BYTES)
 
     def cut(*records: Any) -> list[list[int]]:
         return [offsets(run) for run in runs_of(records)]
@@ -121,9 +117,9 @@ def test_a_run_of_small_messages_ends_before_it_is_too_large(
 
 
 async def test_a_fetch_is_delivered_as_runs_of_each_partition(consumer: Fetched) -> None:
-    runs = await delivered(consumer, {P0: [1, 2, 5, 6], P1: [8, 9]}, {P0: [7]})
+    found = await delivered(consumer, {P0: [1, 2, 5, 6], P1: [8, 9]}, {P0: [7]})
 
-    assert sorted(runs) == [(P0, [1, 2]), (P0, [5, 6]), (P0, [7]), (P1, [8, 9])]
+    assert sorted(found) == [(P0, [1, 2]), (P0, [5, 6]), (P0, [7]), (P1, [8, 9])]
     assert consumer.holes == {P0: {(3, 5)}}
     assert consumer._owed == {}
 
@@ -264,7 +260,7 @@ async def test_the_next_fetch_seeks_first_and_a_jump_wins_over_a_debt(
 
     async def fetched(self: Any, client: Any, *_: Any) -> Any:
         calls.append("fetch")
-        return {P0: [record(9)]}
+        return {P0: [parse(_written([(None, b"value", [])] * 12), 9)]}
 
     monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetched)
     client = SimpleNamespace(assignment=lambda: {P0}, seek=lambda tp, offset: calls.append(offset))
@@ -276,6 +272,63 @@ async def test_the_next_fetch_seeks_first_and_a_jump_wins_over_a_debt(
 
     assert calls == [*sought, "fetch"]
     assert (consumer._owed, consumer._jump) == ({P0: 9}, {})
+
+
+def _written(records: list[tuple[bytes | None, bytes | None, Any]], codec: int = 0) -> bytes:
+    """Records from offset 0 on as a producer writes them."""
+    builder = DefaultRecordBatchBuilder(2, codec, False, -1, -1, 0, 1 << 20)
+    for offset, (key, value, headers) in enumerate(records):
+        builder.append(offset, 1_000 + offset, key, value, headers)
+    return bytes(builder.build())
+
+
+@pytest.mark.parametrize("codec", [0, DefaultRecordBatch.CODEC_GZIP])
+def test_the_records_of_a_fetch_are_what_aiokafka_makes_of_it(codec: int) -> None:
+    headers = [*event_headers("io.type", "id", "/here", ARROW), ("gl_registry_offset", b"7")]
+    given: list[Any] = [
+        (None, b"one", headers),
+        (b"key", None, []),
+        (b"", b"", [("Content-Type", b"x"), *headers[:2]]),
+        (None, b"two" * 9, headers),
+    ]
+    fetched = _written(given, codec)
+
+    found = records_of(P0, parse(fetched, 1))
+
+    assert offsets(found) == [1, 2, 3]
+    for ours, theirs in zip(found, list(DefaultRecordBatch(fetched))[1:], strict=True):
+        assert (ours.topic, ours.partition, ours.timestamp) == (*P0, theirs.timestamp)
+        assert (ours.key, ours.value) == (theirs.key, theirs.value)
+        sizes = [-1 if of is None else len(of) for of in (theirs.key, theirs.value)]
+        assert [ours.serialized_key_size, ours.serialized_value_size] == sizes
+        wanted = [pair for pair in theirs.headers if pair[0].lower() in runs.HEADERS]
+        assert ours.headers == wanted
+    assert found[1].headers == [("Content-Type", b"x")]
+
+
+async def test_what_comes_before_a_damaged_batch_is_delivered_and_then_it_is_said(
+    consumer: Fetched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = _written([(None, b"value", [])] * 3)
+    damaged = sound[:-1] + b"?"
+    answers: list[dict[TP, list[Records]]] = [
+        {P0: [parse(damaged, 0)], P1: [parse(sound, 1)]},
+        {P0: [parse(damaged, 0)]},
+    ]
+
+    async def fetched(*_: Any) -> Any:
+        return answers.pop(0)
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetched)
+    client = SimpleNamespace(assignment=lambda: {P0, P1})
+    thread = ExactConsumerThread(consumer, loop=None)
+
+    brought = await thread._fetch_records(client, {P0, P1})
+
+    assert {tp: offsets(records) for tp, records in brought.items()} == {P1: [1, 2]}
+    assert consumer._owed == {P1: 1}
+    with pytest.raises(CorruptBatchError, match="checksum"):
+        await thread._fetch_records(SimpleNamespace(assignment=set), {P0})
 
 
 async def test_a_new_assignment_starts_where_the_state_asks_else_where_committed(

@@ -372,6 +372,18 @@ def test_a_code_beyond_its_dictionary_is_none():
 
 
 @pytest.mark.parametrize("twin", PURE)
+def test_a_view_is_read_as_its_bytes(twin):
+    topic, value = SMALL["usage-arrow"]
+    read = READERS[twin]["usage"].read
+    view = memoryview(bytearray(b"before" + value + b"behind"))[6 : 6 + len(value)]
+    check(read([view, value, view]), topic, [decode(topic, value, {})] * 3)
+    assert read([view[:-1]]) is None
+    view.release()
+    with pytest.raises(ValueError, match="released"):
+        read([view])
+
+
+@pytest.mark.parametrize("twin", PURE)
 def test_what_is_left_to_pyarrow(twin):
     topic, value = SMALL["usage-arrow"]
     read = READERS[twin]["usage"].read
@@ -384,7 +396,9 @@ def test_what_is_left_to_pyarrow(twin):
         writer.write_batch(batch)
     assert read([]) is None
     assert read([value, None]) is None
-    assert read([value, memoryview(value)]) is None
+    assert read([value, bytearray(value)]) is None
+    assert read([memoryview(value)[::-1][::-1][::2]]) is None
+    assert read([memoryview(b"")]) is None
     assert read([b""]) is None
     assert read([value, SMALL["every-arrow"][1]]) is None
     assert read([encode(topic, topic.empty)]) is None

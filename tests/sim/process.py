@@ -14,9 +14,9 @@ from streams.counts import Counts
 from streams.emit import Record as Output
 from streams.gather import Message
 from streams.journal import Journal
+from streams.runs import RUN_BYTES, RUN_ROW_BYTES, runs_of
 from streams.runtime import StageRunner
 from streams.settings import Settings
-from streams.transport import RUN_BYTES, RUN_ROW_BYTES, runs_of
 from tests.sim.broker import Broker, Gate, Producer, reader
 from tests.sim.stage import STAGE, UNREADABLE, step
 
