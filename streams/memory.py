@@ -7,8 +7,8 @@ columns of a few MB a batch come and go, so that every batch paid for fresh page
 import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT_BYTES = 16 << 20  # unused at the end of the heap
-_BLOCK_BYTES = 8 << 20  # a larger block is mapped by itself and given back when it is freed
+_KEPT_BYTES = 64 << 20  # unused at the end of the heap
+_BLOCK_BYTES = 32 << 20  # a larger block is mapped by itself and given back when it is freed
 
 
 def keep_freed() -> None:
