@@ -9,7 +9,6 @@ A part that was replaced or closed stays where it is until the state is cleaned.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from heapq import heappop, heappush
@@ -19,7 +18,7 @@ import numpy as np
 cimport numpy as cnp
 
 from kernels.rollup._sketches cimport Counts, add, cleared, samples_of
-from kernels.rollup._tables cimport Table, entry_of, grown, mixed, place_of, reserve
+from kernels.rollup._tables cimport Table, entry_of, grown, let_go, mixed, place_of, reserve
 
 from kernels.rollup import layout, sketch
 from kernels.rollup.merge_reference import MAX_LAG_MS, PPM, RETENTION_MS, Parts
@@ -138,12 +137,12 @@ cdef class Ledger:
         self.table.entries = NULL
 
     def __dealloc__(self):
-        free(self.held)
-        free(self.windows)
-        free(self.sketches)
-        free(self.known)
-        free(self.changed)
-        free(self.table.entries)
+        let_go(self.held)
+        let_go(self.windows)
+        let_go(self.sketches)
+        let_go(self.known)
+        let_go(self.changed)
+        let_go(self.table.entries)
 
     def __init__(self, quotients):
         self.facility, self.it, self.pue, self.ppm = quotients

@@ -21,7 +21,16 @@ from kernels.rollup._layout cimport (
     Sample,
     Window,
 )
-from kernels.rollup._tables cimport Table, entry_of, grown, mixed, place_of, reserve
+from kernels.rollup._tables cimport (
+    Table,
+    entry_of,
+    grown,
+    larger_room,
+    let_go,
+    mixed,
+    place_of,
+    reserve,
+)
 from kernels.rollup._window cimport add
 
 cdef enum:
@@ -45,12 +54,12 @@ cdef inline void released(Places* places) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(places.window_count):
         free(places.windows[i].counts)
-    free(places.cells)
-    free(places.windows)
-    free(places.by_cell.entries)
-    free(places.by_window.entries)
-    free(places.changed)
-    free(places.gathered)
+    let_go(places.cells)
+    let_go(places.windows)
+    let_go(places.by_cell.entries)
+    let_go(places.by_window.entries)
+    let_go(places.changed)
+    let_go(places.gathered)
 
 
 cdef inline int begin(Places* places, Py_ssize_t rows) except -1:
@@ -176,7 +185,7 @@ cdef inline int32_t made_cell(Places* places, const Sample* row, const int32_t* 
     cdef int32_t level, rack, place, new = <int32_t>places.cell_count
     cdef Cell* cell
     if places.cell_count == places.cell_room:
-        places.cell_room = max(1024, 2 * places.cell_room)
+        places.cell_room = larger_room(places.cell_room, 1)
         places.cells = <Cell*>grown(places.cells, places.cell_room, sizeof(Cell))
     reserve(&places.by_cell, places.cell_count + 1)
     cell = &places.cells[new]
@@ -211,7 +220,7 @@ cdef inline int32_t made_window(
     cdef uint32_t hashed
     cdef Window* window
     if places.window_count == places.window_room:
-        places.window_room = max(1024, 2 * places.window_room)
+        places.window_room = larger_room(places.window_room, 1)
         places.windows = <Window*>grown(places.windows, places.window_room, sizeof(Window))
         places.changed = <int32_t*>grown(places.changed, places.window_room, sizeof(int32_t))
     if level != RACK:

@@ -8,11 +8,20 @@
 # for it, and it is entered there only once some reading comes out of order.
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memset
 
 from kernels.rollup._layout cimport NONE, Cell, Held, Sample, Series
-from kernels.rollup._tables cimport Table, entry_of, grown, mixed, place_of, prefetch, reserve
+from kernels.rollup._tables cimport (
+    Table,
+    entry_of,
+    grown,
+    larger_room,
+    let_go,
+    mixed,
+    place_of,
+    prefetch,
+    reserve,
+)
 
 cdef enum:
     BLOCK = 32  # entries asked of memory together
@@ -29,16 +38,16 @@ cdef struct Readings:
 
 
 cdef inline void freed(Readings* readings) noexcept nogil:
-    free(readings.held)
-    free(readings.instants.entries)
-    free(readings.series)
-    free(readings.by_meter)
+    let_go(readings.held)
+    let_go(readings.instants.entries)
+    let_go(readings.series)
+    let_go(readings.by_meter)
 
 
 cdef inline int make_room(Readings* readings, Py_ssize_t more, Py_ssize_t texts) except -1:
     """Room for so many readings more, of meters whose codes are below `texts`."""
     if readings.count + more > readings.room:
-        readings.room = max(1024, 2 * (readings.count + more))
+        readings.room = larger_room(readings.count, more)
         readings.held = <Held*>grown(readings.held, readings.room, sizeof(Held))
     if texts > readings.meters:
         texts *= 2
@@ -63,7 +72,7 @@ cdef inline Series* series_of(Readings* readings, const Sample* row) except NULL
 cdef inline Series* made_series(Readings* readings, const Sample* row) except NULL:
     cdef Series* series
     if readings.series_count == readings.series_room:
-        readings.series_room = max(1024, 2 * readings.series_room)
+        readings.series_room = larger_room(readings.series_room, 1)
         readings.series = <Series*>grown(readings.series, readings.series_room, sizeof(Series))
     series = &readings.series[readings.series_count]
     series.latest_ms = <int64_t>1 << 63

@@ -3,8 +3,7 @@
 # A table is open addressing over entries (hash << 32 | place + 1), 0 = empty: a look at the row
 # behind an entry is needed only where 32 bits of the hash agree, and none to make the table larger.
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from *:
     """
@@ -13,21 +12,13 @@ cdef extern from *:
     #else
     #define gridloom_prefetch(at) ((void)(at))
     #endif
-    #if defined(__linux__)
-    #include <sys/mman.h>
-    /* Pages of 2 MB for the whole of a large block: a fault for each 4 KB costs as much as its use. */
-    static void gridloom_large_pages(void* block, size_t size) {
-        const size_t page = 4096, least = (size_t)8 << 20;
-        size_t first = ((size_t)block + page - 1) / page * page;
-        size_t end = ((size_t)block + size) / page * page;
-        if (size >= least) madvise((void*)first, end - first, MADV_HUGEPAGE);
-    }
-    #else
-    static void gridloom_large_pages(void* block, size_t size) { (void)block; (void)size; }
-    #endif
     """
     void prefetch "gridloom_prefetch"(const void* at) noexcept nogil
-    void large_pages "gridloom_large_pages"(void* block, size_t size) noexcept nogil
+
+cdef extern from "_blocks.h":
+    void* larger "gridloom_larger"(void* block, size_t size) noexcept nogil
+    void* zeros "gridloom_zeros"(size_t size) noexcept nogil
+    void let_go "gridloom_let_go"(void* block) noexcept nogil
 
 
 cdef struct Table:
@@ -56,34 +47,38 @@ cdef inline int32_t place_of(uint64_t entry) noexcept nogil:
 
 
 cdef inline void* grown(void* block, size_t count, size_t size) except NULL:
-    cdef void* bigger = realloc(block, count * size)
+    """The block with room for so many of this size; `let_go` ends it."""
+    cdef void* bigger = larger(block, count * size)
     if bigger == NULL:
         raise MemoryError("no memory for the open windows; shard the readings topic")
-    large_pages(bigger, count * size)
     return bigger
+
+
+cdef inline Py_ssize_t larger_room(Py_ssize_t count, Py_ssize_t more) noexcept nogil:
+    """Room for so many more and a sixteenth of them all: a large block grows at no cost."""
+    return count + more + max(<Py_ssize_t>1024, (count + more) // 16)
 
 
 cdef inline int reserve(Table* table, size_t count) except -1:
     """Room for `count` entries that fill at most two thirds of the table."""
     cdef size_t least = count + count // 2, size = 2048
-    cdef uint64_t* larger
+    cdef uint64_t* entries
     cdef uint64_t i, at
     if table.entries != NULL and least <= table.mask:
         return 0
     while size <= least:
         size *= 2
-    larger = <uint64_t*>calloc(size, sizeof(uint64_t))
-    if larger == NULL:
+    entries = <uint64_t*>zeros(size * sizeof(uint64_t))
+    if entries == NULL:
         raise MemoryError("no memory for the open windows; shard the readings topic")
-    large_pages(larger, size * sizeof(uint64_t))
     if table.entries != NULL:
         for i in range(table.mask + 1):
             if table.entries[i]:
                 at = (table.entries[i] >> 32) & (size - 1)
-                while larger[at]:
+                while entries[at]:
                     at = (at + 1) & (size - 1)
-                larger[at] = table.entries[i]
-        free(table.entries)
-    table.entries = larger
+                entries[at] = table.entries[i]
+        let_go(table.entries)
+    table.entries = entries
     table.mask = size - 1
     return 0
