@@ -34,7 +34,7 @@ REASONS: dict[str, str] = {
     "unsupported": "content type or version that is not accepted (pickle is never read)",
     "missing_field": "a required field is absent or null",
     "wrong_type": "a field has another type than its column",
-    "unknown_value": "a field has a value outside its list",
+    "unknown_value": "a field has a value outside its list, or one that is reserved",
     "unit_unknown": "the unit is not known, or not of the register's dimension",
     "not_finite": "NaN or infinite",
     "negative": "below zero where that has no meaning",

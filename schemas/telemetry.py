@@ -5,6 +5,7 @@ from schemas.topic import INT32, INT64, SYMBOL, TEXT, Column, Topic
 # Registers with a meaning of their own: PUE = facility energy / IT energy of the same window.
 IT_ENERGY = "it.energy"
 FACILITY_ENERGY = "facility.energy"
+PUE = "pue"  # of the rollups' rows of that quotient; no device may send it
 
 KINDS = ("delta", "register", "gauge")
 QUALITIES = ("ACTUAL", "ESTIMATE", "QUESTIONABLE")

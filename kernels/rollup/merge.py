@@ -25,10 +25,10 @@ from kernels.rollup.merge_reference import Parts, Quotients, kept
 from kernels.snapshot import Block, Packed, pack_block, unpack_block
 from kernels.symbols import Symbols
 from schemas.errors import DecodeError
-from schemas.telemetry import FACILITY_ENERGY, IT_ENERGY
+from schemas.telemetry import FACILITY_ENERGY, IT_ENERGY, PUE
 from schemas.usage import ROLLUPS
 
-PUE, PPM = "pue", "ppm"
+PPM = "ppm"
 
 # Parts between two clean-outs at least: below this the dead ones are not worth the copy.
 _CLEAN_ROWS = 16_384

@@ -22,7 +22,7 @@ from kernels.records import Records, read_headers
 from kernels.symbols import Symbols
 from schemas import TELEMETRY_IN
 from schemas.codec import JSON, NDJSON, header_map
-from schemas.telemetry import KINDS, QUALITIES
+from schemas.telemetry import KINDS, PUE, QUALITIES
 from schemas.units import BASE_UNITS, UNITS
 from streams.counts import Counts
 from streams.ingest.admission import Admitted, Source, admit, admit_line
@@ -169,6 +169,8 @@ class BulkAdmission:
         if max(mantissas.max(initial=0), -mantissas.min(initial=0)) >= _FLOAT_EXACT:
             admitted &= abs(mantissas) < _FLOAT_EXACT
         admitted &= end_ms > start_ms
+        if PUE in texts["register"].dictionary.to_pylist():
+            admitted &= ~_is(texts["register"], PUE)
         place, meters = symbols.indexed(texts["meter_id"])
         found = self._places.find(meters, place, start_ms)
         if found.known is not None:

@@ -5,7 +5,7 @@ from typing import Any
 from schemas import FieldError
 from schemas.errors import shown
 from schemas.registry import Meter, Site
-from schemas.telemetry import KINDS, QUALITIES
+from schemas.telemetry import KINDS, PUE, QUALITIES
 from schemas.units import BASE_UNITS, UNITS, to_base
 from streams.ingest import fields as check
 from streams.ingest.events import Event
@@ -19,6 +19,13 @@ def admit(event: Event, received_ms: int, registry: RegistryView) -> dict[str, A
     fields = event.fields
     meter_id = check.text(fields, "meter_id")
     register = check.text(fields, "register")
+    if register == PUE:
+        raise FieldError(
+            "unknown_value",
+            "register",
+            f"register {shown(register)} is the rollups' own: the quotient of two energies",
+            "send it.energy and facility.energy, or name the register otherwise",
+        )
     kind = check.one_of(fields, "kind", KINDS)
     start_ms, end_ms = check.interval(fields)
     unit = check.text(fields, "unit")

@@ -69,6 +69,7 @@ CASES = [
     ("wrong_type", "source", line(source=7)),
     ("unknown_value", "kind", line(kind="guess")),
     ("unknown_value", "quality", line(quality="actual")),
+    ("unknown_value", "register", line(register="pue")),  # the rollups' own
     ("unit_unknown", "unit", line(unit="BTU")),
     ("unit_unknown", "unit", line(unit="kwh")),
     ("unit_unknown", "unit", line(unit="kW")),  # power is not what a delta counts
