@@ -1,14 +1,14 @@
 """Freed memory that a process keeps: what it gives back, its next batch faults in page by page.
 
 glibc gives the end of its heap back once twice the largest block that was freed lies there unused;
-columns of some 10 MB a batch come and go, so that every batch paid for fresh pages.
+columns of a few MB a batch come and go, so that every batch paid for fresh pages.
 """
 
 import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT_BYTES = 64 << 20  # unused at the end of the heap
-_BLOCK_BYTES = 32 << 20  # a larger block is mapped by itself and given back when it is freed
+_KEPT_BYTES = 16 << 20  # unused at the end of the heap
+_BLOCK_BYTES = 8 << 20  # a larger block is mapped by itself and given back when it is freed
 
 
 def keep_freed() -> None:
