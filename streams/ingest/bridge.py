@@ -195,13 +195,13 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
             for row in other.admitted.rows:
                 self._add(row)
             self._refuse(other.source, other.admitted)
-        self._pack_rows(bulk, done, len(bulk.rows))
+        self._pack_rows(bulk, done, len(bulk))
         counts.add(bulk.counts)
 
     def _pack_rows(self, bulk: Bulk, first: int, last: int) -> None:
         if first < last:
-            rows, partitions = bulk.rows[first:last], bulk.partition[first:last]
-            self._outbox.put(self._packer.add_readings(rows, partitions, bulk.registry_offset))
+            lines = bulk.lines(first, last)
+            self._outbox.put(self._packer.add_readings(lines, bulk.registry_offset))
 
     # -- market: row by row --
 

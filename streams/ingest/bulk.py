@@ -18,9 +18,10 @@ import pyarrow as pa
 
 from kernels.columns import numbers
 from kernels.decode import Decoded, Decoder, fields_of, to_base_units
+from kernels.ipc.lines import Column, Filling
 from kernels.records import Records, read_headers
 from kernels.symbols import Symbols
-from schemas import TELEMETRY_IN
+from schemas import READINGS, TELEMETRY_IN
 from schemas.codec import JSON, NDJSON, header_map
 from schemas.telemetry import KINDS, PUE, QUALITIES
 from schemas.units import BASE_UNITS, UNITS
@@ -29,7 +30,7 @@ from streams.ingest.admission import Admitted, Source, admit, admit_line
 from streams.ingest.events import media_type
 from streams.ingest.fields import TEXT_MAX
 from streams.ingest.places import PLACE_COLUMNS, Found, Places
-from streams.ingest.readings import READING, ReadingRows, Rows, where
+from streams.ingest.readings import READING, ReadingRows, Rows
 from streams.ingest.telemetry import DEFAULT_SOURCE
 from streams.registry import RegistryView
 
@@ -50,18 +51,31 @@ Codes = npt.NDArray[np.int32]
 
 @dataclass
 class Bulk:
-    """What messages came to: admitted rows in the order of the log, each for its partition of
-    READINGS, and `others` between them."""
+    """What messages came to: admitted rows in the order of the log, and `others` between them.
 
-    rows: Rows
-    partition: Codes
+    rows: as they were decoded; admitted: which of them are, None: all.
+    """
+
+    rows: Filling
+    admitted: Int64s | None
     registry_offset: int
     others: list["Other"] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Admitted rows."""
+        return len(self.rows) if self.admitted is None else len(self.admitted)
+
+    def lines(self, first: int, last: int) -> list[tuple[int, Rows]]:
+        """Admitted rows [first, last) of each partition of READINGS that has some."""
+        if self.admitted is not None:
+            return self.rows.lines(self.admitted[first:last])
+        all_of = (first, last) == (0, len(self.rows))
+        return self.rows.lines(None if all_of else np.arange(first, last))
 
     @property
     def counts(self) -> Counts:
         """Of the rows and the others together."""
-        counts = Counts(consumed=len(self.rows), accepted=len(self.rows))
+        counts = Counts(consumed=len(self), accepted=len(self))
         for other in self.others:
             counts.add(other.admitted.counts)
         return counts
@@ -114,22 +128,21 @@ class BulkAdmission:
         message = decoded.places["message"].astype(np.int64)
         message = message if all_fast else fast[message]
         in_order = messages.are_one_row_each(message)
-        rows, partitions, admitted = self._rows(decoded, messages, message, in_order, registry)
+        rows, admitted = self._rows(decoded, messages, message, in_order, registry)
         refused = decoded.refused_rows["place"]
         if admitted.all() and not len(refused) and (in_order or messages.are_lines):
-            return Bulk(rows, partitions, registry.offset)
+            return Bulk(rows, None, registry.offset)
         single = np.concatenate([decoded.places[~admitted], refused])
         single["message"] = fast[single["message"]]
         whole = messages.read_whole(message, single)
         admitted &= ~whole[message]
-        rows, partitions = where(rows, admitted), partitions[admitted]
-        order = _order(message[admitted], rows["source_row"])
+        order = _order(message[admitted], decoded.places["line"][admitted])
         lines = single[~whole[single["message"]]]
         others = [(number, -1, 0) for number in np.flatnonzero(whole).tolist()]
         others += lines[["message", "line", "start"]].tolist()
         return Bulk(
             rows,
-            partitions,
+            np.flatnonzero(admitted),
             registry.offset,
             [
                 Other(
@@ -149,23 +162,20 @@ class BulkAdmission:
         message: Int64s,
         in_order: bool,
         registry: RegistryView,
-    ) -> tuple[Rows, Codes, Bools]:
-        """Every decoded row as a reading, its partition, and whether it is admitted.
+    ) -> tuple[Filling, Bools]:
+        """Every decoded row as a reading, and whether it is admitted.
 
         in_order: message is 0, 1, 2, ... What one text decides is looked up once a text, and what
-        holds of the outermost rows is not asked of each.
+        holds of the outermost rows is not asked of each. The lines themselves come later (Bulk).
         """
         symbols = self.readings.symbols
         if self._places is None or self._places.registry.offset != registry.offset:
             self._places = Places(registry, symbols)
-        rows = np.empty(len(decoded), READING)  # every column is written below
         texts = {name: decoded.array(name) for name in _TEXTS}
-        for name in ("start_ms", "end_ms", "revision", "epoch"):
-            rows[name] = decoded.columns[name][0]  # 0 where absent
         start_ms, end_ms = decoded.columns["start_ms"][0], decoded.columns["end_ms"][0]
         mantissas, _, exponents = decoded.columns["quantity"]
         assert exponents is not None, "a decimal has exponents"
-        rows["quantity"], admitted = to_base_units(mantissas, exponents, texts["unit"])
+        quantity, admitted = to_base_units(mantissas, exponents, texts["unit"])
         if max(mantissas.max(initial=0), -mantissas.min(initial=0)) >= _FLOAT_EXACT:
             admitted &= abs(mantissas) < _FLOAT_EXACT
         admitted &= end_ms > start_ms
@@ -182,20 +192,33 @@ class BulkAdmission:
         if not is_energy.all():
             admitted &= _is(texts["kind"], "gauge") | is_energy[unit]
         base_codes = np.array([symbols.code(name) for name in BASE_UNITS], np.int32)
-        rows["unit"] = _spread(base_codes[base], unit)
+        columns: dict[str, Column] = {
+            "start_ms": start_ms,
+            "end_ms": end_ms,
+            "quantity": quantity,
+            "unit": (base_codes[base], unit),
+            "revision": self._optional(decoded, "revision"),
+            "epoch": self._optional(decoded, "epoch"),
+            "quality": self._or(decoded, "quality", symbols.code("ACTUAL")),
+            "source": self._or(decoded, "source", messages.sources(symbols, message)),
+            "source_partition": messages.partition,
+            "source_offset": messages.offset if in_order else messages.offset[message],
+            "source_row": decoded.places["line"],
+            "received_ms": received_ms,
+            "registry_offset": registry.offset,
+        }
         for name in ("meter_id", "register", "kind"):
             index, codes = symbols.indexed(texts[name])
-            rows[name] = _spread(codes, index)
-        rows["quality"] = self._or(decoded, "quality", symbols.code("ACTUAL"))
-        rows["source"] = self._or(decoded, "source", messages.sources(symbols, message))
+            columns[name] = codes, index
         for name in PLACE_COLUMNS:
-            rows[name] = _spread(found.spans[name], found.place)
-        rows["source_partition"] = messages.partition
-        rows["source_offset"] = messages.offset if in_order else messages.offset[message]
-        rows["source_row"] = decoded.places["line"]
-        rows["received_ms"] = received_ms
-        rows["registry_offset"] = registry.offset
-        return rows, found.spans["partition"].take(found.place), admitted
+            columns[name] = found.spans[name], found.place
+        part = found.spans["partition"], found.place
+        return Filling(READING, len(decoded), columns, part, READINGS.partitions), admitted
+
+    @staticmethod
+    def _optional(decoded: Decoded, name: str) -> Int64s | int:
+        """Numbers of an optional column, 0 where absent."""
+        return 0 if decoded.parts[name][0] is None else decoded.columns[name][0]
 
     def _or(self, decoded: Decoded, name: str, default: Codes | int) -> Codes | int:
         """Codes of an optional text, the default where it is absent."""
@@ -300,15 +323,6 @@ def _admit_age(admitted: Bools, age_ms: Int64s, found: Found) -> None:
             return
     admitted &= age_ms <= spans["max_age_ms"][found.place]
     admitted &= -age_ms <= spans["max_ahead_ms"][found.place]
-
-
-def _spread(of_each: npt.NDArray[Any], index: npt.NDArray[Any]) -> npt.NDArray[Any] | np.generic:
-    """of_each[index]; the one value where there is no other."""
-    if 0 < len(of_each) <= len(index) and (of_each == of_each[0]).all():
-        one: np.generic = of_each[0]
-        return one
-    taken: npt.NDArray[Any] = of_each.take(index)
-    return taken
 
 
 def _order(message: Any, line: Any) -> Any:

@@ -1,17 +1,17 @@
 """Packs admitted rows into Arrow batches, one open batch a target partition."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from schemas import READINGS, Topic
 from schemas.codec import ARROW, REGISTRY_OFFSET, event_headers
 from streams.emit import Record
 from streams.fit import RECORD_MAX_BYTES as _RECORD_MAX_BYTES
-from streams.ingest.readings import READING, ReadingRows, Rows, split
+from streams.ingest.readings import READING, ReadingRows, Rows
 from streams.value import only_value
 
 _PLACE = ("source_topic", "source_partition", "source_offset", "source_row")
@@ -59,14 +59,12 @@ class Packer:
         batch.headers |= headers or {}
         return closed + self._grown(topic, partition, batch, 1, _bytes_of(row))
 
-    def add_readings(
-        self, rows: Rows, partition: npt.NDArray[np.int32], registry_offset: int
-    ) -> list[Record]:
-        """Take readings in, each for its partition; returns the batches that this closed."""
+    def add_readings(self, lines: Iterable[tuple[int, Rows]], registry_offset: int) -> list[Record]:
+        """Take readings in, those of each partition; returns the batches that this closed."""
         return [
             record
-            for number, part in split(rows, partition)
-            for record in self._add_readings(number, part, registry_offset)
+            for partition, rows in lines
+            for record in self._add_readings(partition, rows, registry_offset)
         ]
 
     def _add_readings(

@@ -5,7 +5,7 @@ give equal bytes whatever the codes are: a stream's dictionaries hold the texts 
 first use, as `Topic.rows` has them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,15 +39,3 @@ class ReadingRows:
     def value(self, parts: Sequence[Rows]) -> bytes:
         """The rows of all parts as one record's value."""
         return self._writer.write_lines(parts, self.symbols)
-
-
-def where(rows: Rows, kept: npt.NDArray[np.bool_]) -> Rows:
-    """The rows that are kept."""
-    # numpy copies a line field by field where it is indexed by a mask; `take` does not
-    return rows.take(np.flatnonzero(kept))
-
-
-def split(rows: Rows, partition: npt.NDArray[np.int32]) -> Iterator[tuple[int, Rows]]:
-    """The rows of each partition that has some, in their order."""
-    for number in np.flatnonzero(np.bincount(partition)).tolist():
-        yield number, where(rows, partition == number)

@@ -103,8 +103,11 @@ def one_by_one(messages, base):
 
 def in_order(bulk, readings):
     """The bulk's rows and refusals as they would be packed: (fields or refusal, partition)."""
-    rows = decode(READINGS, readings.value([bulk.rows]), {}).to_pylist()
-    placed, done = list(zip(rows, bulk.partition.tolist(), strict=True)), 0
+    placed, done = [], 0
+    for number in range(len(bulk)):
+        ((partition, line),) = bulk.lines(number, number + 1)
+        (row,) = decode(READINGS, readings.value([line]), {}).to_pylist()
+        placed.append((row, partition))
     kept, refused = [], []
     for other in bulk.others:
         kept += placed[done : other.before]
@@ -150,9 +153,8 @@ def test_the_records_that_are_packed_are_the_same_bytes(messages, rows_max):
     packer.readings = admission.readings
     made, done = [], 0
     for other in [*bulk.others, None]:
-        until = len(bulk.rows) if other is None else other.before
-        part = slice(done, until)
-        made += packer.add_readings(bulk.rows[part], bulk.partition[part], VIEW.offset)
+        until = len(bulk) if other is None else other.before
+        made += packer.add_readings(bulk.lines(done, until), VIEW.offset)
         done = until
         for row in other.admitted.rows if other else ():
             made += packer.add(READINGS, row.partition, row.fields, VIEW.offset)

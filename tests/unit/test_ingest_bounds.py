@@ -55,7 +55,7 @@ def test_readings_are_packed_no_larger_than_batch_bytes_whether_they_come_alone_
     assert rows_in(alone.close_all()[0]) == [reading(n) for n in range(20, 23)]
 
     rows = np.concatenate([together.readings.row(reading(n)) for n in range(23)])
-    records = together.add_readings(rows, np.zeros(23, np.int32), -1) + together.close_all()
+    records = together.add_readings([(0, rows)], -1) + together.close_all()
     assert [len(rows_in(r)) for r in records] == [5, 5, 5, 5, 3]
     assert [row for r in records for row in rows_in(r)] == [reading(n) for n in range(23)]
 
