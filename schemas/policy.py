@@ -111,25 +111,6 @@ class Part(Scope, frozen=True, kw_only=True):
     others: bool = False  # holds for all jobs but those named: what is reserved for these
 
 
-class Deal(_Part, frozen=True, kw_only=True):
-    """The parts of one child. A parent numbers its deals; a child answers with the number,
-
-    the most that it may use of each part, and what its jobs ask for, waiting ones too.
-    """
-
-    number: int
-    parts: tuple[Part, ...]
-    asked: tuple[Part, ...] = ()
-
-    def text(self) -> str:
-        return msgspec.json.encode(self).decode()
-
-    @classmethod
-    def read(cls, text: str) -> "Deal":
-        """Raises msgspec.DecodeError that names the field."""
-        return msgspec.json.decode(text, type=cls)
-
-
 class Fairness(_Part, frozen=True, kw_only=True):
     """Weighted maximum share: no account uses more of anything that the sites offer in a slot
 
@@ -139,6 +120,27 @@ class Fairness(_Part, frozen=True, kw_only=True):
 
     max_share_ppm: Ppm
     weights: dict[str, Weight] = {}  # account -> weight; others 1
+
+
+class Deal(_Part, frozen=True, kw_only=True):
+    """The parts of one child. A parent numbers its deals; a child answers with the number,
+
+    the most that it may use of each part, and what its jobs ask for, waiting ones too. `shares`:
+    domain -> its fairness, which holds of the child's own sites for accounts without a part.
+    """
+
+    number: int
+    parts: tuple[Part, ...]
+    asked: tuple[Part, ...] = ()
+    shares: dict[str, Fairness] = {}
+
+    def text(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def read(cls, text: str) -> "Deal":
+        """Raises msgspec.DecodeError that names the field."""
+        return msgspec.json.decode(text, type=cls)
 
 
 def wrong_in(rules: tuple[Rule, ...], quotas: tuple[Quota, ...]) -> Iterator[tuple[str, str, str]]:

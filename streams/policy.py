@@ -13,7 +13,7 @@ import numpy.typing as npt
 from kernels.match import CLASSES, LIMITED, Jobs, Policy, Quotas, Rules, Terms
 from kernels.match.columns import ANY, COUNT
 from schemas import registry
-from schemas.policy import LIMIT_MAX, Limits, Part, Quota, Scope
+from schemas.policy import LIMIT_MAX, Fairness, Limits, Part, Quota, Scope
 
 I64 = npt.NDArray[np.int64]
 _PPM = 1_000_000
@@ -66,7 +66,7 @@ def parts_of(policy: registry.Policy, places: Places) -> list[Part]:
             for quota in policy.quotas
             if quota.reserved
         ]
-        + _shares(policy, places)
+        + shares_of(policy.fairness, places)
     )
 
 
@@ -189,9 +189,8 @@ def limits_of(table: I64, times: Sequence[int]) -> Limits:
     return Limits(**columns)
 
 
-def _shares(policy: registry.Policy, places: Places) -> list[Part]:
+def shares_of(fairness: Fairness | None, places: Places) -> list[Part]:
     """What each account may use at most: each with jobs, here or below, or with a weight."""
-    fairness = policy.fairness
     if fairness is None:
         return []
     offered = places.offered.sum(axis=0)

@@ -4,6 +4,7 @@ A bad job is left out alone; a bad site is down and empty. Limits keep every int
 2^63: demand x PUE <= 2^39 x 1e7, and the use of a million jobs at once.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -64,20 +65,19 @@ _Range = tuple[str, npt.NDArray[Any], float, float]  # column, values [rows, ...
 
 def admit(jobs: Jobs, sites: Sites, series: Series, network: Network) -> Admitted:
     """Sort out bad rows; whatever they held, no other row's result changes."""
-    row, repeated = np.arange(len(jobs.job_id)), []
-    if not _is_ascending(jobs.job_id):
-        row = np.argsort(jobs.job_id, kind="stable")
-        jobs = jobs.take(row)
-        repeated = _repeated(jobs.job_id)
-    job_faults = [*repeated, *_faults(_job_ranges(jobs, sites, network))]
-    site_faults = _faults(_site_ranges(sites, series, network))
-    of_site = np.arange(len(sites.site_id))
-    errors = (*_errors("jobs", job_faults, row), *_errors("sites", site_faults, of_site))
+    order, twice = _order(jobs.job_id)
+    row = np.arange(len(jobs.job_id)) if order is None else order
+    job_faults, same = _faults(_job_ranges(jobs, sites, network))
+    if twice:
+        job_faults.insert(0, _repeated(jobs.job_id, row))
+    site_faults, _ = _faults(_site_ranges(sites, series, network))
+    errors = (*_errors("jobs", job_faults), *_errors("sites", site_faults))
     if job_faults:
-        good = np.flatnonzero(_good(job_faults, len(row)))
-        row, jobs = row[good], jobs.take(good)
+        row = row[_good(job_faults, len(row))[row]]
+    if job_faults or order is not None:
+        jobs = jobs.take(row, same)
     if site_faults:
-        sites, series = _usable(sites, series, _good(site_faults, len(of_site)))
+        sites, series = _usable(sites, series, _good(site_faults, len(sites.site_id)))
     return Admitted(row, jobs, sites, series, errors)
 
 
@@ -86,15 +86,14 @@ def admit_terms(terms: Terms) -> tuple[Terms, tuple[BadInput, ...]]:
     if terms.is_empty:
         return terms, ()
     quotas, rules = terms
-    bad_quotas = _faults(
+    bad_quotas, _ = _faults(
         [*_named(quotas), *_by_kind(LIMITED, quotas.limit, ANY, CAPACITY_MAX)],
     )
-    bad_rules = _faults([*_named(rules), ("factor_ppm", rules.factor_ppm, ANY, FACTOR_MAX_PPM)])
+    bad_rules, _ = _faults([*_named(rules), ("factor_ppm", rules.factor_ppm, ANY, FACTOR_MAX_PPM)])
     good = _good(bad_quotas, len(quotas.quota_id))
     limit = np.where(good[:, None, None], quotas.limit, ANY)
     stands = np.flatnonzero(_good(bad_rules, len(rules.factor_ppm)))
-    of_quota, of_rule = np.arange(len(good)), np.arange(len(rules.factor_ppm))
-    errors = (*_errors("quotas", bad_quotas, of_quota), *_errors("rules", bad_rules, of_rule))
+    errors = (*_errors("quotas", bad_quotas), *_errors("rules", bad_rules))
     return Terms(replace(quotas, limit=limit), rules.take(stands)), errors
 
 
@@ -155,18 +154,23 @@ def _named(terms: Quotas | Rules) -> Iterator[_Range]:
 
 def _by_kind(names: tuple[str, ...], table: I64, low: int, high: int) -> Iterator[_Range]:
     """A column for each name, the last axis of the table; none where all of it is in range."""
-    if not _is_within(table, low, high):
+    if table.size and not (low <= table.min() and table.max() <= high):
         for k, name in enumerate(names):
             yield name, table[..., k], low, high
 
 
-def _faults(ranges: Iterable[_Range]) -> list[_Fault]:
-    return [_fault(*each) for each in ranges if not _is_within(*each[1:])]
-
-
-def _is_within(values: npt.NDArray[Any], low: float, high: float) -> bool:
-    """Nearly always; NaN is in no range."""
-    return not values.size or bool(low <= values.min() and values.max() <= high)
+def _faults(ranges: Iterable[_Range]) -> tuple[list[_Fault], set[str]]:
+    """Columns that are not in their range, NaN is in none; those of whole numbers all the same."""
+    faults, same = [], set()
+    for column, values, low, high in ranges:
+        if not values.size:
+            continue
+        least, most = values.min(), values.max()
+        if not (low <= least and most <= high):
+            faults.append(_fault(column, values, low, high))
+        elif least == most and values.dtype == np.int64:  # of floats, 0.0 and -0.0 are not the same
+            same.add(column)
+    return faults, same
 
 
 def _fault(column: str, values: npt.NDArray[Any], low: float, high: float) -> _Fault:
@@ -176,22 +180,29 @@ def _fault(column: str, values: npt.NDArray[Any], low: float, high: float) -> _F
     return _Fault(column, np.logical_or.reduce(spoilt, axis=1), first, f"{low} to {high}")
 
 
-def _is_ascending(ids: Texts) -> bool:
-    """Each above the one before it: the common case, in which nothing needs sorting."""
-    return bool((ids[1:] > ids[:-1]).all())
+def _order(ids: Texts) -> tuple[I64 | None, bool]:
+    """Rows in order of their id, None where they are so already; whether an id comes twice."""
+    if os.environ.get("GRIDLOOM_PURE") != "1":
+        from kernels.match._ids import order as compiled
+
+        found: tuple[I64 | None, bool] = compiled(ids)
+        return found
+    order = np.argsort(ids, kind="stable")
+    ascending = ids[order]
+    as_given = bool((order[1:] > order[:-1]).all())
+    return None if as_given else order, bool((ascending[1:] == ascending[:-1]).any())
 
 
-def _repeated(ids: Texts) -> list[_Fault]:
-    """Sorted ids that a row before has, equal ones in the order in which they came."""
-    repeated = np.append(np.zeros(min(len(ids), 1), np.bool_), ids[1:] == ids[:-1])
-    wanted = "an id that no row before it has"
-    return [_Fault("job_id", repeated, ids, wanted)] if repeated.any() else []
+def _repeated(ids: Texts, row: I64) -> _Fault:
+    """Ids that a row before has; row: in order of their id, equal ones as they came."""
+    repeated, ascending = np.zeros(len(ids), np.bool_), ids[row]
+    repeated[row[1:][ascending[1:] == ascending[:-1]]] = True
+    return _Fault("job_id", repeated, ids, "an id that no row before it has")
 
 
-def _errors(table: str, faults: list[_Fault], row: I64) -> list[BadInput]:
-    """row [rows]: of the table as it was given."""
+def _errors(table: str, faults: list[_Fault]) -> list[BadInput]:
     found = [
-        BadInput(table, int(row[at]), fault.column, str(fault.shown[at]), f"send {fault.wanted}")
+        BadInput(table, at, fault.column, str(fault.shown[at]), f"send {fault.wanted}")
         for fault in faults
         for at in np.flatnonzero(fault.bad).tolist()
     ]

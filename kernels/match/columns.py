@@ -6,6 +6,7 @@ quantities are int64 in the unit of their name; money is float64 in the currency
 becomes int64 micro-currency once, in Plan.cost_micro.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from enum import Flag, IntEnum
 from typing import Any, NamedTuple
@@ -72,11 +73,15 @@ class Jobs:
         asked = shaped("demand", demand, np.int64, (len(ids), len(RESOURCES)))
         return cls(job_id=ids, demand=asked, **made)
 
-    def take(self, rows: I64) -> "Jobs":
-        """The jobs of these rows."""
-        return Jobs(
-            **{name: getattr(self, name).take(rows, axis=0) for name in Jobs.__dataclass_fields__}
-        )
+    def take(self, rows: I64, same: Set[str] = frozenset()) -> "Jobs":
+        """The jobs of these rows, each once at most; columns `same` have one value in all rows."""
+        taken = {
+            name: getattr(self, name)[: len(rows)]
+            if name in same
+            else getattr(self, name).take(rows, axis=0)
+            for name in Jobs.__dataclass_fields__
+        }
+        return Jobs(**taken)
 
 
 _JOB_DEFAULTS: dict[str, Any] = {

@@ -35,6 +35,7 @@ from kernels.rollup._layout cimport (
 )
 from kernels.rollup._places cimport (
     RACK,
+    TOLD,
     Places,
     begin,
     cell_hash,
@@ -101,6 +102,7 @@ cdef class Ledger:
 
     def __cinit__(self):
         memset(&self.readings, 0, sizeof(Readings))
+        self.readings.first_end_ms = INT64_MAX
         memset(&self.places, 0, sizeof(Places))
 
     def __dealloc__(self):
@@ -152,11 +154,14 @@ cdef class Ledger:
             else:
                 outcome[i] = self._put(&given[i])
         self._end()
-        return outcomes, self._rows(), self._sketches()
+        windows = self._rows()
+        return outcomes, windows, self._sketches(windows)
 
     def live(self):
         """How many there are that a row of an open window may still repeat or revise."""
         cdef Py_ssize_t i, size = 0
+        if self.readings.first_end_ms > self.watermark_ms - self.open_ms:
+            return self.readings.count
         for i in range(self.readings.count):
             size += self._is_live(i)
         return size
@@ -195,7 +200,7 @@ cdef class Ledger:
 
     cdef int _begin(self, Py_ssize_t rows) except -1:
         make_room(&self.readings, rows, len(self.names))
-        return begin(&self.places, rows)
+        return begin(&self.places)
 
     cdef int _end(self) except -1:
         tell_all(&self.places, self.readings.held)
@@ -229,6 +234,8 @@ cdef class Ledger:
             if cell < NONE:
                 return OTHER_UNIT
         self._count_in(row)
+        if self.places.gathered_count == TOLD:
+            tell_all(&self.places, self.readings.held)
         hold(&self.readings, row, self.places.cells, cell, NONE, True)
         gather(&self.places, cell, row, self.readings.held)
         series.cell = cell
@@ -369,8 +376,9 @@ cdef class Ledger:
             )
         return rows
 
-    cdef _sketches(self):
+    cdef _sketches(self, cnp.ndarray rows):
         """(ends, data): sketch.encode of each changed window, of racks nothing."""
+        cdef const Row* row = <const Row*>cnp.PyArray_DATA(rows)
         cdef cnp.ndarray ends = np.empty(self.places.changed_count + 1, np.int32)
         cdef int32_t* end = <int32_t*>cnp.PyArray_DATA(ends)
         cdef Py_ssize_t i, most = 0
@@ -379,17 +387,16 @@ cdef class Ledger:
         cdef uint8_t* first
         cdef uint8_t* out
         for i in range(self.places.changed_count):
-            window = &self.places.windows[self.places.changed[i]]
-            if window.level != RACK:
-                most += sketch_bytes_max(window)
+            if row[i].level != RACK:
+                most += sketch_bytes_max(&self.places.windows[self.places.changed[i]])
         if most > 0x7FFFFFFF:
             raise OverflowError("more than 2 GB of sketches in one batch")
         data = np.empty(most, np.uint8)
         first = out = <uint8_t*>cnp.PyArray_DATA(data)
         end[0] = 0
         for i in range(self.places.changed_count):
-            window = &self.places.windows[self.places.changed[i]]
-            if window.level != RACK:
+            if row[i].level != RACK:
+                window = &self.places.windows[self.places.changed[i]]
                 out = sketch_into(
                     out, window, self.places.cells, self.places.gathered, self.readings.held
                 )

@@ -36,6 +36,7 @@ from kernels.rollup._window cimport add
 cdef enum:
     RACK = 0
     SITE = 1
+    TOLD = 4096  # cells that gather at a time: they and their windows stay in the second cache
 
 cdef struct Places:
     Cell* cells
@@ -45,8 +46,8 @@ cdef struct Places:
     Py_ssize_t cell_count, cell_room, window_count, window_room, entered_count
     int32_t* changed     # windows that the batch touched, in that order
     Py_ssize_t changed_count
-    Gathered* gathered   # of the cells that the batch added to
-    Py_ssize_t gathered_count, gathered_room
+    Gathered* gathered   # of the cells that the batch added to since the windows were told
+    Py_ssize_t gathered_count
     int32_t batch
 
 
@@ -62,13 +63,12 @@ cdef inline void released(Places* places) noexcept nogil:
     let_go(places.gathered)
 
 
-cdef inline int begin(Places* places, Py_ssize_t rows) except -1:
-    """A batch of so many rows begins."""
+cdef inline int begin(Places* places) except -1:
+    """A batch begins."""
     places.batch += 1
     places.changed_count = places.gathered_count = 0
-    if rows > places.gathered_room:
-        places.gathered = <Gathered*>grown(places.gathered, rows, sizeof(Gathered))
-        places.gathered_room = rows
+    if places.gathered == NULL:
+        places.gathered = <Gathered*>grown(NULL, TOLD, sizeof(Gathered))
     return 0
 
 

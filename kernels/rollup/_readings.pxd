@@ -29,6 +29,7 @@ cdef enum:
 cdef struct Readings:
     Held* held
     Py_ssize_t count, room
+    int64_t first_end_ms # no reading ends before
     Py_ssize_t entered   # the first so many are in `instants`
     Table instants
     Series* series
@@ -102,6 +103,7 @@ cdef inline Held* hold(
     held.bucket = <int16_t>row.bucket
     held.kind = row.kind
     held.sampled = sampled
+    readings.first_end_ms = min(readings.first_end_ms, row.end_ms)
     cells[cell].newest = <int32_t>readings.count
     readings.count += 1
     return held

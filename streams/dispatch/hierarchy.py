@@ -17,8 +17,8 @@ from kernels.match.columns import ANY
 from kernels.match.hierarchy import parts
 from schemas.market import HANDED, HELD, OFFERED
 from schemas.offer import Offer, Pool
-from schemas.policy import Deal, Part
-from schemas.registry import Domain
+from schemas.policy import Deal, Fairness, Part
+from schemas.registry import Domain, Policy
 from streams.dispatch.lending import (
     ASKED_MAX,
     asked_by,
@@ -32,7 +32,7 @@ from streams.dispatch.lending import (
 )
 from streams.dispatch.returns import remember, settle, unsettled
 from streams.dispatch.state import HAND, Above, Lent, Market, Row, Running
-from streams.policy import Places, covers, limits_of
+from streams.policy import Places, covers, limits_of, shares_of
 from streams.registry import RegistryView
 
 I64 = npt.NDArray[np.int64]
@@ -73,10 +73,27 @@ def family_of(view: RegistryView, domain: Domain, market: Market) -> Family:
     return Family(parent_of(view, domain), frozenset(sound))
 
 
-def handed_to(market: Market, family: Family) -> tuple[Part, ...]:
-    """The parts in force that its parent dealt to it; none before the first deal."""
+def handed_to(market: Market, family: Family, places: Places) -> tuple[Part, ...]:
+    """The parts in force that its parent dealt to it; none before the first deal.
+
+    Of an account that the parent does not know yet, the share of what is offered here.
+    """
     above = market.above
-    return above.deal.parts if above is not None and above.parent == family.parent else ()
+    if above is None or above.parent != family.parent:
+        return ()
+    made = {part.id: part for part in above.deal.parts}
+    for owner, fairness in above.deal.shares.items():
+        for part in shares_of(fairness, places):
+            name = f"{owner}/{part.id}"
+            made.setdefault(name, part_at(part, name, part.limits))
+    return tuple(made.values())
+
+
+def _shares(market: Market, family: Family, domain: Domain, policy: Policy) -> dict[str, Fairness]:
+    """Domain -> its fairness, of all from the top to this one."""
+    above = market.above
+    known = above.deal.shares if above is not None and above.parent == family.parent else {}
+    return known if policy.fairness is None else {**known, domain.id: policy.fairness}
 
 
 def accepted(market: Market, row: Row, deal: Deal) -> None:
@@ -84,7 +101,7 @@ def accepted(market: Market, row: Row, deal: Deal) -> None:
     above = market.above
     known = above.deal.parts if above is not None and above.parent == row["source"] else ()
     parts_ = spliced(row["start_ms"], known, deal.parts, market.last_tick_ms)
-    market.above = Above(row["source"], Deal(number=deal.number, parts=parts_))
+    market.above = Above(row["source"], Deal(number=deal.number, parts=parts_, shares=deal.shares))
 
 
 def answered(market: Market, row: Row, deal: Deal) -> None:
@@ -124,6 +141,8 @@ def for_own_sites(
 
 def deal(
     market: Market,
+    domain: Domain,
+    policy: Policy | None,
     family: Family,
     shared: Sequence[Part],
     places: Places,
@@ -168,10 +187,11 @@ def deal(
                 limits = limits_of(np.where(limit == ANY, ANY, low + more), times)
                 given[ids[m]].append(part_at(part, part.id, limits))
     market.dealt += 1
+    shares = _shares(market, family, domain, policy or Policy(id=domain.id))
     deals = {}
     for child, some in given.items():
         some.append(_whole(child, places, granted))
-        deals[child] = Deal(number=market.dealt, parts=tuple(some))
+        deals[child] = Deal(number=market.dealt, parts=tuple(some), shares=shares)
         lend(market.below.setdefault(child, Lent()), deals[child])
     return deals
 

@@ -93,7 +93,7 @@ def match_tick(
         max((job["duration_ms"] for job in jobs), default=0),
         accounts_below(market, family),
     )
-    handed = handed_to(market, family)
+    handed = handed_to(market, family, places)
     of_policy = parts_of(policy, places)
     named = [msgspec.structs.replace(part, id=f"{domain.id}/{part.id}") for part in of_policy]
     shared = [*named, *(part for part in handed if part.id != domain.id)]

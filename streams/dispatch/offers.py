@@ -200,7 +200,7 @@ def pools_of(
     groups: dict[_Kind, list[int]] = {}
     for m, site in enumerate(sites):
         to = zip(names, rtt[:, m].tolist(), strict=True)
-        known = tuple((name, ms) for name, ms in to if 0 <= ms <= _MOST)
+        known = tuple((name, ms) for name, ms in to if 0 <= ms < _MOST)
         classes = "|".join(c for k, c in enumerate(CLASSES) if columns.classes[m] >> k & 1)
         groups.setdefault((str(site.get("inner", site["region"])), classes, known), []).append(m)
     most = LIMIT_MAX // max(1, len(sites))  # so that their sum is a number of a column

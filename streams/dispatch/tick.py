@@ -126,7 +126,7 @@ def _decided(
     _start(market, matched, started, tick)
     keep(market, inputs, plan, tick)
     rows[MARKET] = [sent(market, domain, family.parent or "", tick_ms, row) for row in returned]
-    rows[MARKET] += _to_family(market, matched, started, planned, tick, family)
+    rows[MARKET] += _to_family(market, matched, started, planned, tick, policy, family)
     return rows
 
 
@@ -136,6 +136,7 @@ def _to_family(
     started: list[Running],
     planned: list[Running],
     tick: decisions.Tick,
+    policy: Policy | None,
     family: Family,
 ) -> list[Row]:
     """What the children get, and what the parent is told."""
@@ -145,7 +146,16 @@ def _to_family(
     for run in started:
         site = matched.sites[place_of(run, index)]
         jobs.setdefault(run.site_id, []).append((rows_of[run.job_id], site))
-    deals = deal(market, family, matched.shared, matched.places, matched.granted, planned)
+    deals = deal(
+        market,
+        tick.domain,
+        policy,
+        family,
+        matched.shared,
+        matched.places,
+        matched.granted,
+        planned,
+    )
     handed = hand_down(market, tick.domain, tick.tick_ms, deals, jobs)
     told = answer(market, tick.domain, family)
     return handed + told + offer_up(market, tick.domain, family, tick.tick_ms, matched.pools)

@@ -18,6 +18,7 @@ Bool = npt.NDArray[np.bool_]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
+FAR_MS = 1e9  # to where a child says no way from
 _BITS = 63  # hubs of a number; what is above is one bit
 
 
@@ -91,6 +92,8 @@ def _rtts(market: Market, names: tuple[str, ...], sites: list[Row]) -> F64:
         rtt[:, m] = between[:, index[site["region"]]]
         for name, ms in site.get("rtt_ms", {}).items():  # who is nearer knows better
             rtt[index[name], m] = ms
+        if "pool" in site:  # near enough for nobody who asks, and no reason for others to stay
+            rtt[:, m] = np.minimum(rtt[:, m], FAR_MS)
     return rtt
 
 

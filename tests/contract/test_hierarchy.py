@@ -106,7 +106,7 @@ async def test_cities_keep_the_nations_quota_and_obey_when_it_is_lowered(
     spans += [Hours(hour, hour + 1, [], []) for hour in range(2, LOWER_FROM_H - 1)]
     lower = [_policy(LOWER_FROM_H, 2)]
     spans += [Hours(LOWER_FROM_H - 1, LOWER_FROM_H, lower, _jobs(range(16, 30)))]
-    spans += [Hours(hour, hour + 1, [], []) for hour in range(LOWER_FROM_H, LOWER_FROM_H + 8)]
+    spans += [Hours(hour, hour + 1, [], []) for hour in range(LOWER_FROM_H, LOWER_FROM_H + 14)]
     workers = Workers(settings, tmp_path)
     try:
         for span in spans:  # everybody is through with an hour before the next begins

@@ -1,7 +1,8 @@
 """Whatever is late, the children of a domain together never use more of a quota than there is.
 
 Random trees of three levels, jobs sent to any of them, mail that arrives when it likes, ticks in
-any order: after every row the use of all that runs is within the parent's quota at every hour.
+any order: after every row the use of all that runs is within the parent's quota at every hour, and
+every job that was sent waits, has started or is on its way in one place.
 """
 
 import random
@@ -14,6 +15,7 @@ from tests.unit.hierarchy_cases import Realm, banks, quota
 
 ACCOUNTS = ("bank", "shop")
 started: list[int] = []  # jobs of each case
+returned: list[int] = []  # rows of each case
 
 
 def tree(chance: random.Random) -> dict[str, str | None]:
@@ -47,6 +49,23 @@ def within(made: Realm, owner: str, account: str, of: list[Limits]) -> None:
                 assert amount <= max(allowed), (owner, account, name, hour, amount, allowed)
 
 
+def in_one_place(made: Realm, sent: set[str], started_at: dict[str, str]) -> None:
+    """Every job waits at one domain, has started at one, or is in one row of the mail."""
+
+    def named(domain: str, job: str) -> str:
+        return job if "/" in job else f"{domain}/{job}"
+
+    found: list[str] = []
+    for name in made.tree:
+        market = made.market(name)
+        found += [named(name, job) for job in market.jobs]
+        found += [r["id"] for r in made.mail[name] if r["kind"] in ("job", "returned")]
+        for run in market.running:
+            if run.site_id not in made.tree:
+                assert started_at.setdefault(named(name, run.job_id), name) == name
+    assert sorted([*found, *started_at]) == sorted(sent)
+
+
 def use(made: Realm, owner: str, account: str, kind: int) -> list[int]:
     if kind < 5:
         return made.use(owner, account, kind)
@@ -68,6 +87,7 @@ def test_children_never_exceed_their_parents_quota_whoever_is_late(seed: int) ->
     read = {key: [Limits(**as_limits(given))] for key, given in held.items()}
     made.furnish(own=[name for name in made.tree if chance.random() < 0.5])
     made.tick(0)
+    sent, started_at = set[str](), dict[str, str]()
     names, hours = list(made.tree), dict.fromkeys(made.tree, 0)
     for number in range(150):
         act, name = chance.choice(("job", "tick", "mail", "mail")), chance.choice(names)
@@ -76,6 +96,7 @@ def test_children_never_exceed_their_parents_quota_whoever_is_late(seed: int) ->
                 account, to = chance.choice(ACCOUNTS), chance.choice((name, "nation"))
                 asked = chance.randint(1, 2), chance.randint(1, 4)
                 made.send(to, banks(f"j{number}-{n}", *asked, account_id=account))
+                sent.add(f"{to}/j{number}-{n}")
         elif act == "tick" and hours[name] <= min(hours.values()) + 1:
             hours[name] += 1
             made.send(name, tick(hours[name]))
@@ -85,11 +106,14 @@ def test_children_never_exceed_their_parents_quota_whoever_is_late(seed: int) ->
             made.apply(name, rows)
         for (owner, account), of in read.items():
             within(made, owner, account, of)
-    started.append(sum(len(made.market(name).decided) for name in names))
+        in_one_place(made, sent, started_at)
+    started.append(len(started_at))
+    returned.append(sum(row["kind"] == "returned" for name in names for row in made.log[name]))
 
 
-def test_the_cases_start_jobs() -> None:
-    assert len(started) < 12 or sum(started) > 100
+def test_the_cases_start_jobs_and_return_some() -> None:
+    assert len(started) < 12 or sum(started) > 40
+    assert len(returned) < 12 or sum(returned) > 20
 
 
 def as_limits(given: dict[str, object]) -> dict[str, object]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels.match._certificate import exact_sum
+from kernels.match._ids import order
 
 from kernels.match import ANY, Policy, Rules, Terms, certify, match
 from kernels.match.checks import Admitted, admit, admit_terms
@@ -163,3 +164,18 @@ def test_every_column_of_a_job_can_be_spoilt() -> None:
     assert set(_SPOILT) <= {column.name for column in fields(problem[0])}
     spoilt = [_admitted(seed, random_problem(seed)).errors for seed in range(40)]
     assert {error.column for errors in spoilt for error in errors} >= {*_SPOILT, "pue_ppm"}
+
+
+@_OFTEN
+@given(_SEEDS)
+def test_jobs_in_any_order_are_put_in_the_same_one(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    size, letters = random.integers(0, 40), random.integers(1, 7)
+    ids = np.sort(random.integers(0, 60, size)).astype(f"<U{letters}")  # cut: some come twice
+    moved = random.random(size) < random.choice((0.0, 0.1, 1.0))
+    ids[moved] = random.permutation(ids[moved])
+    row, twice = order(ids)
+    assert twice == (len(set(ids.tolist())) < size)
+    wanted = sorted(range(size), key=lambda at: (ids[at], at))
+    assert wanted == (list(range(size)) if row is None else row.tolist())
+    assert (row is None) == (wanted == list(range(size)))

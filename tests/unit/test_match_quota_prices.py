@@ -195,7 +195,8 @@ def test_both_engines_agree_where_quotas_bind(slots: int, monkeypatch: pytest.Mo
 def test_the_curvature_is_how_the_expected_use_falls_as_prices_rise(engine: type) -> None:
     problem, terms = _problem(60, 4, 5)
     rows = _rows(problem, terms)
-    tables, loops, tau = PriceTables(rows), engine(rows), 0.5 * float(rows.fixed[np.isfinite(rows.fixed)].mean() + 1.0)
+    tables, loops = PriceTables(rows), engine(rows)
+    tau = 0.5 * float(rows.fixed[np.isfinite(rows.fixed)].mean() + 1.0)
     count = rows.capacity.size
     column = np.arange(count).reshape(rows.capacity.shape)
     unit = np.maximum(rows.capacity[:4, 0].max(axis=0), 1).astype(np.float64)

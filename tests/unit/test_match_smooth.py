@@ -15,7 +15,8 @@ def _rows(sites: int, seed: int) -> Problem:
     """A problem of which half of the pairs are closed, so that some job has no site left."""
     rows = compile_problem(*network(60, sites, seed), Policy(0.0)).problem
     closed = np.random.default_rng(seed).random(rows.open.shape) < 0.5
-    return rows._replace(open=np.where(closed, 0, rows.open).astype(np.uint8))
+    wide = np.where(closed, 0, rows.open).astype(np.uint8)
+    return rows._replace(open=wide, fixed=np.where(wide[:, :, 0], rows.fixed, np.inf))
 
 
 @pytest.mark.parametrize("sites", range(1, 10))
