@@ -55,8 +55,9 @@ cdef inline void* grown(void* block, size_t count, size_t size) except NULL:
 
 
 cdef inline Py_ssize_t larger_room(Py_ssize_t count, Py_ssize_t more) noexcept nogil:
-    """Room for so many more and a sixteenth of them all: a large block grows at no cost."""
-    return count + more + max(<Py_ssize_t>1024, (count + more) // 16)
+    """Room for so many more and as many again, a sixteenth of many: large blocks are not copied."""
+    cdef Py_ssize_t all_ = count + more
+    return all_ + max(<Py_ssize_t>1024, all_ if all_ < 1 << 15 else all_ // 16)
 
 
 cdef inline int reserve(Table* table, size_t count) except -1:
