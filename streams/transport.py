@@ -55,7 +55,7 @@ from faust.types import TP
 from faust.types.tuples import ack_lock
 
 from streams.client import FETCH_WAIT_MS
-from streams.ingest.fetch import BatchConsumer
+from streams.fetch import BatchConsumer
 from streams.runs import records_of, runs_of
 
 StartOffsets = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
@@ -69,9 +69,8 @@ class ExactConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer.__class__ = (
-            BatchConsumer  # Faust leaves no choice; it is a stock one until started
-        )
+        # Faust leaves no choice of a class; until it is started it is a stock one
+        consumer.__class__ = BatchConsumer
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 

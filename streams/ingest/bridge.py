@@ -39,9 +39,9 @@ from streams.client import (
 )
 from streams.client import consumer as started_consumer
 from streams.counts import Counts
+from streams.fetch import BatchConsumer
 from streams.ingest.admission import Admitted, Row, Source, admit, dead_row, tick_row
 from streams.ingest.bulk import Bulk, BulkAdmission
-from streams.ingest.fetch import BatchConsumer
 from streams.ingest.outbox import Outbox
 from streams.ingest.pack import Packer
 from streams.ingest.ticks import TickClock

@@ -1,4 +1,4 @@
-"""What streams/ingest/fetch.py relies on in aiokafka: fails when it changes. And: on a real Kafka
+"""What streams/fetch.py relies on in aiokafka: fails when it changes. And: on a real Kafka
 it hands over exactly the records that the stock consumer does."""
 
 import gzip
@@ -16,7 +16,7 @@ from crc32c import crc32c
 
 from kernels.records import parse
 from streams.client import admin, new_consumer, read_all
-from streams.ingest.fetch import BatchConsumer, BatchFetcher
+from streams.fetch import BatchConsumer, BatchFetcher
 from streams.settings import Settings
 
 
@@ -152,7 +152,7 @@ async def test_holes_that_compaction_leaves_in_what_librdkafka_wrote_are_holes(
     _write_by_librdkafka(confluent, broker, topic, codec, False, partitions=1)
     answers = []
     monkeypatch.setattr(
-        "streams.ingest.fetch.parse",
+        "streams.fetch.parse",
         lambda fetched, *rest: answers.append(bytes(fetched)) or parse(fetched, *rest),
     )
     consumer = new_consumer(settings, of=BatchConsumer)

@@ -1,4 +1,4 @@
-"""What streams/ingest/receive.py relies on in aiokafka and asyncio: fails when it changes. And: an
+"""What streams/receive.py relies on in aiokafka and asyncio: fails when it changes. And: an
 answer is the same however the socket cuts it, and its record bytes are not copied."""
 
 import asyncio
@@ -13,8 +13,8 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.fetch import FetchRequest, FetchRequestStruct
 from aiokafka.protocol.metadata import MetadataRequest
 
-from streams.ingest import receive
-from streams.ingest.receive import adopt
+from streams import receive
+from streams.receive import adopt
 
 RECORDS = bytes(range(256)) * 40
 

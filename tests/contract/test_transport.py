@@ -11,7 +11,7 @@ from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 
 from streams import transport
-from streams.ingest.fetch import BatchConsumer
+from streams.fetch import BatchConsumer
 from streams.transport import ExactConsumer, ExactConsumerThread, ExactTransport
 
 CONSUMER_PRIVATES = (

@@ -32,7 +32,7 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from kernels.records import Fetched, Records, parse
 from kernels.records.layout import LENGTH_AT, LOG_OVERHEAD
-from streams.ingest.receive import adopt
+from streams.receive import adopt
 
 
 class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
