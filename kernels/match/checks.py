@@ -4,7 +4,6 @@ A bad job is left out alone; a bad site is down and empty. Limits keep every int
 2^63: demand x PUE <= 2^39 x 1e7, and the use of a million jobs at once.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -28,6 +27,7 @@ from kernels.match.columns import (
     Sites,
     Texts,
 )
+from kernels.match.ids import order_of
 from kernels.match.terms import Quotas, Rules, Terms
 
 DEMAND_MAX = 2**39
@@ -65,7 +65,7 @@ _Range = tuple[str, npt.NDArray[Any], float, float]  # column, values [rows, ...
 
 def admit(jobs: Jobs, sites: Sites, series: Series, network: Network) -> Admitted:
     """Sort out bad rows; whatever they held, no other row's result changes."""
-    order, twice = _order(jobs.job_id)
+    order, twice = order_of(jobs.job_id)
     row = np.arange(len(jobs.job_id)) if order is None else order
     job_faults, same = _faults(_job_ranges(jobs, sites, network))
     if twice:
@@ -178,19 +178,6 @@ def _fault(column: str, values: npt.NDArray[Any], low: float, high: float) -> _F
     spoilt = ~((flat >= low) & (flat <= high))  # NaN is outside
     first = flat[np.arange(len(flat)), spoilt.argmax(axis=1)]
     return _Fault(column, np.logical_or.reduce(spoilt, axis=1), first, f"{low} to {high}")
-
-
-def _order(ids: Texts) -> tuple[I64 | None, bool]:
-    """Rows in order of their id, None where they are so already; whether an id comes twice."""
-    if os.environ.get("GRIDLOOM_PURE") != "1":
-        from kernels.match._ids import order as compiled
-
-        found: tuple[I64 | None, bool] = compiled(ids)
-        return found
-    order = np.argsort(ids, kind="stable")
-    ascending = ids[order]
-    as_given = bool((order[1:] > order[:-1]).all())
-    return None if as_given else order, bool((ascending[1:] == ascending[:-1]).any())
 
 
 def _repeated(ids: Texts, row: I64) -> _Fault:

@@ -13,6 +13,7 @@ import numpy as np
 
 from kernels.match.alike import by_kind
 from kernels.match.columns import ANY, F64, I32, I64, LIMITED, RESOURCES, Policy, Texts, Warm
+from kernels.match.ids import places_of
 from kernels.match.kinds import Kinds, Placed, fill, places
 from kernels.match.pooled import Pooled
 from kernels.match.prices import PriceTables
@@ -306,23 +307,9 @@ def last_options(job_id: Texts, warm: Warm | None, count: int, horizon: int) -> 
     """The warm plan's options [n], jobs matched by id; ANY = none. The ids are ascending."""
     wanted = np.full(len(job_id), ANY, np.int32)
     if warm is not None and len(warm.job_id):
-        at = _places(warm.job_id, job_id)
+        at = places_of(warm.job_id, job_id)
         site, slot = warm.site[at], warm.slot[at]
         known = (at >= 0) & (site >= 0) & (site < count)
         known &= (slot >= 0) & (slot < horizon)
         wanted[known] = (site * horizon + slot)[known]
     return wanted
-
-
-def _places(known: Texts, wanted: Texts) -> I64:
-    """Index [n] in `known` of each of `wanted`, which are ascending; -1 = not there."""
-    order = None if (known[1:] > known[:-1]).all() else np.argsort(known, kind="stable")
-    ascending = known if order is None else known[order]
-    if os.environ.get("GRIDLOOM_PURE") == "1":
-        at = np.searchsorted(ascending, wanted).clip(0, len(known) - 1)
-        at = np.where(ascending[at] == wanted, at, ANY)
-    else:
-        from kernels.match._ids import places
-
-        at = places(ascending, wanted)
-    return at if order is None else np.where(at >= 0, order[at], ANY)

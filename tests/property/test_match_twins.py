@@ -1,19 +1,22 @@
 """Compiled filters, prices and proof beside their numpy twins: the same bits, whatever comes in."""
 
+import os
 from collections.abc import Callable
 from dataclasses import fields, replace
 from math import fsum
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels.match._certificate import exact_sum
-from kernels.match._ids import order
 
 from kernels.match import ANY, Policy, Rules, Terms, certify, match
 from kernels.match.checks import Admitted, admit, admit_terms
+from kernels.match.columns import Texts
+from kernels.match.ids import order_of, places_of
 from kernels.match.problem import compile_problem
 from tests.property.match_cases import Problem, random_problem, random_terms
 
@@ -166,16 +169,39 @@ def test_every_column_of_a_job_can_be_spoilt() -> None:
     assert {error.column for errors in spoilt for error in errors} >= {*_SPOILT, "pue_ppm"}
 
 
-@_OFTEN
-@given(_SEEDS)
-def test_jobs_in_any_order_are_put_in_the_same_one(seed: int) -> None:
-    random = np.random.default_rng(seed)
+def _ids(random: np.random.Generator) -> Texts:
+    """Mostly ascending, or wholly out of order."""
     size, letters = random.integers(0, 40), random.integers(1, 7)
     ids = np.sort(random.integers(0, 60, size)).astype(f"<U{letters}")  # cut: some come twice
     moved = random.random(size) < random.choice((0.0, 0.1, 1.0))
     ids[moved] = random.permutation(ids[moved])
-    row, twice = order(ids)
+    return ids
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+@_OFTEN
+@given(_SEEDS)
+def test_jobs_in_any_order_are_put_in_the_same_one(pure: str, seed: int) -> None:
+    ids = _ids(np.random.default_rng(seed))
+    size = len(ids)
+    with patch.dict(os.environ, GRIDLOOM_PURE=pure):
+        row, twice = order_of(ids)
     assert twice == (len(set(ids.tolist())) < size)
     wanted = sorted(range(size), key=lambda at: (ids[at], at))
     assert wanted == (list(range(size)) if row is None else row.tolist())
     assert (row is None) == (wanted == list(range(size)))
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+@_OFTEN
+@given(_SEEDS)
+def test_ids_are_found_among_others_in_any_order(pure: str, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    known = random.permutation(np.unique(_ids(random)))
+    wanted = np.unique(_ids(random))
+    if not len(known):
+        return
+    with patch.dict(os.environ, GRIDLOOM_PURE=pure):
+        found = places_of(known, wanted)
+    place = {text: at for at, text in enumerate(known.tolist())}
+    assert found.tolist() == [place.get(text, ANY) for text in wanted.tolist()]
