@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from schemas.policy import Count, Money, Ms
+from schemas.policy import Count, Document, Money, Ms, Strict
 
 RESOURCES = ("cores_milli", "accel_milli", "power_w", "network_mbps", "green_w")
 
@@ -17,11 +17,7 @@ Amounts = tuple[Count, Count, Count, Count, Count]
 Price = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the document; a field that it does not know is refused."""
-
-
-class Pool(_Part, frozen=True, kw_only=True):
+class Pool(Strict, frozen=True, kw_only=True):
     """Sites of one domain put together: what they have, and what is taken of it already."""
 
     region: str
@@ -36,7 +32,7 @@ class Pool(_Part, frozen=True, kw_only=True):
     ci_kg_per_kwh: Annotated[tuple[Price, ...], msgspec.Meta(min_length=1)]  # [T] marginal
 
 
-class Offer(_Part, frozen=True, kw_only=True):
+class Offer(Document, frozen=True, kw_only=True):
     """A child's pools; `deal` is the newest that it knows: what was handed to it later is not
 
     among what is taken yet. `waiting` are the parent's jobs that it knows and may still return.
@@ -49,25 +45,9 @@ class Offer(_Part, frozen=True, kw_only=True):
     accounts: tuple[str, ...] = ()  # whose jobs run or wait there
     start_ms: Ms = 0  # of the first slot
 
-    def text(self) -> str:
-        return msgspec.json.encode(self).decode()
 
-    @classmethod
-    def read(cls, text: str) -> "Offer":
-        """Raises msgspec.DecodeError that names the field."""
-        return msgspec.json.decode(text, type=cls)
-
-
-class Returned(_Part, frozen=True, kw_only=True):
+class Returned(Document, frozen=True, kw_only=True):
     """Why a child gives a job back: the reason code of its match, and the detail."""
 
     reason: str
     detail: str = ""
-
-    def text(self) -> str:
-        return msgspec.json.encode(self).decode()
-
-    @classmethod
-    def read(cls, text: str) -> "Returned":
-        """Raises msgspec.DecodeError that names the field."""
-        return msgspec.json.decode(text, type=cls)

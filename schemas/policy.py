@@ -7,7 +7,7 @@ integers in the unit of their name, factors and shares in ppm.
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import msgspec
 
@@ -27,11 +27,23 @@ Money = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 JobClass = Literal["general", "intelligent", "super"]
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the document; a field that it does not know is refused."""
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of a document; a field that it does not know is refused."""
 
 
-class Weights(_Part, frozen=True, kw_only=True):
+class Document(Strict, frozen=True, kw_only=True):
+    """What one domain says to another, as JSON in a row of `market`."""
+
+    def text(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Raises msgspec.DecodeError that names the field."""
+        return msgspec.json.decode(text, type=cls)
+
+
+class Weights(Strict, frozen=True, kw_only=True):
     """What the cost of an option is made of, beside data and migration."""
 
     energy_ppm: FactorPpm = 1_000_000  # of the price of energy
@@ -39,7 +51,7 @@ class Weights(_Part, frozen=True, kw_only=True):
     latency_price_per_ms: Money = 0.0  # a job pays for each ms of round trip
 
 
-class Limits(_Part, frozen=True, kw_only=True):
+class Limits(Strict, frozen=True, kw_only=True):
     """At most so much at once, as the sites see it; none = no limit, as before a from_ms."""
 
     cores_milli: Limit | None = None
@@ -75,7 +87,7 @@ def _at(limit: Limit | None, moment_ms: int) -> int | None:
     return limit[place - 1][1] if place else None
 
 
-class Scope(_Part, frozen=True, kw_only=True):
+class Scope(Strict, frozen=True, kw_only=True):
     """Of which jobs, and at which sites, something holds."""
 
     job_class: JobClass | None = None
@@ -111,7 +123,7 @@ class Part(Scope, frozen=True, kw_only=True):
     others: bool = False  # holds for all jobs but those named: what is reserved for these
 
 
-class Fairness(_Part, frozen=True, kw_only=True):
+class Fairness(Strict, frozen=True, kw_only=True):
     """Weighted maximum share: no account uses more of anything that the sites offer in a slot
 
     than max_share_ppm x its weight, capped at all of it. It is a cap: what an account may not use
@@ -122,7 +134,7 @@ class Fairness(_Part, frozen=True, kw_only=True):
     weights: dict[str, Weight] = {}  # account -> weight; others 1
 
 
-class Deal(_Part, frozen=True, kw_only=True):
+class Deal(Document, frozen=True, kw_only=True):
     """The parts of one child. A parent numbers its deals; a child answers with the number,
 
     the most that it may use of each part, and what its jobs ask for, waiting ones too. `shares`:
@@ -133,14 +145,6 @@ class Deal(_Part, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
     asked: tuple[Part, ...] = ()
     shares: dict[str, Fairness] = {}
-
-    def text(self) -> str:
-        return msgspec.json.encode(self).decode()
-
-    @classmethod
-    def read(cls, text: str) -> "Deal":
-        """Raises msgspec.DecodeError that names the field."""
-        return msgspec.json.decode(text, type=cls)
 
 
 def wrong_in(rules: tuple[Rule, ...], quotas: tuple[Quota, ...]) -> Iterator[tuple[str, str, str]]:

@@ -15,7 +15,7 @@ from schemas import ALERTS, DISPATCH, MARKET, PLACEMENTS, PRICES, SIGNALS
 from schemas.errors import shown
 from schemas.market import HANDED, HELD, OFFERED, RETURNED, TICK
 from schemas.offer import Offer, Returned
-from schemas.policy import Deal
+from schemas.policy import Deal, Document
 from schemas.registry import Domain, Policy
 from streams.agent import Batch, Emit, Output, Refused, agent
 from streams.dispatch.hierarchy import accepted, answer, answered, family_of, offered, parent_of
@@ -91,12 +91,7 @@ def _late(market: Market, domain: Domain, row: Row, view: RegistryView) -> Decid
 
 
 _ACTS = {TICK: _tick, HANDED: _handed, HELD: _held, OFFERED: _offered, RETURNED: _returned}
-_SAYS: dict[str, type[Deal] | type[Offer] | type[Returned]] = {
-    HANDED: Deal,
-    HELD: Deal,
-    OFFERED: Offer,
-    RETURNED: Returned,
-}
+_SAYS: dict[str, type[Document]] = {HANDED: Deal, HELD: Deal, OFFERED: Offer, RETURNED: Returned}
 
 
 def _wrong(view: RegistryView, domain: Domain, row: Row) -> tuple[str, str] | None:

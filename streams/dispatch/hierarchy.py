@@ -78,22 +78,32 @@ def handed_to(market: Market, family: Family, places: Places) -> tuple[Part, ...
 
     Of an account that the parent does not know yet, the share of what is offered here.
     """
-    above = market.above
-    if above is None or above.parent != family.parent:
+    in_force = _in_force(market, family)
+    if in_force is None:
         return ()
-    made = {part.id: part for part in above.deal.parts}
-    for owner, fairness in above.deal.shares.items():
+    made = {part.id: part for part in in_force.parts}
+    for owner, fairness in in_force.shares.items():
         for part in shares_of(fairness, places):
             name = f"{owner}/{part.id}"
             made.setdefault(name, part_at(part, name, part.limits))
     return tuple(made.values())
 
 
-def _shares(market: Market, family: Family, domain: Domain, policy: Policy) -> dict[str, Fairness]:
-    """Domain -> its fairness, of all from the top to this one."""
+def _in_force(market: Market, family: Family) -> Deal | None:
+    """The newest deal of its parent."""
     above = market.above
-    known = above.deal.shares if above is not None and above.parent == family.parent else {}
-    return known if policy.fairness is None else {**known, domain.id: policy.fairness}
+    return above.deal if above is not None and above.parent == family.parent else None
+
+
+def _shares(
+    market: Market, family: Family, domain: Domain, policy: Policy | None
+) -> dict[str, Fairness]:
+    """Domain -> its fairness, of all from the top to this one."""
+    in_force = _in_force(market, family)
+    known = in_force.shares if in_force is not None else {}
+    if policy is None or policy.fairness is None:
+        return known
+    return {**known, domain.id: policy.fairness}
 
 
 def accepted(market: Market, row: Row, deal: Deal) -> None:
@@ -187,7 +197,7 @@ def deal(
                 limits = limits_of(np.where(limit == ANY, ANY, low + more), times)
                 given[ids[m]].append(part_at(part, part.id, limits))
     market.dealt += 1
-    shares = _shares(market, family, domain, policy or Policy(id=domain.id))
+    shares = _shares(market, family, domain, policy)
     deals = {}
     for child, some in given.items():
         some.append(_whole(child, places, granted))
@@ -221,11 +231,11 @@ def answer(market: Market, domain: Domain, family: Family) -> list[Row]:
 
     None where that is what it said last.
     """
-    above, tick_ms = market.above, max(0, market.last_tick_ms)
-    if above is None or above.parent != family.parent:
+    in_force, tick_ms = _in_force(market, family), max(0, market.last_tick_ms)
+    if in_force is None or family.parent is None:
         return []
     kept, asked = [], []
-    for part in above.deal.parts:
+    for part in in_force.parts:
         runs = [
             run for run in market.running if run.site_id not in family.children and names(part, run)
         ]
@@ -240,12 +250,12 @@ def answer(market: Market, domain: Domain, family: Family) -> list[Row]:
             wants = wants + asked_by(part, market.below[child], times)
         wants = np.where(most == ANY, ANY, np.minimum(wants, ASKED_MAX))
         asked.append(part_at(part, part.id, limits_of(wants, times)))
-    its = Deal(number=above.deal.number, parts=tuple(kept), asked=tuple(asked)).text()
+    its = Deal(number=in_force.number, parts=tuple(kept), asked=tuple(asked)).text()
     if its == market.told:
         return []
     market.told = its
     row = {"kind": HELD, "id": domain.id, "start_ms": tick_ms, "deal": its}
-    return [sent(market, domain, above.parent, tick_ms, row)]
+    return [sent(market, domain, family.parent, tick_ms, row)]
 
 
 def offer_up(
@@ -254,12 +264,11 @@ def offer_up(
     """A row of the parent: what it finds here, and which of its jobs have not started yet."""
     if family.parent is None:
         return []
-    above = market.above
-    number = above.deal.number if above is not None and above.parent == family.parent else -1
+    in_force = _in_force(market, family)
     accounts = {job["account_id"] for job in market.jobs.values()}
     accounts |= {run.account_id for run in market.running}
     offer = Offer(
-        deal=number,
+        deal=-1 if in_force is None else in_force.number,
         slot_ms=domain.tick_ms,
         start_ms=tick_ms,
         pools=pools,

@@ -39,11 +39,11 @@ def give_back(
     return rows
 
 
-def taken_back(market: Market, domain: Domain, row: Row, why: Returned) -> bool:
-    """The job of a returned row waits here again; False where this child has no such job."""
+def taken_back(market: Market, domain: Domain, row: Row, why: Returned) -> None:
+    """The job of a returned row waits here again; nothing where this child has no such job."""
     sent = market.handed.get(row["id"])
     if sent is None or sent.child != row["source"]:
-        return False
+        return
     del market.handed[row["id"]]
     job, child = sent.job, sent.child
     market.running = [
@@ -59,7 +59,6 @@ def taken_back(market: Market, domain: Domain, row: Row, why: Returned) -> bool:
     said = child, why.reason, why.detail
     returns = {**before, child: (times, until)}
     market.jobs[job["id"]] = job | {"returns": returns, "returned": said}
-    return True
 
 
 def barred_at(job: Row, sites: list[Row], tick_ms: int) -> npt.NDArray[np.bool_] | None:
