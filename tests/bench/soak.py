@@ -33,7 +33,7 @@ _SECONDS, _SECONDS_QUICK = 600, 60
 _RATE, _RATE_QUICK = 90_000, 20_000
 _SLOW_S, _SLOW_S_QUICK = 180, 45
 _SLOW_ROWS = 2_000_000
-_SLOW_BYTES_PER_S = 200_000  # of Arrow batches: some 10,000 rows
+_SLOW_BYTES_PER_S = 50_000  # of Arrow batches: a third of them in the time given
 # 16 MB of answers in hand and 16 on their way, columns of 2 MB of values, 16 MB unacknowledged
 # outputs and what holds them, open batches of 4 MB: 100 MB beyond what Python and Arrow take
 _BRIDGE_MAX_MB = 300.0
