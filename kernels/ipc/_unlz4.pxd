@@ -48,19 +48,6 @@ cdef inline Py_ssize_t length(
 cdef inline void repeat(uint8_t* out, Py_ssize_t offset, Py_ssize_t count) noexcept nogil:
     """Writes `count` bytes of what stands `offset` bytes before, again and again."""
     cdef uint8_t* stop = out + count
-    cdef uint64_t word
-    cdef uint32_t half
-    if offset == 8 or offset == 4:  # a column's value as often as it comes
-        if offset == 8:
-            memcpy(&word, out - 8, 8)
-        else:
-            memcpy(&half, out - 4, 4)
-            word = <uint64_t>half << 32 | half
-        while out < stop:
-            memcpy(out, &word, 8)
-            memcpy(out + 8, &word, 8)
-            out += STEP
-        return
     if offset >= STEP and count <= FEW:
         while out < stop:
             memcpy(out, out - offset, STEP)
@@ -73,6 +60,19 @@ cdef inline void repeat(uint8_t* out, Py_ssize_t offset, Py_ssize_t count) noexc
         offset += offset
 
 
+cdef inline uint64_t rotated(uint64_t word, int bits) noexcept nogil:
+    return word >> bits | word << (-bits & 63)
+
+
+cdef inline void fill(uint8_t* out, uint64_t word, Py_ssize_t count) noexcept nogil:
+    """Writes `count` bytes of the word, again and again."""
+    cdef uint8_t* stop = out + count
+    while out < stop:
+        memcpy(out, &word, 8)
+        memcpy(out + 8, &word, 8)
+        out += STEP
+
+
 cdef inline bint unlz4_block(
     const uint8_t* data, Py_ssize_t size, const uint8_t* lowest, uint8_t* out, Py_ssize_t room
 ) noexcept nogil:
@@ -80,6 +80,9 @@ cdef inline bint unlz4_block(
     cdef const uint8_t* end = data + size
     cdef uint8_t* stop = out + room
     cdef Py_ssize_t count, offset
+    # The last 8 bytes written, where `known`: a read of what two writes have left would wait for both.
+    cdef uint64_t last = 0, more
+    cdef bint known = False
     cdef uint16_t back
     cdef uint8_t token
     while data < end:
@@ -90,6 +93,14 @@ cdef inline bint unlz4_block(
             count = length(15, &data, end)
         if count < 0 or count > end - data or count > stop - out:
             return False
+        if count >= 8:
+            memcpy(&last, data + count - 8, 8)
+            known = True
+        elif count and end - data >= 8:
+            memcpy(&more, data, 8)
+            last = last >> (8 * count) | more << (64 - 8 * count)
+        elif count:
+            known = False
         if count <= STEP and end - data >= STEP:
             memcpy(out, data, STEP)
         else:
@@ -111,7 +122,17 @@ cdef inline bint unlz4_block(
         count += 4
         if offset == 0 or offset > out - lowest or count > stop - out - LAST_LITERALS:
             return False
-        repeat(out, offset, count)
+        if offset == 8 or offset == 4:  # a column's value, or what it shares with the one before
+            if not known:
+                memcpy(<char*>&last + 8 - offset, out - offset, offset)
+            if offset == 4:
+                last = last >> 32 | last >> 32 << 32
+            fill(out, last, count)
+            last = rotated(last, 8 * (count & 7))
+            known = True
+        else:
+            repeat(out, offset, count)
+            known = False
         out += count
     return False
 

@@ -16,32 +16,28 @@ from kernels.match.threads import in_blocks
 
 cdef extern from "_proof.h":
     ctypedef struct gl_proof:
-        long sites, wide
+        long wide, hubs
+        int straight
         double per_ms
-        long long slot_ms
+        long long slot_ms, small
         const long long* hub
+        const long long* bit
         const long long* takes
         const long long* rate
         const long long* pue_ppm
+        const unsigned char* even
+        const long long* room
+        const double* space
+        const double* scale
         const double* watt
         const double* price
-        const long long* room
-        double* rtt
-        double* moving
-        double* late
-        double* cost
-        double* priced
-        double* size
-        double* need
-        long long* drawn
-        long long* allowed
-        long long* fits
+        const double* rtt
+        const double* per_gb
     ctypedef struct gl_row:
         const long long* demand
-        long long work, release, deadline, pair, of_class, own, held, data_site, current_site
+        long long work, release, deadline, pair, of_class, own, held
+        long long origin, data_place, data_site, current_site
         double most_rtt, data_gb, migration
-        const double* per_gb
-        const double* rtt
     ctypedef struct gl_proved:
         double least, size, chosen
         int closed
@@ -176,11 +172,13 @@ def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1)
     tables = policy.latency_price_per_ms, watt, *windows, of_length
 
     found = least_, chosen_, size_, closed
-    slot_tables = _slot_tables(held, watt, windows) if horizon == 1 else None
+    of_slot = None
+    if horizon == 1:
+        of_slot = _Slot(held, sites, policy, watt, windows)
 
     def block(first, past):
         if horizon == 1:
-            _pass_of_slot(held, tables[0], *slot_tables, *plan, *found, first, past)
+            _pass_of_slot(held, of_slot, *plan, *found, first, past)
         else:
             _pass(held, *tables, *plan, *found, first, past)
 
@@ -266,37 +264,40 @@ def _pass(
         )
 
 
-def _slot_tables(Held held, watt, windows):
+cdef class _Slot:
     """One slot: the tables of gl_proof, behind the sites of sites that take nobody."""
-    cdef Columns c = held.at
-    cdef Py_ssize_t wide = (c.count + 3) // 4 * 4, m, k
-    cdef int at
-    takes_, pue_ = np.zeros((CLASSES_, wide), np.int64), np.zeros(wide, np.int64)
-    rate_ = np.zeros((CLASSES_ * PRECISIONS_, wide), np.int64)
-    watt_, price_ = np.zeros(wide), np.zeros((KINDS, wide))
-    room_ = np.zeros((KINDS, wide), np.int64)
-    cdef long long[:, ::1] takes = takes_, rate = rate_
-    cdef long long[::1] pue = pue_
-    for m in range(c.count):
-        pue[m] = c.pue_ppm[m]
-        for at in range(CLASSES_):
-            takes[at, m] = -(c.up[m] & <long long>(c.classes[m] >> at))
-        for at in range(CLASSES_ * PRECISIONS_):
-            rate[at, m] = c.rate_ppm[m * CLASSES_ * PRECISIONS_ + at]
-    watt_[: c.count] = watt[:, 0]
-    price_[:, : c.count], room_[:, : c.count] = windows.price[0, :, :, 0], windows.room[0, :, :, 0]
-    return takes_, rate_, pue_, watt_, price_, room_
+
+    cdef gl_proof at
+
+    def __init__(self, Held held, sites, policy, watt, windows):
+        cdef Py_ssize_t count = held.at.count, wide = (count + 3) // 4 * 4
+
+        def behind(values, dtype):
+            table = np.zeros((*values.shape[:-1], wide), dtype)
+            table[..., :count] = values
+            return table
+
+        takes = sites.up & (sites.classes >> np.arange(CLASSES_)[:, None])
+        rate, room = sites.rate_ppm.reshape(count, -1).T, windows.room[0, :, :, 0]
+        at, whole, real = &self.at, np.int64, np.float64
+        at.wide, at.slot_ms, at.per_ms = wide, held.at.slot_ms, policy.latency_price_per_ms
+        at.small = (2**51 - PPM) // max(sites.pue_ppm.max(initial=PPM), PPM)
+        at.hubs, at.rtt, at.per_gb = held.at.hubs, held.at.rtt_ms, held.at.price_per_gb
+        at.straight = at.hubs >= wide and np.array_equal(sites.hub, np.arange(wide))
+        at.hub = held.whole(behind(sites.hub, whole))
+        at.bit = held.whole(behind(np.left_shift(1, np.minimum(sites.hub, 63)), whole))
+        at.takes, at.rate = held.whole(behind(-takes, whole)), held.whole(behind(rate, whole))
+        at.even = held.flags((rate == rate[:, :1]).all(axis=1))
+        at.pue_ppm, at.scale = held.whole(behind(sites.pue_ppm, whole)), held.real(behind(sites.pue_ppm, real))
+        at.room = held.whole(behind(room, whole))
+        at.space = held.real(behind(np.minimum(room, 2**53), real))
+        at.watt = held.real(behind(watt[:, 0], real))
+        at.price = held.real(behind(windows.price[0, :, :, 0], real))
 
 
 def _pass_of_slot(
     Held held,
-    double per_ms,
-    const long long[:, ::1] takes,
-    const long long[:, ::1] rate,
-    const long long[::1] pue_ppm,
-    const double[::1] watt,
-    const double[:, ::1] price,
-    const long long[:, ::1] room,
+    _Slot tables,
     const int[::1] site,
     const int[::1] slot,
     double[::1] least,
@@ -308,33 +309,25 @@ def _pass_of_slot(
 ):
     """What _pass does, where there is one slot."""
     cdef Columns c = held.at
-    cdef Py_ssize_t wide = watt.shape[0], i
-    cdef double[:, ::1] work = np.zeros((7, wide + 4))
-    cdef long long[:, ::1] whole = np.zeros((3, wide + 4), np.int64)
-    cdef gl_proof proof
     cdef gl_row row
     cdef gl_proved found
-    cdef Job job
-    if begin == past or not wide:
+    cdef Py_ssize_t i
+    if begin == past or not tables.at.wide:
         least[begin:past], chosen[begin:past], size[begin:past] = INFINITE, INFINITE, 0.0
         return
-    proof.sites, proof.wide, proof.per_ms, proof.slot_ms = c.count, wide, per_ms, c.slot_ms
-    proof.hub, proof.takes, proof.rate, proof.pue_ppm = c.hub, &takes[0, 0], &rate[0, 0], &pue_ppm[0]
-    proof.watt, proof.price, proof.room = &watt[0], &price[0, 0], &room[0, 0]
-    proof.rtt, proof.moving, proof.late, proof.cost = &work[0, 0], &work[1, 0], &work[2, 0], &work[3, 0]
-    proof.priced, proof.size, proof.need = &work[4, 0], &work[5, 0], &work[6, 0]
-    proof.drawn, proof.allowed, proof.fits = &whole[0, 0], &whole[1, 0], &whole[2, 0]
     with nogil:
         for i in range(begin, past):
-            job = _read(&c, i)
             row.demand, row.work = c.demand + i * KINDS, c.duration_ms[i] * PPM
             row.release, row.deadline = c.release_slot[i], c.deadline_slot[i]
             row.of_class, row.pair = c.job_class[i], c.job_class[i] * PRECISIONS_ + c.precision[i]
             row.own, row.held = c.affinity[i], c.residency[i]
-            row.data_site, row.current_site = job.data_site, job.current_site
-            row.most_rtt, row.data_gb, row.migration = c.max_rtt_ms[i], job.data_gb, job.migration
-            row.per_gb, row.rtt = job.per_gb, job.rtt
-            found = gl_prove(&proof, &row, site[i])
+            row.origin, row.most_rtt = c.origin_hub[i], c.max_rtt_ms[i]
+            row.data_site, row.data_gb = c.data_site[i], c.data_gb[i]
+            row.data_place = c.hub[row.data_site] if row.data_site >= 0 else c.data_hub[i]
+            if not row.data_gb > 0:
+                row.data_place = -1
+            row.current_site, row.migration = c.current_site[i], c.migration_cost[i]
+            found = gl_prove(&tables.at, &row, site[i])
             least[i], size[i], chosen[i] = found.least, found.size, found.chosen
             closed[i] = found.closed or site[i] >= 0 and slot[i] != 0
 

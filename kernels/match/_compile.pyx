@@ -327,7 +327,7 @@ def compile_problem(jobs, sites, series, network, policy, threads=1):
     problem = Problem(
         row=row,
         active=active,
-        demand=np.ascontiguousarray(taken(jobs.demand)[:, active]),
+        demand=taken(jobs.demand).take(active, axis=1),
         times=times,
         scale_ppm=np.ascontiguousarray(scale[:, active]),
         capacity=np.ascontiguousarray(sites.capacity[:, :, active]),

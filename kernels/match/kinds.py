@@ -72,16 +72,16 @@ def kinds_of(jobs: Jobs, wanted: I32) -> Kinds | None:
 
 def _told_apart(jobs: Jobs, wanted: I32) -> I64 | None:
     """A number [N] for each kind, equal where all columns are; None where most are of their own."""
-    own = np.where(jobs.apart == ANY, ANY, np.arange(len(wanted)))  # may not run beside its like
-    columns = [own, wanted, *jobs.demand.T]
-    columns += [
-        getattr(jobs, name)
-        for name in Jobs.__dataclass_fields__
-        if name not in ("job_id", "demand", "apart")
-    ]
-    columns.sort(key=lambda column: column.dtype.kind)  # floats first: they differ most
-    if any(is_mostly_distinct(column, _SAVED) for column in columns if column.dtype.kind == "f"):
+    floats = (jobs.reject_cost, jobs.data_gb, jobs.migration_cost, jobs.max_rtt_ms)
+    if any(is_mostly_distinct(column, _SAVED) for column in floats):  # those that differ most first
         return None
+    own = np.where(jobs.apart == ANY, ANY, np.arange(len(wanted)))  # may not run beside its like
+    columns = [*floats, own, wanted, *jobs.demand.T]
+    columns += [
+        column
+        for name in Jobs.__dataclass_fields__
+        if name not in ("demand", "apart") and (column := getattr(jobs, name)).dtype.kind == "i"
+    ]
     key = np.zeros(len(wanted), np.int64)
     for column in columns:
         whole = column.dtype.kind == "i"

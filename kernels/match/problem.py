@@ -373,6 +373,8 @@ def _watt_cost(sites: Sites, series: Series, policy: Policy) -> F64:
 
 def lifted_reject(priority: I64, reject_cost: F64, alike: I64) -> F64:
     """Reject cost [n], lifted so that a job of one priority outweighs all jobs below it."""
+    if not len(priority) or priority.min() == priority.max():
+        return reject_cost + 0.0
     lifted = np.zeros(len(priority))
     below = 0.0
     for level in range(4):

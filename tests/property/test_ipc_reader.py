@@ -266,7 +266,7 @@ LONG = encode(
 ONE = Topic("one", "A column of numbers.", (Column("n", INT64, ""),), key=("n",), partitions=1)
 
 
-def sequence(literals, offset=0, match=0):
+def sequence(literals, offset=0, match=0, letters=b"literals"):
     """Of a block of LZ4: so many literals, then a match if any."""
     counts = literals, match - 4 if match else 0
     token, more = 0, []
@@ -275,7 +275,7 @@ def sequence(literals, offset=0, match=0):
         more.append(
             b"\xff" * ((count - 15) // 255) + bytes([(count - 15) % 255]) if count > 14 else b""
         )
-    made = bytes([token]) + more[0] + (b"literals" * literals)[:literals]
+    made = bytes([token]) + more[0] + (letters * literals)[:literals]
     return made + (struct.pack("<H", offset) + more[1] if match else b"")
 
 
@@ -323,6 +323,27 @@ def test_lz4_by_its_rules(name, twin):
     *sequences, sound = BLOCKS[name]
     block = b"".join(sequence(*given_) for given_ in sequences if given_)
     assert (read_as_decoded(twin, of_frame([block], 3)) is not None) == sound
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 20),
+            st.sampled_from([4, 8, 8, 1, 2, 3, 5, 7, 9, 12, 16, 24]),
+            st.integers(4, 40),
+            st.binary(min_size=20, max_size=20),
+        ),
+        max_size=40,
+    )
+)
+@settings(max_examples=300)
+def test_matches_of_any_length_and_distance_are_what_pyarrow_makes_of_them(sequences):
+    block = sequence(24, 8, 4, bytes(range(24))) + b"".join(sequence(*each) for each in sequences)
+    made = 28 + sum(literals + match for literals, _, match, _ in sequences)
+    last = 12 + (-made - 12) % 8  # whole rows, and as many literals as a block must end with
+    block += sequence(last)
+    value = of_frame([block], (made + last) // 8)
+    assert read_as_decoded("compiled", value) is not None
 
 
 @pytest.mark.parametrize("twin", PURE)

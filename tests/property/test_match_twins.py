@@ -13,7 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels.match._certificate import exact_sum
 
-from kernels.match import ANY, Policy, Rules, Terms, certify, match
+from kernels.match import (
+    ANY,
+    Jobs,
+    Network,
+    Policy,
+    Rules,
+    Series,
+    Sites,
+    Terms,
+    certify,
+    match,
+)
 from kernels.match.checks import Admitted, admit, admit_terms
 from kernels.match.columns import Texts
 from kernels.match.ids import order_of, places_of
@@ -101,6 +112,74 @@ def test_the_compiled_certificate_is_that_of_numpy_bit_for_bit(seed: int) -> Non
     """Of plans that break every kind of constraint too."""
     columns = _columns(seed)
     plan = _random_plan(seed, len(columns[0].job_id), *columns[1].capacity.shape[:2])
+    compiled, plain = _both(lambda: certify(*columns, **plan))
+    _assert_same_bits(compiled._replace(violations=()), plain._replace(violations=()))
+    assert sorted(compiled.violations) == sorted(plain.violations)
+
+
+def _one_slot(seed: int) -> tuple[Any, ...]:
+    """One slot and up to nine sites: of hubs in any order or their own, far apart in rate, or of
+    demands too large for what a double holds exactly."""
+    random = np.random.default_rng(seed)
+    n, m, own = int(random.integers(1, 30)), int(random.integers(1, 10)), random.random() < 0.5
+    hubs, rates = int(random.integers(m, 80)), [0, 1, 300_000, 1_000_000, 1_000_000_000]
+    demand = random.integers(0, 10 ** random.integers(1, 6, (n, 5)))
+    # times 9.999999 it is a whole number, or little more than one
+    demand[random.random((n, 5)) < 0.1] = 549_755_000_000 - random.integers(2)
+    pue = random.choice([1_000_000, 1_234_567, 9_999_999, 10_000_000], m)
+    # what one of the jobs draws there, or almost, or as much as all
+    drawn = -(-demand[random.integers(0, n, m)] * pue[:, None] // 1_000_000)
+    capacity = np.where(
+        random.random((m, 5)) < 0.5, drawn - random.integers(0, 2, m)[:, None], 2**62
+    )
+    jobs = Jobs.of(
+        [f"job-{k:02d}" for k in range(n)],
+        demand,
+        job_class=random.integers(0, 3, n),
+        precision=random.integers(0, 4, n),
+        duration_ms=10 ** random.integers(0, 10, n),
+        release_slot=random.integers(-1, 2, n),
+        deadline_slot=random.integers(-1, 4, n),
+        origin_hub=random.integers(-1, hubs, n),
+        max_rtt_ms=random.choice([5.0, 15.0, np.inf], n),
+        residency=np.where(random.random(n) < 0.3, random.integers(-(2**63), 2**63, n), -1),
+        affinity=np.where(random.random(n) < 0.1, random.integers(0, m, n), -1),
+        data_gb=random.choice([0.0, 2.5, 40.0], n),
+        data_site=random.integers(-1, m, n),
+        data_hub=random.integers(-1, hubs, n),
+        current_site=random.integers(-1, m, n),
+        migration_cost=random.uniform(0, 2, n),
+        reject_cost=random.uniform(0, 8, n),
+        priority=random.integers(0, 4, n),
+    )
+    sites = Sites.of(
+        [f"site-{k}" for k in range(m)],
+        np.maximum(capacity, 0)[:, None],
+        1,
+        hub=np.arange(m) if own else random.integers(0, hubs, m),
+        pue_ppm=pue,
+        classes=random.choice([7, 7, 3, 5], m),
+        rate_ppm=np.where(
+            random.random((1, 3, 4)) < 0.5, 1_000_000, random.choice(rates, (m, 3, 4))
+        ),
+        up=random.random(m) < 0.9,
+    )
+    rtt, per_gb = random.uniform(1, 25, (hubs, hubs)), random.uniform(0, 0.05, (hubs, hubs))
+    rtt[random.random((hubs, hubs)) < 0.1] = np.inf
+    per_gb[random.random((hubs, hubs)) < 0.1] = np.inf
+    series = Series.of(1000, random.uniform(-50, 900, (m, 1)), random.uniform(0, 0.9, (m, 1)))
+    policy = Policy(carbon_price_per_kg=0.1, latency_price_per_ms=(0.0, 0.01)[seed % 2])
+    return jobs, sites, series, Network.of(rtt, per_gb), policy
+
+
+@_OFTEN
+@given(seed=_SEEDS)
+def test_one_slot_is_proved_with_the_bits_of_numpy(seed: int) -> None:
+    columns = _one_slot(seed)
+    at = admit(*columns[:4])
+    assert not at.errors
+    columns = (at.jobs, at.sites, at.series, *columns[3:])
+    plan = _random_plan(seed, len(at.jobs.job_id), len(at.sites.up), 1)
     compiled, plain = _both(lambda: certify(*columns, **plan))
     _assert_same_bits(compiled._replace(violations=()), plain._replace(violations=()))
     assert sorted(compiled.violations) == sorted(plain.violations)
