@@ -9,6 +9,8 @@ from schemas.topic import DOMAINS_MAX, FLOAT64, INT64, SYMBOL, TEXT, Column, Top
 
 JOB_CLASSES = ("general", "intelligent", "super")
 PRECISIONS = ("fp64", "fp32", "fp16", "int8")
+RATES = tuple(f"rate_{name}_ppm" for name in PRECISIONS)
+RATE_MAX_PPM = 1_000_000_000
 
 _COMMON = (
     Column("kind", SYMBOL, "region, storage, supply, link, path, offer, outage, job or request"),
@@ -57,12 +59,16 @@ _COMPUTE = (
     Column("green_w", INT64, "green power asked by the job", "W", False),
     Column("pue_ppm", INT64, "of a site", "ppm", False),
     Column("classes", SYMBOL, "classes a site takes, joined by |", required=False),
+    *(Column(name, INT64, "speed of a site; 0 = not, null = 1e6", "ppm", False) for name in RATES),
     Column("account_id", SYMBOL, "a job's tenant", required=False),
     Column("class", SYMBOL, "general, intelligent or super", required=False),
-    Column("precision", SYMBOL, "fp64, fp32, fp16 or int8", required=False),
+    Column("precision", SYMBOL, "fp64, fp32, fp16 or int8; null = fp32", required=False),
     Column("duration_ms", INT64, "a job's run time at rate 1", "ms", False),
     Column("max_rtt_ms", FLOAT64, "a job's latency limit from its region", "ms", False),
     Column("rtt_ms", FLOAT64, "a path's round trip", "ms", False),
+    Column("price_per_gb", FLOAT64, "of data over a path; null = 0", "currency/GB", False),
+    Column("data_gb", FLOAT64, "moved from data_region to where a job runs", "GB", False),
+    Column("data_region", SYMBOL, "region in which a job's data are", required=False),
     Column("residency", SYMBOL, "regions that may hold a job, joined by |", required=False),
     Column("site_id", SYMBOL, "the site a job must run in", required=False),
     Column("apart", TEXT, "group of jobs: no two run at one site at once", required=False),

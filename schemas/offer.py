@@ -1,6 +1,6 @@
 """Offer: what a domain has for the jobs of its parent, as of its newest tick.
 
-Sites that a parent's job cannot tell apart are one pool: the same region, classes and round trips.
+Sites that a parent's job cannot tell apart are one pool: the same region, classes, speeds and ways.
 Tables have a row for each slot and a number for each resource, in the order of `RESOURCES`; power
 counts on the facility side.
 """
@@ -9,11 +9,13 @@ from typing import Annotated
 
 import msgspec
 
+from schemas.market import RATE_MAX_PPM
 from schemas.policy import Count, Document, Money, Ms, Strict
 
 RESOURCES = ("cores_milli", "accel_milli", "power_w", "network_mbps", "green_w")
 
 Amounts = tuple[Count, Count, Count, Count, Count]
+Rate = Annotated[int, msgspec.Meta(ge=0, le=RATE_MAX_PPM)]
 Price = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 
 
@@ -22,9 +24,13 @@ class Pool(Strict, frozen=True, kw_only=True):
 
     region: str
     classes: str  # that they take, joined by |
+    rate_ppm: tuple[Rate, Rate, Rate, Rate] = (1_000_000,) * 4  # in each of PRECISIONS; 0 = not
     pue_ppm: Annotated[int, msgspec.Meta(ge=1)]  # the highest of them
     sites: tuple[str, ...]  # all of them, those of domains below too
     rtt_ms: dict[str, Money]  # from each region that is known there, at most
+    price_per_gb: dict[str, Money] = msgspec.field(
+        default_factory=dict
+    )  # of data, where it is not 0
     largest: Amounts  # the most that is free at any one of them, in any slot
     capacity: Annotated[tuple[Amounts, ...], msgspec.Meta(min_length=1)]  # [T]
     taken: Annotated[tuple[Amounts, ...], msgspec.Meta(min_length=1)]  # [T]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from kernels.match import CLASSES, LIMITED, Jobs, Policy, Quotas, Rules, Terms
+from kernels.match import CLASSES, LIMITED, Jobs, Policy, Quotas, Rules, Sites, Terms
 from kernels.match.columns import ANY, COUNT
 from schemas import registry
 from schemas.policy import LIMIT_MAX, Fairness, Limits, Part, Quota, Scope
@@ -42,6 +42,17 @@ class Places:
         least = [limits.least(*span) for span in zip(starts.tolist(), ends.tolist(), strict=True)]
         columns = [[ANY if one is None else one for one in some] for some in least]
         return np.array(columns, np.int64).reshape(count, len(LIMITED))
+
+
+def longest_ms(jobs: Jobs, sites: Sites) -> int:
+    """The longest that one of the jobs runs at a site: where it is slowest."""
+    longest = 0
+    for kind in set(zip(jobs.job_class.tolist(), jobs.precision.tolist(), strict=True)):
+        of = (jobs.job_class == kind[0]) & (jobs.precision == kind[1])
+        rates = sites.rate_ppm[:, kind[0], kind[1]]
+        slowest = int(rates[rates > 0].min()) if (rates > 0).any() else _PPM
+        longest = max(longest, -(-int(jobs.duration_ms[of].max()) * _PPM // slowest))
+    return longest
 
 
 def weighed(policy: registry.Policy, base: Policy) -> Policy:

@@ -9,11 +9,7 @@ or deadline forbid are no options. README.md has the model in formulas, the meth
 `GRIDLOOM_PURE=1` runs the plain reference engine instead of the compiled one: the same placements.
 """
 
-from functools import partial
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from kernels.match.certificate import Certificate, certify
 from kernels.match.checks import Admitted, admit, admit_terms
@@ -44,6 +40,7 @@ from kernels.match.problem import compile_problem
 from kernels.match.quota_reasons import but_forbidden
 from kernels.match.relaxations import relaxations
 from kernels.match.terms import Quotas, Rules, Terms
+from kernels.match.told import tell
 from schemas.errors import FieldError, GridloomError
 
 __all__ = [
@@ -166,31 +163,16 @@ def _plan(
     first: Bool,
 ) -> Plan:
     """The plan in the order of the jobs given, bad rows included; of the quotas given."""
-    placed, current = found.site >= 0, admitted.jobs.current_site
-    slots = np.zeros(len(placed), np.int32)
-    slots[placed] = found.runs[placed, found.site[placed]]
+    told, counts = tell(len(jobs.job_id), admitted, found, first, quotas)
     gap = proof.primal - proof.dual
     status = Status.GAP_MET if gap <= policy.gap_target * proof.scale else Status.BUDGET
-    pinned = (found.reason == Reason.REJECTED_CAPACITY) & (admitted.jobs.affinity != ANY)
-    if pinned.any():
+    if counts.pinned:
         status |= Status.INFEASIBLE_PINNED
     if admitted.errors:
         status |= Status.BAD_INPUT
-    row = admitted.row
-    as_given = len(row) == len(jobs.job_id) and bool((row[1:] > row[:-1]).all())
-    spread = partial(_spread, len(jobs.job_id), None if as_given else row)
     return Plan(
         job_id=jobs.job_id,
-        site=spread(found.site, ANY),
-        slot=spread(found.slot, ANY),
-        slots=spread(slots, 0),
-        cost_micro=spread(np.rint(found.cost * 1e6).astype(np.int64), 0),
-        reason=spread(found.reason, Reason.BAD_INPUT),
-        reason_site=spread(found.reason_site, ANY),
-        reason_resource=spread(found.reason_resource, ANY),
-        reason_quota=spread(np.where(found.reason_quota < quotas, found.reason_quota, ANY), ANY),
-        second_cost=spread(found.second, 0),
-        relax=spread(found.relax, 0),
+        **told._asdict(),
         prices=found.prices,
         used=proof.used,
         quota_prices=found.quota_prices[:quotas],
@@ -198,17 +180,9 @@ def _plan(
         primal=proof.primal,
         dual=proof.dual,
         gap_rel=gap / proof.scale if proof.scale > 0 else 0.0,
-        rejects=int((~placed).sum()),
-        moves=int((first & placed & (current >= 0) & (found.site != current)).sum()),
+        rejects=counts.rejects,
+        moves=counts.moves,
         status=status,
         iterations=found.iterations,
         errors=admitted.errors,
     )
-
-
-def _spread(rows: int, row: I64 | None, column: npt.NDArray[Any], absent: int) -> npt.NDArray[Any]:
-    if row is None:
-        return column
-    whole = np.full(rows, absent, column.dtype)
-    whole[row] = column
-    return whole

@@ -86,7 +86,7 @@ def _under(
     from schemas import registry
     from schemas.errors import ConfigError
     from streams.cli.input import read_bytes
-    from streams.policy import Places, terms_of, unknown_names, weighed
+    from streams.policy import Places, longest_ms, terms_of, unknown_names, weighed
 
     if file is None:
         return weights, Terms.of(given.sites), []
@@ -101,7 +101,7 @@ def _under(
         given.accounts,
         given.pairings,
         slot_ms=given.series.slot_ms,
-        longest_ms=int(given.jobs.duration_ms.max(initial=0)),
+        longest_ms=longest_ms(given.jobs, given.sites),
     )
     message = "name a hub or site of the file of sites"
     unknown = [

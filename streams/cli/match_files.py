@@ -27,6 +27,7 @@ from kernels.match import (
     Sites,
 )
 from schemas.errors import ConfigError, shown
+from schemas.market import RATES
 from streams.cli.input import read_bytes
 
 Row = Mapping[str, Any]
@@ -237,6 +238,7 @@ def _site_columns(hubs: list[str]) -> dict[str, Column]:
         **{name: Column(_each(_whole), [0]) for name in RESOURCES},
         "pue": Column(_number, 1.0),
         "classes": Column(_mask_of(CLASSES), 7),
+        **{name: Column(_whole, _PPM) for name in RATES},
         "price_per_mwh": Column(_each(_number), required=True),
         "ci_kg_per_kwh": Column(_each(_number), [0.0]),
         "up": Column(_flag, True),
@@ -328,6 +330,9 @@ def _sites(rows: list[dict[str, Any]], slot_ms: int) -> tuple[Sites, Series]:
         hub=[row["hub"] for row in rows],
         pue_ppm=[round(min(max(row["pue"], 0.0), 1e6) * _PPM) for row in rows],
         classes=[row["classes"] for row in rows],
+        rate_ppm=np.array([[row[name] for name in RATES] for row in rows]).reshape(
+            -1, 1, len(RATES)
+        ),
         up=[row["up"] for row in rows],
     )
     return sites, Series.of(slot_ms, whole["price_per_mwh"], whole["ci_kg_per_kwh"])

@@ -301,8 +301,10 @@ def _below(domain: Domain, job: Row, site: Row) -> Row:
         kept.add("residency")
     if job.get("site_id") not in site.get("sites", ()):
         kept.add("site_id")
-    if job["region"] not in site.get("rtt_ms", ()):
+    if job["region"] not in site.get("rtts", ()):
         kept.add("max_rtt_ms")
+    if job.get("data_region") not in site.get("rtts", ()):
+        kept |= {"data_gb", "data_region"}
     row = {name: value for name, value in job.items() if name not in kept}
     if job["source_partition"] != HAND:
         row["id"] = f"{domain.id}/{job['id']}"

@@ -31,7 +31,7 @@ from streams.dispatch.offers import (
 )
 from streams.dispatch.state import Market, Row, Running
 from streams.dispatch.where import Where, where_of
-from streams.policy import Places, Taken, parts_of, terms_of, weighed, without
+from streams.policy import Places, Taken, longest_ms, parts_of, terms_of, weighed, without
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -80,6 +80,7 @@ def match_tick(
     whole = columns.capacity.copy()
     set_aside(market, sites, domain, tick_ms, columns.capacity)
     numbers = _numbers(jobs, market.running)
+    asked = _jobs(jobs, domain, tick_ms, where, numbers)
     weights = Policy(carbon_price_per_kg=domain.carbon_price_per_t / 1000)
     policy = policy or registry.Policy(id=domain.id)
     places = Places(
@@ -90,14 +91,13 @@ def match_tick(
         numbers["region"],
         tick_ms,
         domain.tick_ms,
-        max((job["duration_ms"] for job in jobs), default=0),
+        longest_ms(asked, columns),
         accounts_below(market, family),
     )
     handed = handed_to(market, family, places)
     of_policy = parts_of(policy, places)
     named = [msgspec.structs.replace(part, id=f"{domain.id}/{part.id}") for part in of_policy]
     shared = [*named, *(part for part in handed if part.id != domain.id)]
-    asked = _jobs(jobs, domain, tick_ms, where, numbers)
     followed = {run.together: place_of(run, index) for run in market.running}
     for i, job in enumerate(jobs):  # what comes late joins those of its group that run
         if "together" in job and "site_id" not in job:
@@ -116,7 +116,7 @@ def match_tick(
         bad = [error.row for error in plan.errors if error.table == "sites"]
         up = columns.up & ~np.isin(np.arange(len(sites)), bad)
         known = replace(columns, capacity=whole, up=up)
-        pools = pools_of(sites, known, offered.series, free, where.rtt, where.names)
+        pools = pools_of(sites, known, offered.series, free, where.rtt, where.price, where.names)
     quotas = terms.quotas.quota_id.tolist()
     return Matched(jobs, sites, plan, quotas, places, shared, offered.granted, where.barred, pools)
 
@@ -187,6 +187,8 @@ def _jobs(
         max_rtt_ms=[job.get("max_rtt_ms", np.inf) for job in jobs],
         residency=where.residency,
         affinity=where.affinity,
+        data_gb=[job.get("data_gb", 0.0) for job in jobs],
+        data_hub=where.data,
         reject_cost=[job.get("reject_cost", 0.0) for job in jobs],
         priority=[min(job.get("priority", 0), 3) for job in jobs],
         tenant=[numbers["account_id"][job["account_id"]] for job in jobs],

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from kernels.match import CLASSES, LIMITED, RESOURCES, Series, Sites
 from kernels.match.columns import ANY, FACILITY_SIDE, PPM
+from schemas.market import RATE_MAX_PPM, RATES
 from schemas.offer import Amounts, Offer, Pool
 from schemas.policy import LIMIT_MAX
 from schemas.registry import Domain
@@ -25,7 +26,9 @@ _W_PER_MW = 1_000_000
 _POWER_MAX_MW = 1e12  # what has no limit is offered as this
 _MOST = 1e9  # of a price or round trip that is told
 
-_Kind = tuple[str, str, tuple[tuple[str, float], ...]]  # region, classes, round trips
+_Rates = tuple[int, int, int, int]
+_Kind = tuple[str, str, _Rates, tuple[tuple[str, float, float], ...]]
+# region, classes, speeds, ways: from where, round trip, price of a GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,9 @@ def _pool(offer: Offer, pool: Pool, domain: Domain, tick_ms: int) -> Row:
         "inner": pool.region,
         "classes": pool.classes,
         "pue_ppm": pool.pue_ppm,
-        "rtt_ms": pool.rtt_ms,
+        **dict(zip(RATES, pool.rate_ppm, strict=True)),
+        "rtts": pool.rtt_ms,
+        "per_gb": pool.price_per_gb,
         "sites": frozenset(pool.sites),
         "largest": np.array(pool.largest, np.int64),
         "capacity": np.array([capacity[span].min(axis=0) for span in spans]),
@@ -131,6 +136,7 @@ def offered_of(
         hub=hub,
         pue_ppm=[site.get("pue_ppm", PPM) for site in sites],
         classes=[_mask(site.get("classes", "|".join(CLASSES))) for site in sites],
+        rate_ppm=np.array([_rates(site) for site in sites], np.int64).reshape(-1, 1, len(RATES)),
         up=[
             site.get("up", site["region"] in region_of) and not market.is_down(site["id"], tick_ms)
             for site in sites
@@ -147,6 +153,11 @@ def _watts(power_mw: F64, share: float) -> I64:
 
 def _mask(classes: str) -> int:
     return sum(1 << CLASSES.index(name) for name in classes.split("|") if name in CLASSES)
+
+
+def _rates(site: Row) -> list[int]:
+    """Speed in each of PRECISIONS, whatever the class."""
+    return [site.get(name, PPM) for name in RATES]
 
 
 def index_of(sites: list[Row]) -> dict[tuple[str, str], int]:
@@ -191,18 +202,26 @@ def slots_left(run: Running, domain: Domain, tick_ms: int) -> int:
 
 
 def pools_of(
-    sites: list[Row], columns: Sites, series: Series, free: I64, rtt: F64, names: Sequence[str]
+    sites: list[Row],
+    columns: Sites,
+    series: Series,
+    free: I64,
+    rtt: F64,
+    price: F64,
+    names: Sequence[str],
 ) -> tuple[Pool, ...]:
     """The sites as pools: those together that a parent's job cannot tell apart; down = empty.
 
-    free [M, T, 5] after this tick's plan; rtt [P, M] from the places of these names.
+    free [M, T, 5] after this tick's plan; rtt and price of a GB [P, M] from these places.
     """
     groups: dict[_Kind, list[int]] = {}
     for m, site in enumerate(sites):
-        to = zip(names, rtt[:, m].tolist(), strict=True)
-        known = tuple((name, ms) for name, ms in to if 0 <= ms < _MOST)
+        to = zip(names, rtt[:, m].tolist(), np.minimum(price[:, m], _MOST).tolist(), strict=True)
+        known = tuple(way for way in to if 0 <= way[1] < _MOST)
         classes = "|".join(c for k, c in enumerate(CLASSES) if columns.classes[m] >> k & 1)
-        groups.setdefault((str(site.get("inner", site["region"])), classes, known), []).append(m)
+        fp64, fp32, fp16, int8 = np.clip(columns.rate_ppm[m, 0], 0, RATE_MAX_PPM).tolist()
+        region = str(site.get("inner", site["region"]))
+        groups.setdefault((region, classes, (fp64, fp32, fp16, int8), known), []).append(m)
     most = LIMIT_MAX // max(1, len(sites))  # so that their sum is a number of a column
     held = np.where(columns.up[:, None, None], np.clip(columns.capacity, 0, most), 0)
     free = np.minimum(free, held)
@@ -210,16 +229,18 @@ def pools_of(
         Pool(
             region=region,
             classes=classes,
+            rate_ppm=rates,
             pue_ppm=max(1, *(int(columns.pue_ppm[m]) for m in of)),
             sites=tuple(sorted({name for m in of for name in _names(sites[m])})),
-            rtt_ms=dict(known),
+            rtt_ms={name: ms for name, ms, _ in known},
+            price_per_gb={name: per_gb for name, _, per_gb in known if per_gb},
             largest=_amounts(np.max([_largest(sites[m], free[m]) for m in of], axis=0)),
             capacity=tuple(map(_amounts, held[of].sum(axis=0))),
             taken=tuple(map(_amounts, (held[of] - free[of]).sum(axis=0))),
             price_per_mwh=_mean(series.price_per_mwh[of], free[of, :, _POWER]),
             ci_kg_per_kwh=_mean(series.ci_kg_per_kwh[of], free[of, :, _POWER]),
         )
-        for (region, classes, known), of in sorted(groups.items())
+        for (region, classes, rates, known), of in sorted(groups.items())
     )
 
 

@@ -196,7 +196,7 @@ class Market(msgspec.Struct):
 class Markets(msgspec.Struct):
     """State of one partition of `market`: one domain, or several apart where they share it."""
 
-    VERSION: ClassVar[int] = 5
+    VERSION: ClassVar[int] = 6
 
     domains: dict[str, Market] = {}
 

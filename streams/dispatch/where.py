@@ -1,4 +1,4 @@
-"""Where each job may run, beyond class and capacity: place, distance, size, who sent it back.
+"""Where each job may run, beyond class and capacity: place, distance, data, size, who returned it.
 
 The match knows hubs: a job may be held by some, and has a round trip to each. Here sites that no
 job tells apart are one hub, so that whatever keeps a job from some sites is a set of hubs to it.
@@ -30,9 +30,11 @@ class Where:
     residency: I64  # [N]
     origin: I64  # [N]
     affinity: I64  # [N]
+    data: I64  # [N] place of data to move; ANY = none
     network: Network
     names: tuple[str, ...]  # [P] every region that something is known of
     rtt: F64  # [P, M] from there to the sites
+    price: F64  # [P, M] of a GB from there, currency; inf = no path
     why: dict[int, Reason]  # job -> what kept it from the sites that its residency leaves
     barred: frozenset[int]  # jobs that are kept from the last of them by children's returns
 
@@ -49,52 +51,62 @@ def where_of(
     market: Market, regions: tuple[str, ...], jobs: list[Row], sites: list[Row], tick_ms: int
 ) -> Where:
     """Of the jobs and sites of a tick; `regions` are those of the domain's grid."""
+    source = [job.get("data_region") if job.get("data_gb") else None for job in jobs]
     names = _names(market, regions, sites)
-    rtt = _rtts(market, names, sites)
+    rtt, price = _ways(market, names, sites)
     held, why, barred = _held(jobs, sites, tick_ms)
-    hub, kept = _hubs(held, rtt)
+    wanted = set(source)
+    asked = np.array([name in wanted for name in names], np.bool_)
+    per_gb = np.where(asked[:, None], price, 0.0)  # what no job asks for tells no sites apart
+    hub, kept = _hubs(held, rtt, per_gb)
     count = int(hub.max(initial=0)) + 1
-    table = np.full((count + len(names), count), np.inf)
+    nowhere = count + len(names)  # the place that no path leads to
+    table = np.full((nowhere + 1, count), np.inf)
     np.fill_diagonal(table, 0.0)
-    for m, h in enumerate(hub.tolist()):
-        table[count:, h] = rtt[:, m]
+    moved = np.full_like(table, np.inf)
+    table[count:nowhere, hub], moved[count:nowhere, hub] = rtt, per_gb
     place = {name: count + p for p, name in enumerate(names)}
     return Where(
         hub,
         kept,
         np.array([place.get(job["region"], ANY) for job in jobs], np.int64),
         _affinity(jobs, sites),
-        Network.of(table),
+        np.array([ANY if name is None else place.get(name, nowhere) for name in source], np.int64),
+        Network.of(table, moved),
         names,
         rtt,
+        price,
         why,
         frozenset(barred),
     )
 
 
 def _names(market: Market, regions: tuple[str, ...], sites: list[Row]) -> tuple[str, ...]:
-    """Every region that something is known of: of the grid, of paths, of a child's round trips."""
-    found = {name for site in sites for name in (str(site["region"]), *site.get("rtt_ms", ()))}
+    """Every region that something is known of: of the grid, of paths, of a child's ways."""
+    found = {name for site in sites for name in (str(site["region"]), *site.get("rtts", ()))}
     found |= {str(path[end]) for path in market.of("path") for end in ("region", "to_region")}
     return tuple(sorted(found | set(regions)))
 
 
-def _rtts(market: Market, names: tuple[str, ...], sites: list[Row]) -> F64:
-    """Round trips [P, M] from the places to the sites; inf = no path."""
+def _ways(market: Market, names: tuple[str, ...], sites: list[Row]) -> tuple[F64, F64]:
+    """Round trips and prices of a GB [P, M] from the places to the sites; inf = no path."""
     between = np.full((len(names),) * 2, np.inf)
     np.fill_diagonal(between, 0.0)
+    per_gb = between.copy()
     index = {name: p for p, name in enumerate(names)}
     for path in market.of("path"):
         a, b = index[path["region"]], index[path["to_region"]]
         between[a, b] = between[b, a] = min(path["rtt_ms"], between[a, b])
-    rtt = np.full((len(names), len(sites)), np.inf)
+        per_gb[a, b] = per_gb[b, a] = min(path.get("price_per_gb", 0.0), per_gb[a, b])
+    at = np.array([index[site["region"]] for site in sites], np.int64)
+    rtt, price = between[:, at], per_gb[:, at]
     for m, site in enumerate(sites):
-        rtt[:, m] = between[:, index[site["region"]]]
-        for name, ms in site.get("rtt_ms", {}).items():  # who is nearer knows better
+        for name, ms in site.get("rtts", {}).items():  # who is nearer knows better
             rtt[index[name], m] = ms
+            price[index[name], m] = site["per_gb"].get(name, 0.0)
         if "pool" in site:  # near enough for nobody who asks, and no reason for others to stay
             rtt[:, m] = np.minimum(rtt[:, m], FAR_MS)
-    return rtt
+    return rtt, price
 
 
 def _held(
@@ -180,12 +192,14 @@ def _fits(jobs: list[Row], sites: list[Row]) -> Bool | None:
     return fits
 
 
-def _hubs(held: Bool, rtt: F64) -> tuple[I64, I64]:
+def _hubs(held: Bool, rtt: F64, per_gb: F64) -> tuple[I64, I64]:
     """The hub of each site [M], and the hubs that may hold each job [N] as bits."""
-    known: dict[tuple[bytes, bytes], int] = {}
+    known: dict[tuple[bytes, ...], int] = {}
     hub = np.zeros(held.shape[1], np.int64)
     for m in range(len(hub)):
-        hub[m] = known.setdefault((held[:, m].tobytes(), rtt[:, m].tobytes()), len(known))
+        hub[m] = known.setdefault(
+            tuple(table[:, m].tobytes() for table in (held, rtt, per_gb)), len(known)
+        )
     bits = np.zeros(len(held), np.uint64)
     first = {h: m for m, h in reversed(list(enumerate(hub.tolist())))}
     for h in range(min(len(known), _BITS)):

@@ -4,7 +4,7 @@ from typing import Any
 
 from schemas import FieldError
 from schemas.errors import shown
-from schemas.market import JOB_CLASSES, MARKET_IN, MARKET_KINDS, PRECISIONS
+from schemas.market import JOB_CLASSES, MARKET_IN, MARKET_KINDS, PRECISIONS, RATE_MAX_PPM, RATES
 from schemas.registry import Domain
 from schemas.topic import FLOAT64, INT64, Column
 from streams.ingest import fields as check
@@ -12,7 +12,7 @@ from streams.ingest.events import Event
 from streams.registry import RegistryView
 
 DEFAULT_SOURCE = "market.in"
-_WHOLE_PPM = 1_000_000
+_MOST = {"grid_cfe_ppm": 1_000_000, **dict.fromkeys(RATES, RATE_MAX_PPM)}
 _SIGNED = ("import_price_per_mwh", "export_price_per_mwh", "cost_per_mwh", "terminal_value_per_mwh")
 _LISTED = {"class": JOB_CLASSES, "precision": PRECISIONS}
 
@@ -40,6 +40,9 @@ def admit(event: Event, registry: RegistryView) -> tuple[Domain, dict[str, Any]]
         for column in MARKET_IN.columns
         if fields.get(column.name) is not None
     }
+    if row.get("data_gb") and "data_region" not in row:
+        message = f"data_gb is {row['data_gb']}, but not where the data are"
+        raise FieldError("missing_field", "data_region", message, "send their region")
     row["source"] = check.source(None, event.source, DEFAULT_SOURCE)
     return domain, row
 
@@ -50,9 +53,9 @@ def _field(fields: dict[str, Any], column: Column) -> Any:
         return check.milliseconds(fields, name)
     if column.type == INT64:
         amount = check.integer(fields, name)
-        if name == "grid_cfe_ppm" and amount > _WHOLE_PPM:
-            message = f"{name} is {amount}, more than the whole"
-            raise FieldError("unknown_value", name, message, f"send 0 to {_WHOLE_PPM}")
+        if amount > _MOST.get(name, amount):
+            message = f"{name} is {amount}, more than there can be"
+            raise FieldError("unknown_value", name, message, f"send 0 to {_MOST[name]}")
         return amount
     if column.type == FLOAT64:
         number = check.number(fields, name)

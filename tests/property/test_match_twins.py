@@ -241,6 +241,19 @@ def test_the_compiled_reasons_are_those_of_numpy_bit_for_bit(seed: int, gap: flo
         _assert_same_bits(getattr(compiled, name), getattr(plain, name), name)
 
 
+@_OFTEN
+@given(seed=_SEEDS)
+def test_the_compiled_telling_is_that_of_numpy_bit_for_bit(seed: int) -> None:
+    """Of jobs in any order, some of them left out, joined or bound to a site."""
+    (jobs, *columns, policy), terms = random_terms(seed)
+    duration = np.where(np.arange(len(jobs.job_id)) % 5 == seed % 9, 0, jobs.duration_ms)
+    jobs = replace(jobs, duration_ms=duration, together=jobs.pairing)
+    policy = replace(policy, iterations=20, work=2_000)
+    one, other = _both(lambda: match(jobs, *columns, policy, terms=terms))
+    for field in fields(one):
+        _assert_same_bits(getattr(one, field.name), getattr(other, field.name), field.name)
+
+
 def test_every_column_of_a_job_can_be_spoilt() -> None:
     problem = random_problem(3)
     assert set(_SPOILT) <= {column.name for column in fields(problem[0])}
