@@ -19,11 +19,11 @@ from kernels._core cimport SLACK, Texts
 from kernels.ipc import layout
 from kernels.ipc._block cimport Block, reserved
 from kernels.ipc._lz4 cimport TABLE_BITS, lz4_block
+from kernels.ipc._owner cimport COLUMNS
 
 cnp.import_array()
 
 cdef enum:
-    COLUMNS = 64
     PARTS = 1024
     BUFFER = 16
     NODE = 16  # of an entry: offset, length; length, null count

@@ -7,7 +7,7 @@ from libc.string cimport memset
 from kernels._arrow cimport ArrowArray
 
 cdef enum:
-    COLUMNS = 64
+    COLUMNS = 96
     ALIGNED = 64
 
 
