@@ -19,6 +19,7 @@ Private names of aiokafka 0.14 it relies on (tests/contract/test_fetch.py fails 
     Fetcher._client                    tapped: the answer's bytes are nowhere else to be had
     Fetcher._proc_fetch_request        one answer: afterwards its iterators are exchanged
     Fetcher._records, ._isolation_level    where the answers wait; whether aborted records are read
+        which asks MemoryRecords.has_next() of an answer, and nothing else: it is shown a short one
     FetchResult._partition_records     the iterator
     PartitionRecords._aborted_transactions, .next_fetch_offset    as the broker and aiokafka say
 """
@@ -33,6 +34,9 @@ from aiokafka.protocol.fetch import FetchRequest
 from kernels.records import Fetched, Records, parse
 from kernels.records.layout import LENGTH_AT, LOG_OVERHEAD
 from streams.receive import adopt
+
+_SHORTEST = 14  # bytes of a batch of any format, behind its offset and length
+_WHOLE = bytes(LENGTH_AT) + _SHORTEST.to_bytes(LOG_OVERHEAD - LENGTH_AT, "big") + bytes(_SHORTEST)
 
 
 class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
@@ -98,7 +102,7 @@ class _Tap:
             for place, (partition, *fields, fetched) in enumerate(partitions):
                 if fetched:
                     self._fetched[TopicPartition(topic, partition)] = fetched
-                    partitions[place] = partition, *fields, _first_batch(fetched)
+                    partitions[place] = partition, *fields, seen(fetched)
         return answer
 
     def taken(self) -> dict[TopicPartition, Fetched]:
@@ -107,9 +111,10 @@ class _Tap:
         return fetched
 
 
-def _first_batch(fetched: Fetched) -> bytes:
-    """All that the stock fetcher looks at: whether there is a whole batch."""
-    return bytes(fetched[: LOG_OVERHEAD + int.from_bytes(fetched[LENGTH_AT:LOG_OVERHEAD], "big")])
+def seen(fetched: Fetched) -> bytes:
+    """What the stock fetcher is shown: it looks only at whether there is a whole batch."""
+    size = int.from_bytes(fetched[LENGTH_AT:LOG_OVERHEAD], "big")
+    return _WHOLE if LOG_OVERHEAD + size <= len(fetched) else bytes(fetched)
 
 
 class _Answer:

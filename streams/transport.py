@@ -7,6 +7,11 @@ nothing waits for one to fill. It is acknowledged as a whole.
 
     app.transport = ExactTransport(app.conf.broker_consumer, app)
     app.transport.start_offsets = load      # async: partitions -> the offset each state asks for
+    app.consumer.done_with(message)         # whoever takes a run says when: a few are ahead of it
+
+Faust's own back-pressure fetches without the partition that is ahead, and so may wait a second for
+the others before it asks for that one again, which by then has nothing in hand. Here delivery waits
+instead, at the most AHEAD_RUNS before what is done, while the next answer comes.
 
 Why: stock Faust resumes the stream partitions, then seeks, then clears the stream queues, so that
 what was handed over in between is lost; its drain loop then drops the re-read as old and books the
@@ -23,7 +28,6 @@ goes, or does something else:
     Consumer._getmany                pulls one fetch from the thread; getmany is rewritten around it
     Consumer._get_active_partitions  which partitions are not paused ...
     Consumer._active_partitions      ... and whether one was paused while its batch was in hand
-    Consumer._buffered_partitions    paused by back-pressure only: its batch goes on
     Consumer._to_message             aiokafka's record as Faust's message
     Consumer._is_changelog_tp        Faust's own tables are recovered before streams are fetched
     Consumer._read_offset            what the drain loop drops by: always "nothing"
@@ -57,6 +61,8 @@ from faust.types.tuples import ack_lock
 from streams.client import FETCH_WAIT_MS
 from streams.fetch import BatchConsumer
 from streams.runs import records_of, runs_of
+
+AHEAD_RUNS = 4  # delivered and not done with: 4 MB, which are in the cache while they are worked on
 
 StartOffsets = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
 
@@ -135,7 +141,9 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
         self._sent: defaultdict[TP, deque[int]] = defaultdict(deque)
         # (wanted, got) of holes that are in the log itself: compaction, transaction markers
         self.holes: defaultdict[TP, set[tuple[int, int]]] = defaultdict(set)
-        self._epoch = 0  # + 1 whenever the flow stops or the assignment changes
+        self._epoch = 0  # + 1 whenever the flow stops or goes on, or the assignment changes
+        self._ahead = 0  # runs of this epoch that were delivered and are not done with
+        self._room = asyncio.Event()  # there are fewer than AHEAD_RUNS
         self._sought = False  # perform_seek() is done for this assignment ...
         self._ready = False  # ... and resume_flow() came after it: streams may be fetched
         super().__init__(*args, **kwargs)
@@ -164,16 +172,21 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
         last = {tp: batch[-1].offset for tp, batch in records.items()}
         runs = {tp: list(runs_of(batch)) for tp, batch in records.items()}
         for any_tp, run in self.scheduler.iterate(runs):
-            if epoch != self._epoch:
+            while self._ahead >= AHEAD_RUNS and epoch == self._epoch and not self.should_stop:
+                self._room.clear()
+                await self.wait_first(self._room, self.suspend_flow)
+            if epoch != self._epoch or self.should_stop:
                 return  # the rest stays owed
             tp, first, end = ensure_TP(any_tp), run[0].offset, run[-1].offset + 1
-            if tp not in self._active_partitions and tp not in self._buffered_partitions:
+            if tp not in self._active_partitions:
                 self._jump.setdefault(tp, first)  # paused meanwhile: come back to it
             if tp in self._jump:
                 continue
             self._before_delivery(tp, first)
             message = self._to_message(tp, run[0])
             message.run, message.value = run, b""  # nobody else asks for a value
+            message.epoch = epoch
+            self._ahead += 1
             yield tp, message
             if epoch != self._epoch:
                 return  # the drain loop may have cancelled the delivery
@@ -193,11 +206,23 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
             self.holes[tp].add((wanted, offset))
         self._read_offset[tp] = None  # no "dropped", no invented gap in the drain loop
 
-    def stop_flow(self) -> None:
+    def done_with(self, message: Any) -> None:
+        """A run that was delivered is applied, or dropped."""
+        if message.epoch == self._epoch:
+            self._ahead -= 1
+            self._room.set()
+
+    def _new_epoch(self) -> None:
         self._epoch += 1
+        self._ahead = 0
+        self._room.set()
+
+    def stop_flow(self) -> None:
+        self._new_epoch()
         super().stop_flow()
 
     def resume_flow(self) -> None:
+        self._new_epoch()  # Faust has dropped what the streams had not taken
         self._ready = self._sought
         super().resume_flow()
 
@@ -243,7 +268,7 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
         self._sought = True
 
     def _new_assignment(self) -> None:
-        self._epoch += 1
+        self._new_epoch()
         self._ready = self._sought = False
         books: tuple[Any, ...] = (
             self._owed,
@@ -251,7 +276,6 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
             self._end,
             self._sent,
             self.holes,
-            self._buffered_partitions,
         )
         for book in books:
             book.clear()

@@ -28,7 +28,7 @@ from streams.memory import keep_freed
 from streams.registry_reader import RegistryReader
 from streams.runtime import StageRunner
 from streams.settings import Settings
-from streams.transport import ExactTransport
+from streams.transport import AHEAD_RUNS, ExactTransport
 
 INGEST = "ingest"
 _STOP_S = 30.0
@@ -36,7 +36,6 @@ _SAVE_LOOKS = 4  # for something to save, in save_ms
 # Of one produce request and partition, so that the outputs of the messages between two saves travel
 # together; with aiokafka's 16 KB each record waits for the answer to the one before it.
 _BATCH_BYTES = 1 << 20
-_BUFFER_RUNS = 64  # fetched and not yet applied: 64 MB and a fetch, then Faust stops to fetch
 
 
 def agent_names() -> list[str]:
@@ -66,7 +65,7 @@ def build_app(agent: str, settings: Settings) -> faust.App:
         producer_acks=-1,
         producer_linger=0,
         stream_wait_empty=False,
-        stream_buffer_maxsize=_BUFFER_RUNS,
+        stream_buffer_maxsize=2 * AHEAD_RUNS,  # so that it is never full
         topic_disable_leader=True,
         topic_allow_declare=False,
         table_standby_replicas=0,
@@ -120,7 +119,10 @@ class Runners:
 
         async def run(stream: Any) -> None:
             async for event in stream.noack().events():
-                await self._runners[name].handle(event)
+                try:
+                    await self._runners[name].handle(event)
+                finally:
+                    self.app.consumer.done_with(event.message)
 
         self.app.agent(topic, name=f"gridloom.{name}", concurrency=1)(run)
 

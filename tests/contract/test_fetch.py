@@ -11,13 +11,17 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
+from aiokafka.record import MemoryRecords
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 from crc32c import crc32c
 
 from kernels.records import parse
 from streams.client import admin, new_consumer, read_all
-from streams.fetch import BatchConsumer, BatchFetcher
+from streams.fetch import BatchConsumer, BatchFetcher, seen
 from streams.settings import Settings
+
+CUT = [slice(0, end) for end in (0, 1, 11, 12, 25, 26, 60, 61, -1)]  # of a batch
 
 
 def test_the_version_is_the_one_that_was_proved():
@@ -43,7 +47,19 @@ def test_the_answer_of_a_fetch_is_kept_as_a_result_over_an_iterator():
     assert "await " not in source[source.index("if not assignment.active") :]
     names = list(inspect.signature(Fetcher._proc_fetch_request).parameters)
     assert list(inspect.signature(BatchFetcher._proc_fetch_request).parameters) == names
+    assert set(re.findall(r"\brecords\.(\w+)", source)) == {"has_next", "size_in_bytes"}
     assert "req = FetchRequest(" in inspect.getsource(Fetcher._get_actions_per_node)
+
+
+@pytest.mark.parametrize("codec", [0, DefaultRecordBatch.CODEC_GZIP])
+def test_the_stock_fetcher_is_shown_whether_there_is_a_whole_batch(codec):
+    builder = DefaultRecordBatchBuilder(2, codec, False, -1, -1, 0, 1 << 20)
+    builder.append(0, 1_000, None, b"value", [])
+    batch = bytes(builder.build())
+    for fetched in (batch, batch * 2, batch + batch[:-1], *map(batch.__getitem__, CUT)):
+        theirs, shown = MemoryRecords(fetched), MemoryRecords(seen(memoryview(fetched)))
+        assert theirs.has_next() == shown.has_next()
+        assert (theirs.size_in_bytes() > 0) == (shown.size_in_bytes() > 0)
 
 
 def test_the_position_follows_the_iterators_next_offset():

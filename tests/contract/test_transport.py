@@ -24,7 +24,6 @@ CONSUMER_PRIVATES = (
 )
 CONSUMER_BOOKS = (
     "_active_partitions",
-    "_buffered_partitions",
     "_read_offset",
     "_committed_offset",
     "_acked",

@@ -3,6 +3,7 @@
 A run is shown as the offsets of its records.
 """
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from kernels.records import CorruptBatchError, Records, parse
 from schemas.codec import ARROW, event_headers
 from streams import runs
 from streams.runs import RUN_BYTES, RUN_ROW_BYTES, TEXT_BYTES, records_of, runs_of
-from streams.transport import ExactConsumer, ExactConsumerThread, ExactTransport
+from streams.transport import AHEAD_RUNS, ExactConsumer, ExactConsumerThread, ExactTransport
 
 P0, P1 = TP("readings", 0), TP("readings", 1)
 
@@ -73,6 +74,7 @@ async def delivered(consumer: Fetched, *fetches: dict[TP, list[int]]) -> list[tu
         async for tp, message in consumer.getmany(timeout=0.0):
             assert message.offset == message.run[0].offset, "what is acknowledged"
             found.append((tp, offsets(message.run)))
+            consumer.done_with(message)
     return found
 
 
@@ -220,6 +222,54 @@ async def test_what_a_stop_of_the_flow_cuts_off_is_owed(
 
     assert got == [1, 2]
     assert consumer._owed[P0] == 2  # whether the second one arrived is not known
+
+
+async def _taken(consumer: Fetched, count: int) -> tuple[list[Any], asyncio.Task[None]]:
+    """What was delivered of a fetch of so many runs, as far as nothing is done with."""
+    consumer.loop = asyncio.get_running_loop()
+    consumer.fetches, got = [{P0: list(map(record, range(count)))}], []
+
+    async def take() -> None:
+        async for _, message in consumer.getmany(timeout=0.0):
+            got.append(message)
+
+    task = asyncio.create_task(take())
+    await asyncio.wait([task], timeout=0.05)
+    return got, task
+
+
+async def test_delivery_is_a_few_runs_ahead_of_what_is_done_with(
+    consumer: Fetched, one_by_one: None
+) -> None:
+    got, task = await _taken(consumer, AHEAD_RUNS + 2)
+    assert [message.offset for message in got] == list(range(AHEAD_RUNS))
+
+    consumer.done_with(got[0])
+    await asyncio.wait([task], timeout=0.05)
+    assert len(got) == AHEAD_RUNS + 1
+    consumer.done_with(got[1])
+    await task
+    assert [message.offset for message in got] == list(range(AHEAD_RUNS + 2))
+
+
+async def test_a_stop_of_the_flow_ends_the_wait_and_what_was_ahead_is_forgotten(
+    consumer: Fetched, one_by_one: None
+) -> None:
+    consumer._owed[P0] = 0
+    before, task = await _taken(consumer, AHEAD_RUNS + 1)
+    consumer.stop_flow()
+    await task
+    assert consumer._owed[P0] == AHEAD_RUNS
+
+    consumer.resume_flow()
+    got, task = await _taken(consumer, AHEAD_RUNS + 1)
+    assert len(got) == AHEAD_RUNS
+    for message in before:
+        consumer.done_with(message)  # of the flow that was stopped
+    await asyncio.wait([task], timeout=0.05)
+    assert len(got) == AHEAD_RUNS
+    consumer.done_with(got[0])
+    await task
 
 
 async def test_a_seek_makes_the_batch_in_hand_stale(consumer: Fetched, one_by_one: None) -> None:
