@@ -46,6 +46,7 @@ from streams.ingest.outbox import Outbox
 from streams.ingest.pack import Packer
 from streams.ingest.ticks import TickClock
 from streams.log import log
+from streams.produce import unjoined
 from streams.registry_reader import RegistryReader
 from streams.settings import Settings
 from streams.topics import group_offsets
@@ -82,7 +83,9 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def run(self) -> None:
         """Until stop() is called; commits what is done at the end."""
-        self._producer = new_producer(self.settings, linger_ms=5, max_batch_size=_SEND_BYTES)
+        self._producer = unjoined(
+            new_producer(self.settings, linger_ms=5, max_batch_size=_SEND_BYTES)
+        )
         self._outbox = Outbox(self.settings, self._producer)
         group = self.settings.topic(f"gridloom.{STAGE}")
         self._consumer = new_consumer(
