@@ -40,7 +40,8 @@ def match(
     """Solve files (.json, .ndjson, .csv, .parquet): placements, prices, rejections, gap and time.
 
     Jobs need job_id, duration_ms and reject_cost; sites need site_id and price_per_mwh. Resources
-    are cores_milli, accel_milli, power_w, network_mbps and green_w in both. Names are tenant,
+    are cores_milli, accel_milli, power_w, network_mbps and green_w in both; a site's speeds are
+    rate_fp64_ppm ... rate_int8_ppm, as in an offer. Names are tenant,
     pairing, apart (a group of which no two share a site) and together (one that runs as one). The
     policy is an entry of the registry. A bad row is left out and named; the others are matched, and
     the exit code is 1.

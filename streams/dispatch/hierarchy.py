@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.match.columns import ANY
-from kernels.match.hierarchy import parts
 from schemas.market import HANDED, HELD, OFFERED
 from schemas.offer import Offer, Pool
 from schemas.policy import Deal, Fairness, Part
@@ -26,6 +25,7 @@ from streams.dispatch.lending import (
     lent_of,
     names,
     part_at,
+    parts,
     spliced,
     use_of,
     waiting,

@@ -149,3 +149,20 @@ def _table(limits: Limits, times: Sequence[int]) -> I64:
 
 def _row(limits: Limits, time: int) -> list[int]:
     return [ANY if one is None else one for one in limits.at(time)]
+
+
+def parts(used: I64, limit: I64) -> I64:
+    """Parts [C, T, 6] of a limit [T, 6]: what is used [C, T, 6], and an equal part of the rest.
+
+    Where more is used than the limit, who uses most is served first. What equal parts leave goes to
+    the first.
+    """
+    order = np.argsort(-used, axis=0, kind="stable")
+    most = np.take_along_axis(used, order, axis=0)
+    before = most.cumsum(axis=0) - most
+    kept = np.empty_like(used)
+    np.put_along_axis(kept, order, np.clip(limit - before, 0, most), axis=0)
+    rest = np.maximum(limit - kept.sum(axis=0), 0)
+    made: I64 = kept + rest // len(used)
+    made[0] += rest % len(used)
+    return made

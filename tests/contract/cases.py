@@ -93,8 +93,10 @@ def _events_of_children() -> Iterable[Event]:
             grid |= {"start_ms": at_ms, "end_ms": at_ms + 2 * HOUR_MS, "import_max_mw": 5.0}
             offer = {"kind": "offer", "id": f"{name}-a", "region": "r", "cores_milli": 9_000_000}
             offer |= {"accel_milli": 900_000, "power_w": 900_000, "network_mbps": 400_000}
+            offer |= {"rate_fp16_ppm": 2_000_000}
             job = {"kind": "job", "id": f"own-{hour}", "region": "r", "account_id": "local"}
             job |= {"class": "general", "duration_ms": 2 * HOUR_MS, "reject_cost": 900.0}
+            job |= {"precision": "fp16", "data_gb": 1.5, "data_region": "r"}
             rows = [grid | {"import_price_per_mwh": 90.0 + hour}, offer]
             rows.append(job | {"cores_milli": 8_000, "power_w": 2_000})
             yield from market_events([{"domain": name} | row for row in rows], at_ms + 1)

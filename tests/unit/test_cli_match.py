@@ -138,6 +138,17 @@ def test_the_network_keeps_a_job_near_its_users(tmp_path):
     assert [row["site"] for row in rows["placement"]] == ["east-1", "west-1"]
 
 
+def test_a_site_is_as_fast_as_it_says_in_each_precision(tmp_path):
+    site_rows = [{**SITES[0], "rate_fp16_ppm": 4_000_000}, {**SITES[1], "rate_fp16_ppm": 0}]
+    job_rows = [*jobs("half", precision="fp16", duration_ms=8 * 3_600_000), *jobs("single")]
+    _, rows, _ = solve(tmp_path, job_rows, site_rows)
+
+    assert [(row["site"], row["slots"]) for row in rows["placement"]] == [
+        ("east-1", 2),
+        ("west-1", 1),
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -1,11 +1,13 @@
 """A parent deals its quotas to its children: national -> hub -> city, each decided by one step."""
 
+import numpy as np
 import pytest
 
 from schemas import PLACEMENTS, PRICES
 from schemas.policy import Deal
 from schemas.registry import Domain
 from streams.dispatch.hierarchy import parent_of
+from streams.dispatch.lending import parts
 from streams.downstream import Downstream
 from tests.unit.dispatch_cases import HOUR_MS, T0, site, tick
 from tests.unit.hierarchy_cases import Realm, banks, newest, quota
@@ -206,6 +208,21 @@ def test_rows_that_come_again_change_nothing():
         again = made.apply(name, made.log[name])
         assert (again.accepted, again.outputs) == (0, [])
         assert made.markets[name].dump() == before
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "dealt"),
+    [
+        ([0, 0], 11, [6, 5]),  # what nobody uses: equal parts, the rest to the first
+        ([3, 0, 1], 10, [5, 2, 3]),  # what is used, and of the other 6 two each
+        ([9, 2, 8], 12, [9, 0, 3]),  # more than there is: who uses most is served first
+        ([4], 0, [0]),
+    ],
+)
+def test_parts_of_a_limit_add_up_to_it(used, limit, dealt):
+    table = np.array(used, np.int64)[:, None, None]
+    found = parts(table, np.array([[limit]], np.int64))
+    assert found.ravel().tolist() == dealt
 
 
 def test_what_a_part_says_is_what_a_policy_says():

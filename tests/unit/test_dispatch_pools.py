@@ -102,6 +102,80 @@ def test_a_job_that_no_child_may_take_stays_and_says_why(asked, why):
     assert reason(realm(), **asked) == why
 
 
+def test_sites_of_other_speeds_or_ways_are_other_pools():
+    made = realm()
+    made.send("east", site("q", "plain", rate_fp16_ppm=2_000_000, rate_fp64_ppm=0))
+    made.send("east", way("far", "plain", 40.0) | {"price_per_gb": 0.25})
+    made.tick(2)
+    pools = {pool.sites: pool for pool in offer(made).pools}
+    assert {name: pool.rate_ppm for name, pool in pools.items()} == {
+        ("c",): (1_000_000,) * 4,
+        ("p",): (1_000_000,) * 4,
+        ("q",): (0, 1_000_000, 2_000_000, 1_000_000),
+    }
+    assert {name: pool.price_per_gb for name, pool in pools.items()} == {
+        ("c",): {},
+        ("p",): {"far": 0.25},
+        ("q",): {"far": 0.25},
+    }
+
+
+def test_a_job_goes_down_with_its_precision_to_a_child_that_has_it():
+    made = realm()
+    made.send("east", *(site(name, "plain", rate_fp64_ppm=0) for name in ("p", "q")))
+    made.send("west", site("h", "hills", rate_fp64_ppm=500_000))
+    made.tick(2)
+    assert placed(made, 3, precision="fp64") == ("west", "h")
+    (run,) = made.market("west").running
+    assert run.end_ms - run.start_ms == 2 * HOUR_MS  # an hour at half the speed
+    assert made.market("nation").running[0].end_ms == run.end_ms
+
+
+def test_no_child_gets_a_job_of_a_precision_that_none_has():
+    made = realm()
+    made.send("east", site("p", "plain", rate_int8_ppm=0), site("c", "coast", rate_int8_ppm=0))
+    made.send("west", site("h", "hills", rate_int8_ppm=0))
+    made.tick(2)
+    assert reason(made, 3, precision="int8") == "REJECTED_PRECISION"
+
+
+@pytest.mark.parametrize(
+    ("east", "west", "found", "cost"),
+    [  # an hour of 1 kW costs 0.01 in the east, 0.9 in the west; 8 GB are moved
+        (0.125, 0.5, ("east", "p"), 1.01),
+        (0.5, 0.125, ("west", "h"), 1.9),
+        (0.0, 0.0, ("east", "p"), 0.01),
+    ],
+)
+def test_what_a_child_says_of_moving_data_decides_for_it_and_the_child_counts_it_too(
+    east, west, found, cost
+):
+    made = realm()
+    for name in ("plain", "coast"):
+        made.send("east", way("far", name, 9.0) | {"price_per_gb": east})
+    made.send("west", way("far", "hills", 9.0) | {"price_per_gb": west})
+    made.tick(2)
+    made.send("nation", banks("j", data_gb=8.0, data_region="far"))
+    rows = newest(made.tick(3)["placements"])
+    hub, leaf = found
+    below = rows[hub, "nation/j"]
+    assert (rows["nation", "j"]["site_id"], below["site_id"]) == (hub, leaf)
+    assert below["cost_micro"] == rows["nation", "j"]["cost_micro"] == round(cost * 1_000_000)
+
+
+def test_where_data_are_that_a_child_knows_no_way_from_is_left_to_its_parent():
+    """The nation says that moving 8 GB from the sea costs 1 to the east, and knows no other way."""
+    made = realm()
+    made.send("nation", site("east", "north"), way("sea", "north", 4.0) | {"price_per_gb": 0.125})
+    made.send("nation", banks("j", data_gb=8.0, data_region="sea"))
+    rows = newest(made.tick(2)["placements"])
+    above, below = rows["nation", "j"], rows["east", "nation/j"]
+    assert (above["site_id"], below["site_id"]) == ("east", "p")
+    assert below["cost_micro"] == 10_000
+    (row,) = (row for row in made.log["east"] if row["id"] == "nation/j")
+    assert row["data_gb"] is row["data_region"] is None
+
+
 def test_a_site_that_is_down_is_not_offered():
     made = realm()
     out = {"kind": "outage", "id": "o", "site_id": "p", "start_ms": T0, "end_ms": T0 + 99 * HOUR_MS}

@@ -110,6 +110,13 @@ def test_a_row_without_a_column_its_kind_needs_is_refused_by_that_name(kind, nam
         ("unknown_value", "kind", fields("tick")),  # ingest alone writes ticks
         ("unknown_value", "class", fields("job", **{"class": "tiny"})),
         ("unknown_value", "precision", fields("job", precision="fp8")),
+        ("missing_field", "data_region", fields("job", data_gb=0.5)),
+        ("negative", "data_gb", fields("job", data_gb=-1, data_region="north")),
+        ("wrong_type", "data_region", fields("job", data_gb=1, data_region=7)),
+        ("negative", "price_per_gb", fields("path", price_per_gb=-0.1)),
+        ("wrong_type", "rate_fp64_ppm", fields("offer", rate_fp64_ppm=0.5)),
+        ("negative", "rate_fp32_ppm", fields("offer", rate_fp32_ppm=-1)),
+        ("unknown_value", "rate_int8_ppm", fields("offer", rate_int8_ppm=1_000_000_001)),
         ("wrong_type", "cores_milli", fields("job", cores_milli=1.0)),
         ("wrong_type", "load_mw", fields("region", load_mw="1")),
         ("wrong_type", "load_mw", fields("region", load_mw=True)),
@@ -152,6 +159,21 @@ def test_columns_that_market_does_not_have_are_left_out():
     (row,) = admitted(fields("outage", colour="red", source="me")).rows
     assert "colour" not in row.fields
     assert row.fields["source"] == "market.in"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("offer", {"rate_fp64_ppm": 0, "rate_fp16_ppm": 1_000_000_000}),
+        ("path", {"price_per_gb": 0.02}),
+        ("job", {"precision": "fp16", "data_gb": 2.5, "data_region": "south"}),
+        ("job", {"data_region": "south"}),
+        ("job", {"data_gb": 0}),
+    ],
+)
+def test_speeds_and_data_are_in_the_row_as_they_were_said(kind, said):
+    (row,) = admitted(fields(kind, **said)).rows
+    assert {name: row.fields.get(name) for name in said} == said
 
 
 def test_a_tick_says_the_horizon_and_the_step_of_its_domain():

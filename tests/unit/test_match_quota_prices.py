@@ -28,7 +28,6 @@ from kernels.match.problem import compile_problem
 from kernels.match.smooth import is_smooth_better
 from tests.property.match_cases import Problem
 from tests.property.match_oracle import is_member, lifted, need, options_of
-from tests.unit.test_match_hierarchy import _nation
 
 HOUR_MS = 3_600_000
 TENANTS = 3
@@ -126,6 +125,32 @@ def test_the_bound_with_quotas_reaches_the_linear_program(seed: int) -> None:
     plan, linear = match(*problem, terms=terms), _linear(problem, terms)
     assert plan.quota_prices.any()  # the quotas bind
     assert linear * (1 - 0.0015) <= plan.dual <= linear * (1 + 1e-9)
+
+
+def _nation(seed: int) -> tuple[Jobs, Sites, Series, Quotas]:
+    """Jobs of three tenants, cities of three hubs in turn, and a quota for two tenants."""
+    random = np.random.default_rng(seed)
+    n, slots = 240, 3
+    cores, hours = random.integers(1, 17, n) * 1000, random.integers(1, 3, n)
+    demand = np.column_stack([cores, 0 * cores, cores // 10, 0 * cores, 0 * cores])
+    jobs = Jobs.of(
+        [f"job-{k:03d}" for k in range(n)],
+        demand,
+        duration_ms=hours * HOUR_MS,
+        reject_cost=random.uniform(1, 4, n) * cores / 1000,
+        tenant=random.integers(0, 3, n),
+    )
+    total = int((cores * hours).sum())
+    cities = 12
+    capacity = np.zeros((cities, slots, 5), np.int64)
+    capacity[:, :, 0] = random.uniform(0.6, 1.4, (cities, 1)) * total / (cities * slots)
+    capacity[:, :, 2] = 10**6
+    sites = Sites.of([f"city-{k}" for k in range(cities)], capacity, slots)
+    price = 200 + 300 * (np.arange(cities) // 4)[:, None] + random.uniform(0, 50, (cities, 1))
+    limit = np.full((2, 6), ANY)
+    limit[:, LIMITED.index("cores_milli")] = total // (4 * slots)
+    quotas = Quotas.of(["0", "1"], limit, np.ones((2, cities)), slots, tenant=[0, 1])
+    return jobs, sites, Series.of(HOUR_MS, np.repeat(price, slots, axis=1), 0.0), quotas
 
 
 @pytest.mark.parametrize("seed", range(3))
