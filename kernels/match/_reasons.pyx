@@ -50,16 +50,16 @@ def explain(
         for i in range(n):
             want, own = wanted[i], option[i]
             reason[i] = PLACED if own >= 0 else CAPACITY if want >= 0 else COST
-            cost[i] = reject[i]
-            if own >= 0:
-                cost[i] = engine.price(costs, i, engine.site_of[own], engine.slot_of[own])
+            cost[i] = best[i]
+            if want != own:
+                cost[i] = reject[i] if own < 0 else engine.price(
+                    costs, i, engine.site_of[own], engine.slot_of[own]
+                )
             as_wanted = want < 0 and own < 0
             if want >= 0:
                 site = engine.site_of[want]
                 as_wanted = own >= 0 and engine.site_of[own] == site
-                if want != own and (
-                    engine.price(costs, i, site, engine.slot_of[want]) <= cost[i]
-                ):
+                if want != own and best[i] <= cost[i]:
                     short_ = _short(engine, prices, free, i, want, own)
                     if short_.resource >= 0:
                         at[i], resource[i] = <int>site, <signed char>active[short_.resource]
