@@ -276,8 +276,9 @@ class Found:
         row = slice(None) if len(rows) == len(self.site) else rows
         option, engine, tables, alone, prices, free = solved
         placed, horizon = option >= 0, self.problem.capacity.shape[1]
-        self.site[row] = np.where(placed, option // horizon, ANY)
-        self.slot[row] = np.where(placed, option % horizon, ANY)
+        site = option // horizon  # ANY where rejected
+        self.site[row] = site
+        self.slot[row] = np.where(placed, option - site * horizon, ANY)
         why = explain(problem, engine, tables, alone, prices, option, free)
         self.cost[row] = np.where(placed, why.cost, 0.0)
         if problem.pools.rows.shape[2]:
