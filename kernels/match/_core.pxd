@@ -45,3 +45,6 @@ cdef class Engine:
     cdef void occupy(
         self, Py_ssize_t job, Py_ssize_t option, long long[:, :, ::1] free, int sign
     ) noexcept nogil
+    cdef bint settle(
+        self, Py_ssize_t job, Py_ssize_t option, long long[:, :, ::1] free
+    ) noexcept nogil

@@ -428,6 +428,29 @@ cdef class Engine:
             for t in range(start, end):
                 free[site, t, k] -= need
 
+    @cython.final  # called directly
+    cdef bint settle(
+        self, Py_ssize_t job, Py_ssize_t option, long long[:, :, ::1] free
+    ) noexcept nogil:
+        """Occupy the option if it has room; whether it has."""
+        cdef Py_ssize_t k, t, site = self.site_of[option], start = self.slot_of[option]
+        cdef Py_ssize_t end = self.end_of(job, site, start)
+        cdef long long[RESOURCES_MAX] need
+        if self.rows > self.sites:  # quotas too
+            if not self.fits(job, option, free):
+                return False
+            self.occupy(job, option, free, 1)
+            return True
+        for k in range(self.kinds):
+            need[k] = self.need(job, site, k)
+            for t in range(start, end):
+                if free[site, t, k] < need[k]:
+                    return False
+        for k in range(self.kinds):
+            for t in range(start, end):
+                free[site, t, k] -= need[k]
+        return True
+
     # -- construction ----------------------------------------------------------------------------
 
     def place(
@@ -479,9 +502,8 @@ cdef class Engine:
                     continue
                 if not self.open[job, self.site_of[want], self.slot_of[want]]:
                     continue
-                if self.fits(job, want, free):
+                if self.settle(job, want, free):
                     option[job] = want
-                    self.occupy(job, want, free, 1)
 
     def candidates(self, const double[:, :, :, ::1] table, int count):
         """The `count` cheapest options [n, count] of every job at these prices; -1 pads."""

@@ -18,5 +18,6 @@ typedef long long gl_whole __attribute__((vector_size(32), aligned(8), may_alias
 #define GL_WHOLE(at) (*(gl_whole *)(at))
 #define GL_WHERE(is, a, b) ((gl_four)(((gl_mask)(a) & (is)) | ((gl_mask)(b) & ~(is))))
 #define GL_ALL(number) ((number) + (gl_four){0, 0, 0, 0})
+#define GL_LANES(four, a, b) ((gl_four){(four)[a], (four)[b], (four)[a], (four)[b]})
 
 #endif

@@ -50,16 +50,16 @@ def explain(
         for i in range(n):
             want, own = wanted[i], option[i]
             reason[i] = PLACED if own >= 0 else CAPACITY if want >= 0 else COST
-            cost[i] = reject[i]
-            if own >= 0:
-                cost[i] = engine.price(costs, i, engine.site_of[own], engine.slot_of[own])
+            cost[i] = best[i]
+            if want != own:
+                cost[i] = reject[i] if own < 0 else engine.price(
+                    costs, i, engine.site_of[own], engine.slot_of[own]
+                )
             as_wanted = want < 0 and own < 0
             if want >= 0:
                 site = engine.site_of[want]
                 as_wanted = own >= 0 and engine.site_of[own] == site
-                if want != own and (
-                    engine.price(costs, i, site, engine.slot_of[want]) <= cost[i]
-                ):
+                if want != own and best[i] <= cost[i]:
                     short_ = _short(engine, prices, free, i, want, own)
                     if short_.resource >= 0:
                         at[i], resource[i] = <int>site, <signed char>active[short_.resource]
@@ -83,35 +83,34 @@ cdef Short _short(
     cdef Py_ssize_t site = engine.site_of[want], t, k
     cdef Py_ssize_t start = engine.slot_of[want], end = engine.end_of(job, site, start)
     cdef Py_ssize_t own_start = 0, own_end = 0  # where it is at the same site
-    cdef double[KINDS_MAX] worth, missing
-    cdef long long need, lacking, units, most = 0
-    cdef double whole = 0.0, share
+    cdef double[KINDS_MAX] worth, share
+    cdef long long[KINDS_MAX] need, units
+    cdef long long lacking, most = 0
+    cdef double whole = 0.0
     cdef int many = 0
     cdef Short found
     if own >= 0 and engine.site_of[own] == site:
         own_start = engine.slot_of[own]
         own_end = engine.end_of(job, site, own_start)
     for k in range(engine.kinds):
-        need = engine.need(job, site, k)
-        worth[k], missing[k], units = 0.0, 0.0, 0
+        need[k] = engine.need(job, site, k)
+        worth[k], units[k] = 0.0, 0
         for t in range(start, end):
-            lacking = need - free[site, t, k]
+            lacking = need[k] - free[site, t, k]
             if own_start <= t < own_end:
-                lacking -= need
+                lacking -= need[k]
             if lacking > 0:
-                worth[k] += prices[site, t, k] * <double>need
-                share = <double>lacking / <double>max(need, 1)
-                missing[k], units = max(missing[k], share), max(units, lacking)
+                worth[k] += prices[site, t, k] * <double>need[k]
+                units[k] = max(units[k], lacking)
         whole += worth[k]
-        if units > 0:
-            many, most = many + 1, units
+        if units[k] > 0:
+            many, most = many + 1, units[k]
     found.resource, found.units = NOWHERE, <double>most if many == 1 else 0.0
     if many:
         # the price decides; where nothing short has one, the largest missing share does
         found.resource = 0
-        for k in range(1, engine.kinds):
-            if (worth[k] > worth[found.resource]) if whole > 0 else (
-                missing[k] > missing[found.resource]
-            ):
+        for k in range(engine.kinds):
+            share[k] = worth[k] if whole > 0 else <double>units[k] / <double>max(need[k], 1)
+            if share[k] > share[found.resource]:
                 found.resource = <int>k
     return found

@@ -84,6 +84,7 @@ class _Solved(NamedTuple):
     tables: PriceTables
     alone: Sweep  # each job's best options at no prices
     prices: F64  # [R, T, k]
+    free: I64  # [R, T, k] what the plan leaves
 
 
 class Found:
@@ -111,7 +112,7 @@ class Found:
         """Place the jobs, if any has an option; last [N]: theirs in the warm plan."""
         if len(self.problem.row):
             solved = self._optimise(last, policy, warm)
-            self.place(solved, self.problem.capacity - solved.engine.used(solved.option))
+            self.place(solved)
 
     def by_kind(
         self, last: I32, kinds: Kinds, of_kinds: Compiled, policy: Policy, warm: Warm | None
@@ -122,7 +123,7 @@ class Found:
         if len(self.problem.row):
             solved = self._optimise(last, policy, warm)
             option[self.problem.row], prices = solved.option, solved.prices
-            free -= solved.engine.used(solved.option)
+            free = solved.free.copy()
         return self._filled(kinds, of_kinds, option, prices, free)
 
     def by_share(
@@ -174,7 +175,7 @@ class Found:
         if len(found.problem.row):
             engine, tables = _engine(found.problem, self._threads), PriceTables(found.problem)
             at, alone = placed.option[found.problem.row], engine.sweep(tables.costs)
-            found.place(_Solved(at, engine, tables, alone, prices), free)
+            found.place(_Solved(at, engine, tables, alone, prices, free))
         return found, placed
 
     def take(self, rows: I64) -> "Found":
@@ -198,7 +199,7 @@ class Found:
         ascent = self._ascend(engine, tables, plans, alone.least, last, policy, warm)
         _near(plans, problem, engine, tables, ascent, policy)
         self._tell(ascent)
-        return _Solved(plans.option, engine, tables, alone, ascent.prices)
+        return _Solved(plans.option, engine, tables, alone, ascent.prices, plans.free())
 
     def _tell(self, ascent: Ascent) -> None:
         """The prices, by resource and quota, and the work they took."""
@@ -270,13 +271,14 @@ class Found:
             return sites
         return np.concatenate([sites, quotas[problem.pools.quota]])
 
-    def place(self, solved: "_Solved", free: I64) -> None:
+    def place(self, solved: "_Solved") -> None:
         problem, rows = self.problem, self.problem.row
         row = slice(None) if len(rows) == len(self.site) else rows
-        option, engine, tables, alone, prices = solved
+        option, engine, tables, alone, prices, free = solved
         placed, horizon = option >= 0, self.problem.capacity.shape[1]
-        self.site[row] = np.where(placed, option // horizon, ANY)
-        self.slot[row] = np.where(placed, option % horizon, ANY)
+        site = option // horizon  # ANY where rejected
+        self.site[row] = site
+        self.slot[row] = np.where(placed, option - site * horizon, ANY)
         why = explain(problem, engine, tables, alone, prices, option, free)
         self.cost[row] = np.where(placed, why.cost, 0.0)
         if problem.pools.rows.shape[2]:

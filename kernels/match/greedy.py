@@ -1,5 +1,7 @@
 """Greedy: whole plans at prices, each job in some order at its cheapest option with room."""
 
+from functools import cached_property
+
 import numpy as np
 
 from kernels.match.columns import F64, I32, I64
@@ -12,12 +14,20 @@ _SURE_FROM, _SURE = 2_000, 0.8  # from so many jobs on, so many are placed witho
 
 
 class Greedy:
-    """Plans [n] of one problem, by order; `share` [n] is the size of a job."""
+    """Plans [n] of one problem, by order."""
 
     def __init__(self, problem: Problem, engine: Engine, tables: PriceTables) -> None:
         self._p, self._engine, self._tables = problem, engine, tables
-        self.share = _largest_share(problem)
         self._first: I64 | None = None  # order by slack, once it is asked for
+
+    @cached_property
+    def share(self) -> F64:
+        """Size [n] of a job: the largest share that its demand is of all capacity of a resource."""
+        total = self._p.capacity.sum(axis=(0, 1), dtype=np.float64)
+        largest = np.zeros(len(self._p.row))
+        for asked, whole in zip(self._p.demand.T, np.where(total > 0, total, 1.0), strict=True):
+            np.maximum(largest, asked / whole, out=largest)
+        return np.where(largest > 0, largest, 1.0)  # who needs nothing fits wherever it is tried
 
     def nothing(self) -> tuple[I32, I64]:
         """A plan [n] that places no job, and the room that it leaves [R, T, k]."""
@@ -69,15 +79,6 @@ class Greedy:
         order = left[descending(self._p.reject[left])]
         self._engine.place(self._tables.costs, order, option, free)
         return option
-
-
-def _largest_share(problem: Problem) -> F64:
-    """Largest share [n] that a job's demand is of all capacity of a resource."""
-    total = problem.capacity.sum(axis=(0, 1), dtype=np.float64)
-    largest = np.zeros(len(problem.row))
-    for asked, whole in zip(problem.demand.T, np.where(total > 0, total, 1.0), strict=True):
-        np.maximum(largest, asked / whole, out=largest)
-    return np.where(largest > 0, largest, 1.0)  # who needs nothing fits wherever it is tried
 
 
 def smallest(key: F64, count: int) -> I64:

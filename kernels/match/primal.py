@@ -64,10 +64,16 @@ class Plans:
         if few is None:
             self._few = problem.capacity.shape[1] > 1 or len(problem.row) <= _JOBS_FEW
         self._greedy = Greedy(problem, engine, tables)
-        self._share = self._greedy.share
         self._repairs = 0
         self.cost = self.scale = float("inf")  # sum of costs, and of |costs|
         self.option: I32 = np.full(len(problem.row), -1, np.int32)
+        self._free: I64 | None = problem.capacity
+
+    def free(self) -> I64:
+        """What the cheapest plan leaves of the capacity [R, T, k]."""
+        if self._free is None:
+            self._free = self._p.capacity - self._engine.used(self.option)
+        return self._free
 
     def repair(self, prices: F64) -> Costs:
         """One greedy plan at these prices, by regret for its size, or by slack over several slots.
@@ -80,7 +86,7 @@ class Plans:
         else:
             table = self._tables.at(prices)
             answers = self._engine.sweep(table)
-            order = descending((answers.second - answers.least) / self._share)
+            order = descending((answers.second - answers.least) / self._greedy.share)
             self._take(self._greedy.by_order(table, order))
         return Costs(self.cost, self.scale)
 
@@ -106,7 +112,7 @@ class Plans:
         regret = answers.second - answers.least
         left = np.flatnonzero(option < 0)
         self._engine.place(table, left[descending(regret[left])], option, free)
-        self._take(self._greedy.fill(option, free))
+        self._take(self._greedy.fill(option, free), free)
         bound = float(answers.least.sum() - (prices * self._p.fillable()).sum())
         if not self.is_near(bound, policy):
             bound += self._rounded_up(prices, answers)
@@ -134,7 +140,7 @@ class Plans:
         regret = answers.second - least
         losers = smallest(-lost, _LOSERS)
         losers = losers[lost[losers] > 0.0]
-        rows = np.union1d(losers, smallest(regret / self._share, _GIVE_WAY))
+        rows = np.union1d(losers, smallest(regret / self._greedy.share, _GIVE_WAY))
         self._among(rows, self.option, table, least, bound, policy, all_first=False)
 
     def _among(
@@ -207,12 +213,12 @@ class Plans:
         if self.is_near(bound, policy):
             return
         regret = answers.second - answers.least
-        by_share, by_size = descending(regret / self._share), descending(self._share)
+        by_share, by_size = descending(regret / self._greedy.share), descending(self._greedy.share)
         starts += [
             self._greedy.by_order(table, by_size),
             self._greedy.evict(table, answers.option, descending(regret), by_size),
             self._greedy.by_order(table, by_share),
-            self._greedy.by_order(table, descending(self._p.reject / self._share)),
+            self._greedy.by_order(table, descending(self._p.reject / self._greedy.share)),
             self.option,
         ]
         count = min(max(_IMPROVED_JOBS // len(self._p.row), 1), _IMPROVED_MAX)
@@ -227,7 +233,7 @@ class Plans:
             return
         paid = self._engine.costs(table, start[:, None])[:, 0]
         regret = answers.second - answers.least
-        near = smallest(regret / self._share, len(regret) // _CORE)
+        near = smallest(regret / self._greedy.share, len(regret) // _CORE)
         rows = np.union1d(np.flatnonzero(paid > answers.least), near)
         self._among(rows, start, table, answers.least, bound, policy, all_first=True)
 
@@ -278,7 +284,7 @@ class Plans:
             most = _CANDIDATES_MANY
         options = self._engine.candidates(table, min(most, _CANDIDATES_MAX, sites * slots))
         costs = self._engine.costs(self._tables.costs, options)
-        keys = np.stack([self._share, self._p.reject / self._share])
+        keys = np.stack([self._greedy.share, self._p.reject / self._greedy.share])
         return Shortlist(options, costs, self._engine.costs(table, options), keys, table, least)
 
     def _descend(
@@ -351,11 +357,12 @@ class Plans:
             key = np.where(squeaks, lost, key)
         return best
 
-    def _take(self, option: I32) -> None:
+    def _take(self, option: I32, free: I64 | None = None) -> None:
         costs = self._costs(option)
         cost = float(costs.sum())
         if cost < self.cost:
             self.cost, self.scale, self.option = cost, float(np.abs(costs).sum()), option
+            self._free = free
 
 
 def _target(bound: float, current: F64, policy: Policy) -> float:
