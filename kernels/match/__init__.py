@@ -40,7 +40,7 @@ from kernels.match.found import Found, last_options
 from kernels.match.joint import join, unlike
 from kernels.match.kinds import kinds_of
 from kernels.match.moves import hold
-from kernels.match.problem import compile_problem
+from kernels.match.problem import compile_problem, slots_at
 from kernels.match.quota_reasons import but_forbidden
 from kernels.match.relaxations import relaxations
 from kernels.match.terms import Quotas, Rules, Terms
@@ -167,8 +167,6 @@ def _plan(
 ) -> Plan:
     """The plan in the order of the jobs given, bad rows included; of the quotas given."""
     placed, current = found.site >= 0, admitted.jobs.current_site
-    slots = np.zeros(len(placed), np.int32)
-    slots[placed] = found.runs[placed, found.site[placed]]
     gap = proof.primal - proof.dual
     status = Status.GAP_MET if gap <= policy.gap_target * proof.scale else Status.BUDGET
     pinned = (found.reason == Reason.REJECTED_CAPACITY) & (admitted.jobs.affinity != ANY)
@@ -183,7 +181,7 @@ def _plan(
         job_id=jobs.job_id,
         site=spread(found.site, ANY),
         slot=spread(found.slot, ANY),
-        slots=spread(slots, 0),
+        slots=spread(slots_at(admitted.jobs, admitted.sites, admitted.series, found.site), 0),
         cost_micro=spread(np.rint(found.cost * 1e6).astype(np.int64), 0),
         reason=spread(found.reason, Reason.BAD_INPUT),
         reason_site=spread(found.reason_site, ANY),

@@ -66,7 +66,6 @@ _BY_ROW = (
     "site",
     "slot",
     "cost",
-    "runs",
     "reason",
     "reason_site",
     "reason_resource",
@@ -93,7 +92,6 @@ class Found:
         rows = len(compiled.reason)
         self._threads = threads
         self.problem, self._terms = compiled.problem, terms
-        self.runs = compiled.slots
         self.site: I32 = np.full(rows, ANY, np.int32)
         self.slot: I32 = np.full(rows, ANY, np.int32)
         self.cost = np.zeros(rows)
