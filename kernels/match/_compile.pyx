@@ -1,9 +1,8 @@
 """Compiled compile_problem: the filters, run lengths and fixed costs of all pairs in one pass.
 
 For rows that are one job each, without terms; one slot is priced four sites at a time (_pairs.h).
-problem.py is the same in numpy; both give the same
-problem bit for bit. A site that a filter forbids has the filter's number, so that a job without a
-site left was rejected by the highest of them.
+problem.py is the same in numpy; both give the same problem bit for bit. A site that a filter forbids
+has the filter's number, so that a job without a site left was rejected by the highest of them.
 """
 
 import numpy as np
