@@ -16,7 +16,7 @@ def tell(
     const long long[::1] row,
     const int[::1] site,
     const int[::1] slot,
-    const long long[:, :] runs,
+    const int[::1] slots,
     const long long[::1] micro,
     const signed char[::1] reason,
     const int[::1] reason_site,
@@ -46,17 +46,16 @@ def tell(
     with nogil:
         for i in range(n):
             to, at = row[i], site[i]
-            site_[to], slot_[to], cost_[to], why[to] = at, slot[i], micro[i], reason[i]
+            site_[to], slot_[to], slots_[to] = at, slot[i], slots[i]
+            cost_[to], why[to] = micro[i], reason[i]
             why_site[to], why_resource[to] = reason_site[i], reason_resource[i]
             why_quota[to] = reason_quota[i] if reason_quota[i] < quotas else NOWHERE
             second_[to], relax_[to] = second[i], relax[i]
             if reason[i] == CAPACITY and affinity[i] != NOWHERE:
                 pinned += 1
             if at >= 0:
-                slots_[to] = <int>runs[i, at]
                 if counted[i] and current[i] >= 0 and current[i] != at:
                     moves += 1
             else:
-                slots_[to] = 0
                 rejects += 1
     return told, (rejects, moves, pinned)

@@ -66,7 +66,6 @@ _BY_ROW = (
     "site",
     "slot",
     "cost",
-    "runs",
     "reason",
     "reason_site",
     "reason_resource",
@@ -94,7 +93,6 @@ class Found:
         rows = len(compiled.reason)
         self._threads = threads
         self.problem, self._terms = compiled.problem, terms
-        self.runs = compiled.slots
         self.site: I32 = np.full(rows, ANY, np.int32)
         self.slot: I32 = np.full(rows, ANY, np.int32)
         self.cost = np.zeros(rows)
@@ -307,11 +305,10 @@ def _anew(volume: Callable[[F64], Ascent], best: Ascent) -> Ascent:
 
 def last_options(job_id: Texts, warm: Warm | None, count: int, horizon: int) -> I32:
     """The warm plan's options [n], jobs matched by id; ANY = none. The ids are ascending."""
-    wanted = np.full(len(job_id), ANY, np.int32)
-    if warm is not None and len(warm.job_id):
-        at = places_of(warm.job_id, job_id)
-        site, slot = warm.site[at], warm.slot[at]
-        known = (at >= 0) & (site >= 0) & (site < count)
-        known &= (slot >= 0) & (slot < horizon)
-        wanted[known] = (site * horizon + slot)[known]
-    return wanted
+    if warm is None or not len(warm.job_id):
+        return np.full(len(job_id), ANY, np.int32)
+    site, slot = warm.site, warm.slot
+    known = (site >= 0) & (site < count) & (slot >= 0) & (slot < horizon)
+    option = np.full(len(site) + 1, ANY, np.int32)  # the last one: of jobs that it does not know
+    option[:-1] = np.where(known, site * horizon + slot, ANY)
+    return option[places_of(warm.job_id, job_id)]

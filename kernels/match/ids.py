@@ -25,16 +25,20 @@ def order_of(ids: Texts) -> tuple[I64 | None, bool]:
 
 def places_of(known: Texts, wanted: Texts) -> I64:
     """Index [n] in `known` of each of `wanted`, which are ascending; -1 = not there."""
-    order, _ = order_of(known)
-    ascending = known if order is None else known[order]
     if _is_pure():
+        order = np.argsort(known, kind="stable")
+        ascending = known[order]
         at = np.searchsorted(ascending, wanted).clip(0, len(known) - 1)
-        at = np.where(ascending[at] == wanted, at, ANY)
-    else:
-        from kernels.match._ids import places as compiled
+        return np.where(ascending[at] == wanted, order[at], ANY)
+    from kernels.match._ids import places as compiled
 
-        at = compiled(ascending, wanted)
-    return at if order is None else np.where(at >= 0, order[at], ANY)
+    found: I64 | None = compiled(known, wanted)
+    if found is None:  # they do not ascend
+        row, _ = order_of(known)
+        assert row is not None
+        found = compiled(known[row], wanted)
+        return np.where(found >= 0, row[found], ANY)
+    return found
 
 
 def _is_pure() -> bool:

@@ -175,5 +175,4 @@ def places(compiled: Compiled, of: I64) -> Compiled:
         compiled.reason[of],
         compiled.too_large[of],
         compiled.quota[of],
-        compiled.slots[of],
     )

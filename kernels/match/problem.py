@@ -92,7 +92,6 @@ class Compiled(NamedTuple):
     reason: npt.NDArray[np.int8]  # [N] Reason; PLACED = in the problem
     too_large: npt.NDArray[np.int8]  # [N] of LIMITED what no site or quota has enough of, or ANY
     quota: I32  # [N] quota that has not enough for the job at any site left, or ANY
-    slots: I64  # [N, M] slots a run takes, past the horizon too
 
 
 def compile_problem(
@@ -148,7 +147,7 @@ def compile_problem(
     row = np.flatnonzero(pairs.alive())
     bound = _Bound(row, np.array(active), scale, slots, moving, start, factor, times, alike)
     problem = _priced(jobs, sites, series, policy, terms, bound)
-    return Compiled(problem, pairs.reason, too_large, quota, slots)
+    return Compiled(problem, pairs.reason, too_large, quota)
 
 
 def run_slots(jobs: Jobs, sites: Sites, series: Series) -> I64:
@@ -156,6 +155,20 @@ def run_slots(jobs: Jobs, sites: Sites, series: Series) -> I64:
     rate = sites.rate_ppm[:, jobs.job_class, jobs.precision].T  # [N, M]
     work = jobs.duration_ms[:, None] * PPM
     return np.where(rate > 0, -(-work // (np.maximum(rate, 1) * series.slot_ms)), 0)
+
+
+def slots_at(jobs: Jobs, sites: Sites, series: Series, site: I32) -> I32:
+    """Slots [N] that the run of each job takes at its site [N], past the horizon too; 0 at none."""
+    if os.environ.get("GRIDLOOM_PURE") != "1":
+        from kernels.match._compile import slots_at as compiled
+
+        at_site: I32 = compiled(jobs, sites, series, site)
+        return at_site
+    slots = np.zeros(len(site), np.int32)
+    row = np.flatnonzero(site >= 0)
+    done = sites.rate_ppm[site[row], jobs.job_class[row], jobs.precision[row]] * series.slot_ms
+    slots[row] = -(-(jobs.duration_ms[row] * PPM) // done)
+    return slots
 
 
 def transfer_cost(jobs: Jobs, sites: Sites, network: Network) -> F64:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from kernels.match.checks import Admitted
 from kernels.match.columns import ANY, F64, I32, I64, Bool, Reason
+from kernels.match.problem import slots_at
 
 if TYPE_CHECKING:
     from kernels.match.found import Found
@@ -42,17 +43,16 @@ def tell(
     """Of `rows` jobs given; first [n] as in joint.Joint, the first so many quotas are the given."""
     row, jobs = admitted.row, admitted.jobs
     micro = np.rint(found.cost * 1e6).astype(np.int64)
+    slots = slots_at(jobs, admitted.sites, admitted.series, found.site)
     if os.environ.get("GRIDLOOM_PURE") != "1":
         from kernels.match._told import tell as in_one_pass
 
-        place = (found.site, found.slot, found.runs, micro)
+        place = (found.site, found.slot, slots, micro)
         why = (found.reason, found.reason_site, found.reason_resource, found.reason_quota)
         asked = (jobs.current_site, jobs.affinity, first, quotas)
         told, counts = in_one_pass(rows, row, *place, *why, found.second, found.relax, *asked)
         return Told(*told), Counts(*counts)
     placed, current = found.site >= 0, jobs.current_site
-    slots = np.zeros(len(placed), np.int32)
-    slots[placed] = found.runs[placed, found.site[placed]]
     pinned = (found.reason == Reason.REJECTED_CAPACITY) & (jobs.affinity != ANY)
     moves = first & placed & (current >= 0) & (found.site != current)
 

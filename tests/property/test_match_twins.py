@@ -28,7 +28,7 @@ from kernels.match import (
 from kernels.match.checks import Admitted, admit, admit_terms
 from kernels.match.columns import Texts
 from kernels.match.ids import order_of, places_of
-from kernels.match.problem import compile_problem
+from kernels.match.problem import compile_problem, run_slots, slots_at
 from tests.property.match_cases import Problem, random_problem, random_terms
 
 _OFTEN = settings(
@@ -104,6 +104,74 @@ def _random_plan(seed: int, jobs: int, sites: int, slots: int) -> dict[str, np.n
 def test_the_compiled_problem_is_that_of_numpy_bit_for_bit(seed: int) -> None:
     columns = _columns(seed)
     _assert_same_bits(*_both(lambda: compile_problem(*columns)))
+
+
+def _one_slot(seed: int) -> tuple[Any, ...]:
+    """Up to 11 sites and one slot; what jobs ask for is what a site has, or one unit more."""
+    random = np.random.default_rng(seed)
+    n, m, hubs = (int(random.integers(*span)) for span in ((1, 30), (1, 12), (1, 70)))
+    most = random.choice([3, 10**6, 2**39, 2**62])
+    capacity = random.integers(0, most + 1, (m, 1, 5))
+    pue = random.integers(1_000_000, 3_000_000, m)
+    drawn = np.stack([capacity[:, 0, k] for k in range(5)], axis=1).astype(object)
+    drawn[:, [2, 4]] = drawn[:, [2, 4]] * 10**6 // pue.astype(object)[:, None]
+    asked = drawn[random.integers(0, m, n)] + random.integers(0, 2, (n, 1))
+    asked = np.where(random.random((n, 5)) < random.choice([0.1, 1.0]), 0, asked)
+    even = random.random() < 0.5
+    rates = [10**6] if even else [0, 10**6, 10**6, 2 * 10**6]
+    if even and random.random() < 0.1:
+        rates = [0]
+    price_per_gb = random.choice([0.0, 0.01, 0.3], (hubs + 3, hubs))
+    rtt = random.uniform(0, 40, (hubs + 3, hubs))
+    rtt[random.random(rtt.shape) < 0.05] = np.inf
+    jobs = Jobs.of(
+        [f"job-{k:02d}" for k in range(n)],
+        np.minimum(asked, 2**39).astype(np.int64),
+        job_class=random.integers(0, 3, n),
+        precision=random.integers(0, 4, n),
+        duration_ms=random.integers(1, 5000, n),
+        release_slot=random.choice([-3, 0, 0, 0, 1], n),
+        deadline_slot=random.choice([-1, -1, 0, 1, 2, 3], n),
+        origin_hub=random.integers(-1, hubs + 3, n),
+        max_rtt_ms=random.choice([10.0, 30.0, np.inf], n),
+        residency=np.where(random.random(n) < 0.2, random.integers(-(2**62), 2**62, n), -1),
+        affinity=np.where(random.random(n) < 0.1, random.integers(0, m, n), -1),
+        data_gb=random.choice([0.0, 5.0, 40.0], n),
+        data_site=random.integers(-1, m, n),
+        data_hub=random.integers(-1, hubs + 3, n),
+        current_site=random.integers(-1, m, n),
+        migration_cost=random.uniform(0, 2, n),
+        reject_cost=random.uniform(0, 8, n),
+    )
+    sites = Sites.of(
+        [f"site-{k}" for k in range(m)],
+        capacity,
+        1,
+        hub=random.integers(0, hubs, m),
+        pue_ppm=pue,
+        classes=random.choice([7, 7, 3, 5], m),
+        rate_ppm=random.choice(rates, (m, 3, 4)),
+        up=random.random(m) < 0.9,
+    )
+    prices = random.uniform(-50, 900, (m, 1))
+    policy = Policy(latency_price_per_ms=(0.0, 0.01)[seed % 2])
+    return jobs, sites, Series.of(1000, prices, prices), Network.of(rtt, price_per_gb), policy
+
+
+@_OFTEN
+@given(seed=_SEEDS)
+def test_at_any_number_of_sites_a_problem_of_one_slot_is_that_of_numpy(seed: int) -> None:
+    jobs, sites, series, *others = _one_slot(seed)
+    assert not admit(jobs, sites, series, others[0]).errors
+    compiled, plain = _both(lambda: compile_problem(jobs, sites, series, *others))
+    _assert_same_bits(compiled, plain)
+    site = np.random.default_rng(seed).integers(-1, len(sites.up), len(jobs.job_id))
+    site[compiled.reason != 0] = ANY
+    site = np.where(run_slots(jobs, sites, series)[np.arange(len(site)), site] > 0, site, ANY)
+    at = site.astype(np.int32)
+    whole = np.where(at >= 0, run_slots(jobs, sites, series)[np.arange(len(at)), at], 0)
+    for slots in _both(lambda: slots_at(jobs, sites, series, at)):
+        _assert_same_bits(slots, whole.astype(np.int32))
 
 
 @_OFTEN
@@ -263,8 +331,8 @@ def test_every_column_of_a_job_can_be_spoilt() -> None:
 
 def _ids(random: np.random.Generator) -> Texts:
     """Mostly ascending, or wholly out of order."""
-    size, letters = random.integers(0, 40), random.integers(1, 7)
-    ids = np.sort(random.integers(0, 60, size)).astype(f"<U{letters}")  # cut: some come twice
+    size, letters = random.integers(0, random.choice((40, 900))), random.integers(1, 7)
+    ids = np.sort(random.integers(0, 2 * size + 1, size)).astype(f"<U{letters}")  # some come twice
     moved = random.random(size) < random.choice((0.0, 0.1, 1.0))
     ids[moved] = random.permutation(ids[moved])
     return ids
