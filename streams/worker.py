@@ -25,6 +25,7 @@ from streams.agent import STAGES, stages_of
 from streams.client import FETCH_BYTES, MAX_MESSAGE_BYTES, new_producer
 from streams.log import configure, log
 from streams.memory import keep_freed
+from streams.produce import unjoined
 from streams.registry_reader import RegistryReader
 from streams.runtime import StageRunner
 from streams.settings import Settings
@@ -137,7 +138,9 @@ class Runners:
         return offsets
 
     async def _start(self) -> None:
-        self._producer = new_producer(self.settings, linger_ms=2, max_batch_size=_BATCH_BYTES)
+        self._producer = unjoined(
+            new_producer(self.settings, linger_ms=2, max_batch_size=_BATCH_BYTES)
+        )
         await self._producer.start()
         await self._registry.start()
         self._runners = {
