@@ -18,6 +18,7 @@ from schemas.offer import Offer, Returned
 from schemas.policy import Deal, Document
 from schemas.registry import Domain, Policy
 from streams.agent import Batch, Emit, Output, Refused, agent
+from streams.dispatch.decisions import returned_row
 from streams.dispatch.hierarchy import accepted, answer, answered, family_of, offered, parent_of
 from streams.dispatch.returns import taken_back
 from streams.dispatch.state import Market, Markets, Row, sender_of
@@ -82,8 +83,8 @@ def _offered(market: Market, domain: Domain, row: Row, view: RegistryView) -> De
 
 def _returned(market: Market, domain: Domain, row: Row, view: RegistryView) -> Decided:
     """A job that a child has no place for waits here again for the next tick."""
-    taken_back(market, domain, row, Returned.read(row["deal"]))
-    return {}
+    job = taken_back(market, domain, row, Returned.read(row["deal"]))
+    return {} if job is None else {PLACEMENTS: [returned_row(market, domain, job)]}
 
 
 def _late(market: Market, domain: Domain, row: Row, view: RegistryView) -> Decided:

@@ -16,6 +16,7 @@ from schemas.registry import Domain
 from schemas.units import MJ_PER_MWH
 from streams.dispatch.balancing import F64, Inputs
 from streams.dispatch.matching import Matched, running_of
+from streams.dispatch.returns import said_of
 from streams.dispatch.state import Market
 
 Rows = list[dict[str, Any]]
@@ -182,12 +183,31 @@ def placement_rows(tick: Tick, matched: Matched) -> Rows:
     return rows
 
 
+def returned_row(market: Market, domain: Domain, job: dict[str, Any]) -> dict[str, Any]:
+    """The placement of a job that a child has just returned, as a revision of the last tick's."""
+    revision = 1  # a tick that is not open is not decided again
+    if market.open is not None:
+        market.open.revision += 1
+        revision = market.open.revision
+    reason, detail = said_of(job)
+    return {
+        **Tick(domain, market.last_tick_ms).head(),
+        "job_id": job["id"],
+        "account_id": job["account_id"],
+        "state": "rejected",
+        "reason": reason.name,
+        "detail": detail,
+        "cost_micro": 0,
+        **market.proof,
+        "revision": revision,
+    }
+
+
 def detail_of(matched: Matched, i: int) -> str:
     """The binding constraint, the child that returned the job, or field and value of a bad row."""
     plan = matched.plan
     if i in matched.barred:
-        child, reason, detail = matched.jobs[i]["returned"]
-        return f"returned by {child}: {reason} {detail}".rstrip()
+        return said_of(matched.jobs[i])[1]
     bad = [e for e in plan.errors if e.table == "jobs" and e.row == i]
     if bad:
         return "; ".join(f"{e.column}={e.value}: {e.message}" for e in bad)

@@ -39,11 +39,11 @@ def give_back(
     return rows
 
 
-def taken_back(market: Market, domain: Domain, row: Row, why: Returned) -> None:
-    """The job of a returned row waits here again; nothing where this child has no such job."""
+def taken_back(market: Market, domain: Domain, row: Row, why: Returned) -> Row | None:
+    """The job of a returned row waits here again; None where this child has no such job."""
     sent = market.handed.get(row["id"])
     if sent is None or sent.child != row["source"]:
-        return
+        return None
     del market.handed[row["id"]]
     job, child = sent.job, sent.child
     market.running = [
@@ -59,6 +59,14 @@ def taken_back(market: Market, domain: Domain, row: Row, why: Returned) -> None:
     said = child, why.reason, why.detail
     returns = {**before, child: (times, until)}
     market.jobs[job["id"]] = job | {"returns": returns, "returned": said}
+    return market.jobs[job["id"]]
+
+
+def said_of(job: Row) -> tuple[Reason, str]:
+    """Why the last child returned the job, and as what is said of it."""
+    child, reason, detail = job.get("returned", ("", "", ""))
+    known = Reason.__members__.get(reason, Reason.REJECTED_CAPACITY)
+    return known, f"returned by {child}: {reason} {detail}".rstrip()
 
 
 def barred_at(job: Row, sites: list[Row], tick_ms: int) -> npt.NDArray[np.bool_] | None:

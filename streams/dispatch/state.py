@@ -109,6 +109,7 @@ class Market(msgspec.Struct):
     told: str = ""  # its last answer to its parent
     dealt: int = 0  # deals so far
     written: int = 0  # rows written to other domains so far
+    proof: dict[str, float] = {}  # of the last tick's plan
 
     def known(self, row: Row) -> bool:
         """Whether the row came before; remembers its place."""

@@ -105,6 +105,8 @@ def _decided(
     if started or planned:
         network = held.on(network_of(found, domain, inputs, load_mw))
         plan = held.into(balance(network, before))
+    its = matched.plan
+    market.proof = decisions.proof_of(its.primal, its.dual, its.gap_rel)
     short = decisions.short_prices(tick, matched, market.open.priced if market.open else ())
     raised = _raised(found, inputs, plan, tick_ms)
     rows = {

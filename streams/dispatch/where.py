@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from kernels.match import RESOURCES, Network, Reason
 from kernels.match.columns import ANY, FACILITY_SIDE, PPM
-from streams.dispatch.returns import barred_at
+from streams.dispatch.returns import barred_at, said_of
 from streams.dispatch.state import Market, Row
 
 Bool = npt.NDArray[np.bool_]
@@ -129,7 +129,7 @@ def _held(
         for reason, also in (
             (Reason.REJECTED_AFFINITY, _has(job, sites)),
             (Reason.REJECTED_CAPACITY, fits[i] if fits is not None else None),
-            (_said(job), free),
+            (said_of(job)[0], free),
         ):
             if also is not None:
                 if kept.any() and not (kept & also).any():
@@ -139,12 +139,6 @@ def _held(
                 kept = kept & also
         held[i] = kept
     return held, why, barred
-
-
-def _said(job: Row) -> Reason:
-    """Why the last child returned the job."""
-    _, reason, _ = job.get("returned", ("", "", ""))
-    return Reason.__members__.get(reason, Reason.REJECTED_CAPACITY)
 
 
 def _regions(site: Row) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from tests.unit.dispatch_cases import T0, region, site, tick
+from tests.unit.dispatch_cases import HOUR_MS, T0, region, site, tick
 from tests.unit.hierarchy_cases import Realm, banks, newest
 
 HUBS = {"nation": None, "east": "nation", "west": "nation"}
@@ -83,9 +83,13 @@ def test_what_a_child_has_no_place_for_goes_to_a_sibling_at_the_next_tick():
     made.mail["nation"] = []
     made.send("nation", *(banks(f"n{k}", 10) for k in range(2)))
     rows = made.tick(3, "nation", "west")
-    assert [state(rows, "nation", f"n{k}")[0] for k in range(2)] == ["placed"] * 2
+    assert [r["state"] for r in rows["placements"] if r["domain"] == "nation"][:2] == ["placed"] * 2
     given = [row for row in made.log["nation"] if row["kind"] == "returned"]
     (back,) = given
+    now = newest(rows["placements"])["nation", waits_for(back)]  # said at once
+    assert (now["state"], now["tick_ms"], now["revision"]) == ("rejected", T0 + 3 * HOUR_MS, 1)
+    assert now["detail"].startswith("returned by east: ")
+    assert [state(rows, "nation", f"n{k}")[0] for k in range(2)].count("placed") == 1
     assert waits(made, "nation") == [back["id"].removeprefix("nation/")]
     assert waits(made, "east") == []
     made.mail["nation"] += offers
@@ -118,12 +122,11 @@ def test_tries_at_one_child_grow_as_the_logarithm_of_the_wait():
         rows = made.tick(hour)
         assert waits(made, "nation") == ["n"]
         assert waits(made, "east") == []
-        if state(rows, "nation", "n")[0] == "placed":
+        if any(row["state"] == "placed" for row in rows["placements"]):
             tried.append(hour)
-        else:
-            row = newest(rows["placements"])["nation", "n"]
-            assert row["reason"] == "REJECTED_TOO_LARGE"  # for what is left of the site
-            assert row["detail"].startswith("returned by east: REJECTED_TOO_LARGE cores_milli")
+        row = newest(rows["placements"])["nation", "n"]
+        assert row["reason"] == "REJECTED_TOO_LARGE"  # for what is left of the site
+        assert row["detail"].startswith("returned by east: REJECTED_TOO_LARGE cores_milli")
     assert tried == [4, 6, 10, 18, 34]
 
 

@@ -80,10 +80,13 @@ def test_a_job_that_the_city_has_no_place_for_goes_back_up_and_to_the_other_hub(
     made.send("nation", job("late", region="nation"))
     assert places(made.tick(3), "late") == {
         "nation": ("placed", "east", 1),
-        "east": ("placed", "port", 1),
+        "east": ("rejected", None, None),  # as soon as the port has said so
         "port": ("rejected", None, None),  # it started its own at this tick
     }
-    assert places(made.tick(4), "late") == {"east": ("rejected", None, None)}
+    assert places(made.tick(4), "late") == {
+        "nation": ("rejected", None, None),
+        "east": ("rejected", None, None),
+    }
     assert places(made.tick(5), "late") == {
         "nation": ("placed", "west", 1),
         "west": ("placed", "mill", 1),
