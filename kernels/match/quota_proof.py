@@ -3,9 +3,6 @@
 As in certificate.py, everything is worked out a second time: nothing is shared with pools.py.
 """
 
-from math import gcd
-from typing import Any
-
 import numpy as np
 
 from kernels.match.columns import (
@@ -46,24 +43,23 @@ class QuotaProof:
 
     def add(self, priced: F64, magnitude: F64, open_: Bool, part: I64, span: I64) -> None:
         """Add what quotas cost, close what is larger than one; arrays [part, M, T]."""
-        horizon = open_.shape[2]
         for q, member in enumerate(self._members):
-            rows = np.flatnonzero(member[part])
-            for m in np.flatnonzero(self._quotas.covers[q]) if len(rows) else []:
-                length = self._lengths[span[rows, m]]
-                for k in range(len(LIMITED)):
-                    limit = self._quotas.limit[q, :, k]
-                    if (limit == ANY).all():
-                        continue
-                    need = self._need(part[rows], np.full(len(rows), m), k)
-                    bound = np.where(limit == ANY, np.iinfo(np.int64).max, limit)
-                    price = self.prices[q, :, k]
-                    for start in range(horizon):
-                        paid, room = _run(price, bound, start, length)
-                        worth = need * paid
-                        priced[rows, m, start] += worth
-                        magnitude[rows, m, start] += worth
-                        open_[rows, m, start] &= need <= room
+            rows, sites = np.flatnonzero(member[part]), np.flatnonzero(self._quotas.covers[q])
+            if not len(rows) or not len(sites):
+                continue
+            pairs = np.ix_(rows, sites)
+            length = np.minimum(self._lengths[span[pairs]], open_.shape[2])
+            for k in range(len(LIMITED)):
+                limit = self._quotas.limit[q, :, k]
+                if (limit == ANY).all():
+                    continue
+                need = self._need(part[rows][:, None], sites[None, :], k)[:, :, None]
+                bound = np.where(limit == ANY, np.iinfo(np.int64).max, limit)
+                paid, room = _runs(self.prices[q, :, k], bound)
+                worth = need * paid[length]
+                priced[pairs] += worth
+                magnitude[pairs] += worth
+                open_[pairs] &= need <= room[length]
 
     def used(self, site: I32, slot: I32, within: I64, count: I64) -> I64:
         """Use [Q, T, 6] of a plan; within [N, M]: slots of a run inside the horizon."""
@@ -98,18 +94,17 @@ class QuotaProof:
                 np.flatnonzero(self._quotas.covers[q]),
             )
             for k in np.flatnonzero(self.prices[q].any(axis=0)).tolist():
-                each = 0
-                for m in sites.tolist() if len(rows) else []:
-                    needs = self._need(rows, np.full(len(rows), m), k)
-                    each = gcd(each, int(np.gcd.reduce(needs)))
+                needs = self._need(rows[:, None], sites[None, :], k)
+                each = int(np.gcd.reduce(needs, axis=None))
                 if each:
                     limit[q, :, k] -= limit[q, :, k] % each
         held: F64 = (self.prices * limit).ravel()
         return held
 
-    def _need(self, rows: I64, site: Any, k: int) -> I64:
+    def _need(self, rows: I64, site: I64, k: int) -> I64:
+        """Of each of these jobs there, either of which may have an axis that the other has not."""
         if k == COUNT:
-            return np.ones(len(rows), np.int64)
+            return np.ones(rows.shape, np.int64)
         asked = self._jobs.demand[rows, k]
         if k not in FACILITY_SIDE:
             return np.asarray(asked)
@@ -127,12 +122,15 @@ def _is_member(jobs: Jobs, quotas: Quotas, q: int) -> Bool:
     return np.asarray(named ^ quotas.others[q])
 
 
-def _run(price: F64, bound: I64, start: int, length: I64) -> tuple[F64, I64]:
-    """Price and least limit of runs that start in a slot, one of each length."""
-    paid = np.concatenate([[0.0], np.cumsum(price[start:])])
-    room = np.minimum.accumulate(bound[start:])
-    last = np.minimum(length, len(price) - start)
-    return paid[last], room[last - 1]
+def _runs(price: F64, bound: I64) -> tuple[F64, I64]:
+    """Price and least limit [length, T] of runs that start in a slot, as far as there are slots."""
+    horizon = len(price)
+    paid, room = np.zeros((horizon + 1, horizon)), np.zeros((horizon + 1, horizon), np.int64)
+    for start in range(horizon):
+        last = np.minimum(np.arange(horizon + 1), horizon - start)
+        paid[:, start] = np.concatenate([[0.0], np.cumsum(price[start:])])[last]
+        room[:, start] = np.minimum.accumulate(bound[start:])[last - 1]
+    return paid, room
 
 
 def weight_of(jobs: Jobs, rules: Rules, sites: int) -> tuple[F64, Bool]:
