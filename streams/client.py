@@ -17,6 +17,7 @@ FETCH_BYTES = 4 << 20
 # One fetch a broker is under way: a partition whose records were in hand when it left is asked for
 # once it is answered, so it must not wait for long where all the others are quiet.
 FETCH_WAIT_MS = 50
+IDLE_WAIT_MS = 250  # ... unless it asks for all of them: whatever comes ends the wait
 
 
 class BrokerUnreachableError(GridloomError):

@@ -17,9 +17,11 @@ Private names of aiokafka 0.14 it relies on (tests/contract/test_fetch.py fails 
     AIOKafkaConsumer._fetcher          ours takes the place of the stock one, before any assignment
         ._client, ._subscription and what start() gives its fetcher: ours is given the same
     Fetcher._client                    tapped: the answer's bytes are nowhere else to be had
-    Fetcher._proc_fetch_request        one answer: afterwards its iterators are exchanged
+    Fetcher._proc_fetch_request        one answer: afterwards its iterators are exchanged; it asks
+                                       of the bytes whether there are any, and a whole batch
     Fetcher._records, ._isolation_level    where the answers wait; whether aborted records are read
-        which asks MemoryRecords.has_next() of an answer, and nothing else: it is shown a short one
+    Fetcher._select_read_replica       the broker that a partition is fetched from
+    FetchRequest._max_wait_ms          how long it waits: longer where no partition is left out
     FetchResult._partition_records     the iterator
     PartitionRecords._aborted_transactions, .next_fetch_offset    as the broker and aiokafka say
 """
@@ -33,6 +35,7 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from kernels.records import Fetched, Records, parse
 from kernels.records.layout import LENGTH_AT, LOG_OVERHEAD
+from streams.client import IDLE_WAIT_MS
 from streams.receive import adopt
 
 _SHORTEST = 14  # bytes of a batch of any format, behind its offset and length
@@ -72,6 +75,9 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         self._client = _Tap(client)
 
     async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> Any:
+        asked = {(topic, number) for topic, some in request.topics for number, *_ in some}
+        if all(tp in asked for tp in assignment.tps if self._select_read_replica(tp) == node_id):
+            request._max_wait_ms = max(request._max_wait_ms, IDLE_WAIT_MS)
         has_records = await super()._proc_fetch_request(assignment, node_id, request)
         # no await since the answer came: what was tapped is what the stock fetcher has just kept
         for tp, fetched in self._client.taken().items():

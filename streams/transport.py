@@ -7,11 +7,11 @@ nothing waits for one to fill. It is acknowledged as a whole.
 
     app.transport = ExactTransport(app.conf.broker_consumer, app)
     app.transport.start_offsets = load      # async: partitions -> the offset each state asks for
-    app.consumer.done_with(message)         # whoever takes a run says when: a few are ahead of it
+    app.consumer.done_with(message)         # whoever takes a run says when: some are ahead of it
 
 Faust's own back-pressure fetches without the partition that is ahead, and so may wait a second for
 the others before it asks for that one again, which by then has nothing in hand. Here delivery waits
-instead, at the most AHEAD_RUNS before what is done, while the next answer comes.
+instead, at the most AHEAD_BYTES before what is done, while the next answer comes.
 
 Why: stock Faust resumes the stream partitions, then seeks, then clears the stream queues, so that
 what was handed over in between is lost; its drain loop then drops the re-read as old and books the
@@ -62,9 +62,17 @@ from streams.client import FETCH_WAIT_MS
 from streams.fetch import BatchConsumer
 from streams.runs import records_of, runs_of
 
-AHEAD_RUNS = 4  # delivered and not done with: 4 MB, which are in the cache while they are worked on
+# Delivered and not done with: what is in the cache while it is worked on. A small run counts as
+# more than it is, so that there are AHEAD_RUNS at most.
+AHEAD_BYTES = 4 << 20
+AHEAD_RUNS = 64
 
 StartOffsets = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
+
+
+def _ahead_by(run: list[Any]) -> int:
+    size: int = sum(record.serialized_value_size for record in run)
+    return max(AHEAD_BYTES // AHEAD_RUNS, size)
 
 
 class ExactConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -142,8 +150,8 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
         # (wanted, got) of holes that are in the log itself: compaction, transaction markers
         self.holes: defaultdict[TP, set[tuple[int, int]]] = defaultdict(set)
         self._epoch = 0  # + 1 whenever the flow stops or goes on, or the assignment changes
-        self._ahead = 0  # runs of this epoch that were delivered and are not done with
-        self._room = asyncio.Event()  # there are fewer than AHEAD_RUNS
+        self._ahead = 0  # bytes of this epoch that were delivered and are not done with
+        self._room = asyncio.Event()  # they are fewer than before
         self._sought = False  # perform_seek() is done for this assignment ...
         self._ready = False  # ... and resume_flow() came after it: streams may be fetched
         super().__init__(*args, **kwargs)
@@ -172,7 +180,7 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
         last = {tp: batch[-1].offset for tp, batch in records.items()}
         runs = {tp: list(runs_of(batch)) for tp, batch in records.items()}
         for any_tp, run in self.scheduler.iterate(runs):
-            while self._ahead >= AHEAD_RUNS and epoch == self._epoch and not self.should_stop:
+            while self._ahead >= AHEAD_BYTES and epoch == self._epoch and not self.should_stop:
                 self._room.clear()
                 await self.wait_first(self._room, self.suspend_flow)
             if epoch != self._epoch or self.should_stop:
@@ -185,8 +193,8 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
             self._before_delivery(tp, first)
             message = self._to_message(tp, run[0])
             message.run, message.value = run, b""  # nobody else asks for a value
-            message.epoch = epoch
-            self._ahead += 1
+            message.epoch, message.ahead = epoch, _ahead_by(run)
+            self._ahead += message.ahead
             yield tp, message
             if epoch != self._epoch:
                 return  # the drain loop may have cancelled the delivery
@@ -209,7 +217,7 @@ class ExactConsumer(driver.Consumer):  # type: ignore[misc]
     def done_with(self, message: Any) -> None:
         """A run that was delivered is applied, or dropped."""
         if message.epoch == self._epoch:
-            self._ahead -= 1
+            self._ahead -= message.ahead
             self._room.set()
 
     def _new_epoch(self) -> None:

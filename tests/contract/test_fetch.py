@@ -6,18 +6,20 @@ import inspect
 import re
 import uuid
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
+from aiokafka.protocol.fetch import FetchRequest, FetchRequest_v4
 from aiokafka.record import MemoryRecords
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 from crc32c import crc32c
 
 from kernels.records import parse
-from streams.client import admin, new_consumer, read_all
+from streams.client import FETCH_WAIT_MS, IDLE_WAIT_MS, admin, new_consumer, read_all
 from streams.fetch import BatchConsumer, BatchFetcher, seen
 from streams.settings import Settings
 
@@ -49,6 +51,30 @@ def test_the_answer_of_a_fetch_is_kept_as_a_result_over_an_iterator():
     assert list(inspect.signature(BatchFetcher._proc_fetch_request).parameters) == names
     assert set(re.findall(r"\brecords\.(\w+)", source)) == {"has_next", "size_in_bytes"}
     assert "req = FetchRequest(" in inspect.getsource(Fetcher._get_actions_per_node)
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits_ms"), [([0, 1], IDLE_WAIT_MS), ([0, 1, 2], IDLE_WAIT_MS), ([1], FETCH_WAIT_MS)]
+)
+async def test_a_fetch_waits_long_where_no_partition_of_its_broker_is_left_out(
+    monkeypatch, asked, waits_ms
+):
+    """Partitions 0 and 1 are fetched from broker 7, 2 from another."""
+    sent = []
+
+    async def proc(self, assignment, node_id, request):
+        sent.append(request.build(FetchRequest_v4))
+        return False
+
+    fetcher = BatchFetcher.__new__(BatchFetcher)
+    fetcher._client = SimpleNamespace(taken=dict)
+    fetcher._select_read_replica = lambda tp: 7 if tp.partition < 2 else 8
+    monkeypatch.setattr(Fetcher, "_proc_fetch_request", proc)
+    topics = [("readings", [(number, 0, 1 << 20) for number in asked])]
+    request = FetchRequest(FETCH_WAIT_MS, 1, 1 << 20, 0, topics)
+    assignment = SimpleNamespace(tps=[TopicPartition("readings", number) for number in range(3)])
+    await fetcher._proc_fetch_request(assignment, 7, request)
+    assert [struct.max_wait_time for struct in sent] == [waits_ms]
 
 
 @pytest.mark.parametrize("codec", [0, DefaultRecordBatch.CODEC_GZIP])
