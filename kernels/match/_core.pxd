@@ -26,13 +26,13 @@ cdef class Engine:
     cdef Py_ssize_t begin_of(self, Py_ssize_t job, Py_ssize_t site) noexcept nogil
     cdef Py_ssize_t past_of(self, Py_ssize_t job, Py_ssize_t site) noexcept nogil
     cdef double price(
-        self, const double[:, :, :, ::1] table, Py_ssize_t job, Py_ssize_t site, Py_ssize_t start
+        self, const double* table, Py_ssize_t job, Py_ssize_t site, Py_ssize_t start
     ) noexcept nogil
     cdef void price_site(
-        self, const double[:, :, :, ::1] table, Py_ssize_t job, Py_ssize_t site, double* priced
+        self, const double* table, Py_ssize_t job, Py_ssize_t site, double* priced
     ) noexcept nogil
     cdef void price_row(
-        self, const double[:, :, :, ::1] table, Py_ssize_t job, double* priced
+        self, const double* table, Py_ssize_t job, double* priced
     ) noexcept nogil
     cdef void add_edges(
         self, long long[:, :, ::1] edges, Py_ssize_t job, Py_ssize_t option
@@ -40,11 +40,11 @@ cdef class Engine:
     cdef Py_ssize_t end_of(self, Py_ssize_t job, Py_ssize_t site, Py_ssize_t start) noexcept nogil
     cdef long long need(self, Py_ssize_t job, Py_ssize_t site, Py_ssize_t k) noexcept nogil
     cdef bint fits(
-        self, Py_ssize_t job, Py_ssize_t option, const long long[:, :, ::1] free
+        self, Py_ssize_t job, Py_ssize_t option, const long long* free
     ) noexcept nogil
     cdef void occupy(
-        self, Py_ssize_t job, Py_ssize_t option, long long[:, :, ::1] free, int sign
+        self, Py_ssize_t job, Py_ssize_t option, long long* free, int sign
     ) noexcept nogil
     cdef bint settle(
-        self, Py_ssize_t job, Py_ssize_t option, long long[:, :, ::1] free
+        self, Py_ssize_t job, Py_ssize_t option, long long* free
     ) noexcept nogil

@@ -225,29 +225,31 @@ cdef class Engine:
 
     @cython.final  # called directly
     cdef double price(
-        self, const double[:, :, :, ::1] table, Py_ssize_t job, Py_ssize_t site, Py_ssize_t start
+        self, const double* table, Py_ssize_t job, Py_ssize_t site, Py_ssize_t start
     ) noexcept nogil:
-        cdef Py_ssize_t k, d = self.span[job, site]
+        cdef Py_ssize_t k, step = self.sites * self.slots
         cdef double sum_ = self.fixed[job, site]
+        table += self.span[job, site] * self.kinds * step + site * self.slots + start
         for k in range(self.kinds):
-            sum_ += self.amount[job, k] * table[d, k, site, start]
+            sum_ += self.amount[job, k] * table[k * step]
         return sum_
 
     @cython.final  # called directly
     cdef void price_site(
         self,
-        const double[:, :, :, ::1] table,
+        const double* table,
         Py_ssize_t job,
         Py_ssize_t site,
         double* priced,
     ) noexcept nogil:
         """Prices of the starts in [first, last) at one site, inf where closed."""
         cdef Py_ssize_t s, first = self.first[job, site], last = self.last[job, site]
+        cdef Py_ssize_t step = self.sites * self.slots
         cdef const unsigned char* open_ = &self.open[job, site, 0]
         gridloom_price_starts(
             priced + first, self.fixed[job, site], &self.amount[job, 0],
-            &table[self.span[job, site], 0, site, first],
-            self.sites * self.slots, <int>self.kinds, last - first,
+            table + self.span[job, site] * self.kinds * step + site * self.slots + first,
+            step, <int>self.kinds, last - first,
         )
         if self.holes[job, site]:
             for s in range(first, last):
@@ -256,14 +258,14 @@ cdef class Engine:
 
     @cython.final  # called directly
     cdef void price_row(
-        self, const double[:, :, :, ::1] table, Py_ssize_t job, double* priced
+        self, const double* table, Py_ssize_t job, double* priced
     ) noexcept nogil:
         """Prices of all options, valid in [first, last) of each site, inf where closed."""
         cdef Py_ssize_t site
         if self.slots == 1:  # one length only
             gridloom_price(
                 priced, &self.alone[job, 0], &self.amount[job, 0],
-                &table[self.span[job, 0], 0, 0, 0],
+                table + self.span[job, 0] * self.kinds * self.sites,
                 self.sites, <int>self.kinds, self.sites,
             )
             return
@@ -306,7 +308,7 @@ cdef class Engine:
                         &best, &next_,
                     )
                 else:
-                    self.price_row(table, job, &row[0])
+                    self.price_row(&table[0, 0, 0, 0], job, &row[0])
                 for site in range(0 if self.slots == 1 else self.sites):
                     first = site * self.slots + self.first[job, site]
                     s = gridloom_first_least(
@@ -403,34 +405,36 @@ cdef class Engine:
         return asked * self.times[job] if self.bundled else asked
 
     cdef bint fits(
-        self, Py_ssize_t job, Py_ssize_t option, const long long[:, :, ::1] free
+        self, Py_ssize_t job, Py_ssize_t option, const long long* free
     ) noexcept nogil:
         cdef Py_ssize_t k, t, site = self.site_of[option], start = self.slot_of[option]
         cdef Py_ssize_t end = self.end_of(job, site, start)
         cdef long long need
+        free += site * self.slots * self.kinds
         for k in range(self.kinds):
             need = self.need(job, site, k)
             for t in range(start, end):
-                if free[site, t, k] < need:
+                if free[t * self.kinds + k] < need:
                     return False
         return True
 
     cdef void occupy(
-        self, Py_ssize_t job, Py_ssize_t option, long long[:, :, ::1] free, int sign
+        self, Py_ssize_t job, Py_ssize_t option, long long* free, int sign
     ) noexcept nogil:
         if option < 0:
             return
         cdef Py_ssize_t k, t, site = self.site_of[option], start = self.slot_of[option]
         cdef Py_ssize_t end = self.end_of(job, site, start)
         cdef long long need
+        free += site * self.slots * self.kinds
         for k in range(self.kinds):
             need = sign * self.need(job, site, k)
             for t in range(start, end):
-                free[site, t, k] -= need
+                free[t * self.kinds + k] -= need
 
     @cython.final  # called directly
     cdef bint settle(
-        self, Py_ssize_t job, Py_ssize_t option, long long[:, :, ::1] free
+        self, Py_ssize_t job, Py_ssize_t option, long long* free
     ) noexcept nogil:
         """Occupy the option if it has room; whether it has."""
         cdef Py_ssize_t k, t, site = self.site_of[option], start = self.slot_of[option]
@@ -441,14 +445,15 @@ cdef class Engine:
                 return False
             self.occupy(job, option, free, 1)
             return True
+        free += site * self.slots * self.kinds
         for k in range(self.kinds):
             need[k] = self.need(job, site, k)
             for t in range(start, end):
-                if free[site, t, k] < need[k]:
+                if free[t * self.kinds + k] < need[k]:
                     return False
         for k in range(self.kinds):
             for t in range(start, end):
-                free[site, t, k] -= need[k]
+                free[t * self.kinds + k] -= need[k]
         return True
 
     # -- construction ----------------------------------------------------------------------------
@@ -471,18 +476,18 @@ cdef class Engine:
                 if option[job] != REJECTED:
                     continue
                 best, at = INFINITE, REJECTED
-                self.price_row(table, job, &row[0])
+                self.price_row(&table[0, 0, 0, 0], job, &row[0])
                 for site in range(self.sites):
                     for s in range(
                         site * self.slots + self.begin_of(job, site),
                         site * self.slots + self.past_of(job, site),
                     ):
                         if row[s] < best and row[s] <= self.reject[job]:
-                            if self.fits(job, s, free):
+                            if self.fits(job, s, &free[0, 0, 0]):
                                 best, at = row[s], <int>s
                 if at >= 0:
                     option[job] = at
-                    self.occupy(job, at, free, 1)
+                    self.occupy(job, at, &free[0, 0, 0], 1)
 
     def keep(
         self,
@@ -502,7 +507,7 @@ cdef class Engine:
                     continue
                 if not self.open[job, self.site_of[want], self.slot_of[want]]:
                     continue
-                if self.settle(job, want, free):
+                if self.settle(job, want, &free[0, 0, 0]):
                     option[job] = want
 
     def candidates(self, const double[:, :, :, ::1] table, int count):
@@ -531,7 +536,7 @@ cdef class Engine:
         with nogil:
             for job in range(begin, past):
                 held = 0
-                self.price_row(table, job, &row[0])
+                self.price_row(&table[0, 0, 0, 0], job, &row[0])
                 for site in range(self.sites):
                     for s in range(
                         site * self.slots + self.begin_of(job, site),
@@ -562,7 +567,9 @@ cdef class Engine:
                     if at < 0:
                         cost[job, q] = self.reject[job]
                     else:
-                        cost[job, q] = self.price(table, job, self.site_of[at], self.slot_of[at])
+                        cost[job, q] = self.price(
+                            &table[0, 0, 0, 0], job, self.site_of[at], self.slot_of[at]
+                        )
         return cost_
 
     def search(self, *arrays):

@@ -17,6 +17,7 @@ cdef class Descent:
     cdef int[::1] option
     cdef double[::1] current
     cdef long long[:, :, ::1] free
+    cdef long long* room  # where `free` begins
     cdef int[:, ::1] members
     cdef int[::1] held, at
 

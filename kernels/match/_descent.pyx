@@ -34,7 +34,7 @@ cdef class Descent:
     ):
         self.engine, self.n, self.count = engine, engine.n, options.shape[1]
         self.options, self.costs, self.priced, self.keys = options, costs, priced, keys
-        self.option, self.current, self.free = option, current, free
+        self.option, self.current, self.free, self.room = option, current, free, &free[0, 0, 0]
         order = np.empty(np.shape(costs), np.int32)
         self.by_cost = order
         self._sort_by_cost(order)
@@ -100,16 +100,16 @@ cdef class Descent:
         cdef double least = self.engine.reject[job]
         if left < 0:
             return
-        self.engine.occupy(job, left, self.free, -1)
+        self.engine.occupy(job, left, self.room, -1)
         for r in range(self.count):
             q = self.by_cost[job, r]
             option = self.options[job, q]
             if self.costs[job, q] >= least:
                 break
-            if option >= 0 and option != left and self.engine.fits(job, option, self.free):
+            if option >= 0 and option != left and self.engine.fits(job, option, self.room):
                 least = self.costs[job, q]
                 break
-        self.engine.occupy(job, left, self.free, 1)
+        self.engine.occupy(job, left, self.room, 1)
         self.escape[job] = least
 
     cdef bint improve(self, Py_ssize_t job, int scan) noexcept nogil:
@@ -118,7 +118,7 @@ cdef class Descent:
         cdef Py_ssize_t q
         if cost_now <= self.cheapest[job]:
             return False
-        self.engine.occupy(job, now, self.free, -1)
+        self.engine.occupy(job, now, self.room, -1)
         for q in range(self.count):
             option = self.options[job, q]
             if option < 0:
@@ -127,13 +127,13 @@ cdef class Descent:
             gain = cost - cost_now
             if option == now or gain >= -GAIN_MIN * (abs(cost) + abs(cost_now)):
                 continue
-            if self.engine.fits(job, option, self.free):
+            if self.engine.fits(job, option, self.room):
                 self.move(job, option, cost)
                 self.find_escape(job)
                 return True
             if self.eject(job, option, cost, gain, scan):
                 return True
-        self.engine.occupy(job, now, self.free, 1)
+        self.engine.occupy(job, now, self.room, 1)
         return False
 
     cdef bint eject(
@@ -159,8 +159,8 @@ cdef class Descent:
                     continue
             if not self.fits_without(job, option, one, left):
                 continue
-            self.engine.occupy(one, left, self.free, -1)
-            self.engine.occupy(job, option, self.free, 1)
+            self.engine.occupy(one, left, self.room, -1)
+            self.engine.occupy(job, option, self.room, 1)
             for q in range(self.count):
                 place = self.options[one, q]
                 if place < 0:
@@ -169,17 +169,17 @@ cdef class Descent:
                 if (
                     place != left
                     and saving < best
-                    and self.engine.fits(one, place, self.free)
+                    and self.engine.fits(one, place, self.room)
                 ):
                     best, other, to, to_cost = saving, one, place, self.costs[one, q]
             saving = gain + (self.engine.reject[one] - left_cost)
             if saving < best:
                 best, other, to, to_cost = saving, one, REJECTED, self.engine.reject[one]
-            self.engine.occupy(job, option, self.free, -1)
-            self.engine.occupy(one, left, self.free, 1)
+            self.engine.occupy(job, option, self.room, -1)
+            self.engine.occupy(one, left, self.room, 1)
         if other < 0:
             return False
-        self.engine.occupy(other, self.option[other], self.free, -1)
+        self.engine.occupy(other, self.option[other], self.room, -1)
         self.move(other, to, to_cost)
         self.move(job, option, cost)
         self.find_escape(other)
@@ -206,9 +206,9 @@ cdef class Descent:
         cdef long long need, freed
         cdef bint fits
         if self.engine.rows > self.engine.sites:  # quotas too: tried out
-            self.engine.occupy(one, left, self.free, -1)
-            fits = self.engine.fits(job, option, self.free)
-            self.engine.occupy(one, left, self.free, 1)
+            self.engine.occupy(one, left, self.room, -1)
+            fits = self.engine.fits(job, option, self.room)
+            self.engine.occupy(one, left, self.room, 1)
             return fits
         for k in range(self.engine.kinds):
             need = self.engine.need(job, site, k)
@@ -232,7 +232,7 @@ cdef class Descent:
             self.at[last] = at
         if option >= 0:
             self.enter(job, option)
-        self.engine.occupy(job, option, self.free, 1)
+        self.engine.occupy(job, option, self.room, 1)
         self.option[job] = option
         self.current[job] = cost
 

@@ -58,7 +58,7 @@ cdef class Pooled(Engine):
                     edges[row, end, k] -= need
 
     cdef bint fits(
-        self, Py_ssize_t job, Py_ssize_t option, const long long[:, :, ::1] free
+        self, Py_ssize_t job, Py_ssize_t option, const long long* free
     ) noexcept nogil:
         if not Engine.fits(self, job, option, free):
             return False
@@ -72,12 +72,12 @@ cdef class Pooled(Engine):
                 for k in range(self.kinds):
                     need = self.need(job, site, k)
                     for t in range(start, end):
-                        if free[row, t, k] < need:
+                        if free[(row * self.slots + t) * self.kinds + k] < need:
                             return False
         return True
 
     cdef void occupy(
-        self, Py_ssize_t job, Py_ssize_t option, long long[:, :, ::1] free, int sign
+        self, Py_ssize_t job, Py_ssize_t option, long long* free, int sign
     ) noexcept nogil:
         if option < 0:
             return
@@ -92,7 +92,7 @@ cdef class Pooled(Engine):
                 for k in range(self.kinds):
                     need = sign * self.need(job, site, k)
                     for t in range(start, end):
-                        free[row, t, k] -= need
+                        free[(row * self.slots + t) * self.kinds + k] -= need
 
     # -- the smoothed dual -----------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ cdef class Pooled(Engine):
         with nogil:
             for at in range(rows.shape[0]):
                 job = rows[at]
-                self.price_row(table, job, &price[0])
+                self.price_row(&table[0, 0, 0, 0], job, &price[0])
                 if self.slots > 1:  # outside of its range no start has a price
                     for site in range(self.sites):
                         for t in range(self.slots):

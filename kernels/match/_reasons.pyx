@@ -53,14 +53,14 @@ def explain(
             cost[i] = best[i]
             if want != own:
                 cost[i] = reject[i] if own < 0 else engine.price(
-                    costs, i, engine.site_of[own], engine.slot_of[own]
+                    &costs[0, 0, 0, 0], i, engine.site_of[own], engine.slot_of[own]
                 )
             as_wanted = want < 0 and own < 0
             if want >= 0:
                 site = engine.site_of[want]
                 as_wanted = own >= 0 and engine.site_of[own] == site
                 if want != own and best[i] <= cost[i]:
-                    short_ = _short(engine, prices, free, i, want, own)
+                    short_ = _short(engine, &prices[0, 0, 0], &free[0, 0, 0], i, want, own)
                     if short_.resource >= 0:
                         at[i], resource[i] = <int>site, <signed char>active[short_.resource]
                         if own < 0:
@@ -73,8 +73,8 @@ def explain(
 
 cdef Short _short(
     Engine engine,
-    const double[:, :, ::1] prices,
-    const long long[:, :, ::1] free,
+    const double* prices,
+    const long long* free,
     Py_ssize_t job,
     int want,
     int own,
@@ -92,15 +92,17 @@ cdef Short _short(
     if own >= 0 and engine.site_of[own] == site:
         own_start = engine.slot_of[own]
         own_end = engine.end_of(job, site, own_start)
+    prices += site * engine.slots * engine.kinds
+    free += site * engine.slots * engine.kinds
     for k in range(engine.kinds):
         need[k] = engine.need(job, site, k)
         worth[k], units[k] = 0.0, 0
         for t in range(start, end):
-            lacking = need[k] - free[site, t, k]
+            lacking = need[k] - free[t * engine.kinds + k]
             if own_start <= t < own_end:
                 lacking -= need[k]
             if lacking > 0:
-                worth[k] += prices[site, t, k] * <double>need[k]
+                worth[k] += prices[t * engine.kinds + k] * <double>need[k]
                 units[k] = max(units[k], lacking)
         whole += worth[k]
         if units[k] > 0:

@@ -105,10 +105,10 @@ cdef class Search(Descent):
         while (
             self.near_count
             and self.taken < SET_MAX
-            and not self.engine.fits(job, option, self.free)
+            and not self.engine.fits(job, option, self.room)
         ):
             self.leave(self.pick())
-        if self.engine.fits(job, option, self.free):
+        if self.engine.fits(job, option, self.room):
             extra = <int>self.draw(EXTRA)
             for turn in range(extra):
                 if self.near_count and self.taken < SET_MAX:
@@ -152,7 +152,7 @@ cdef class Search(Descent):
         self.was_cost[self.taken] = self.current[job]
         self.taken += 1
         self.out[job] = 1
-        self.engine.occupy(job, self.option[job], self.free, -1)
+        self.engine.occupy(job, self.option[job], self.room, -1)
         self.move(job, REJECTED, self.engine.reject[job])
 
     cdef double put_back(self) noexcept nogil:
@@ -187,7 +187,7 @@ cdef class Search(Descent):
                 if values[q] > self.engine.reject[job]:
                     break
                 self.spent += 1
-                if self.engine.fits(job, option, self.free) and self.draw(BLINK) > 0:
+                if self.engine.fits(job, option, self.room) and self.draw(BLINK) > 0:
                     self.move(job, option, self.costs[job, q])
                     break
         for i in range(self.taken):
@@ -197,7 +197,7 @@ cdef class Search(Descent):
     cdef void restore(self) noexcept nogil:
         cdef int i
         for i in range(self.taken):
-            self.engine.occupy(self.set[i], self.option[self.set[i]], self.free, -1)
+            self.engine.occupy(self.set[i], self.option[self.set[i]], self.room, -1)
             self.move(self.set[i], REJECTED, 0.0)
         for i in range(self.taken):
             self.move(self.set[i], self.was[i], self.was_cost[i])
