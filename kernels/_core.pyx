@@ -77,7 +77,7 @@ cdef class Texts:
         cdef Py_ssize_t i, size = offsets.shape[0] - 1
         cdef cnp.ndarray codes = np.empty(size, np.int32)
         cdef int32_t* out = <int32_t*>cnp.PyArray_DATA(codes)
-        cdef const char* text = NULL
+        cdef const char* text = b""  # no NULL: what is copied of it is 0 bytes, but of an object
         if data.shape[0]:
             text = <const char*>&data[0]
         for i in range(size):

@@ -12,9 +12,10 @@ sees at once that amounts are noise, where zeros between them keep it searching.
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from itertools import pairwise
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,11 @@ from schemas.errors import DecodeError
 _CODEC = pa.Codec("zstd", compression_level=1)
 _SIZES = struct.Struct("<IIQ")
 _COLUMN = struct.Struct("<qB")
+_MOST = 1 << 16  # bytes that one of zstd stands for: a block of 128 KB takes 4 at least
 _NO_PLACES: Mapping[str, int | None] = {}
+
+P = ParamSpec("P")
+State = TypeVar("State")
 
 # smallest value, bytes a value, the values less the smallest (bytes or the like)
 Column = tuple[int, int, Any]
@@ -146,6 +151,8 @@ def unpack(
 
 def rows_in(parameters: int, dumped: bytes) -> int:
     """How many rows `unpack` would give."""
+    if len(dumped) < 1 + 8 * parameters + _SIZES.size:
+        raise _damaged(f"it ends after {len(dumped)} bytes")
     return int(_SIZES.unpack_from(dumped, 1 + 8 * parameters)[0])
 
 
@@ -176,6 +183,8 @@ def _unpacked(parameters: int, dtype: np.dtype[Any], dumped: bytes) -> Packed:
     given = head.unpack_from(dumped)[1:]
     count, texts, size = _SIZES.unpack_from(dumped, head.size)
     compressed = memoryview(dumped)[head.size + _SIZES.size :]
+    if size > _MOST * len(compressed):
+        raise ValueError(f"{size} bytes cannot come of {len(compressed)}")
     body = _CODEC.decompress(compressed, decompressed_size=size)
     lengths = np.frombuffer(body, "<i4", texts)
     if lengths.min(initial=0) < 0 or lengths.sum(dtype=np.int64) > size:
@@ -196,6 +205,19 @@ def _unpacked(parameters: int, dtype: np.dtype[Any], dumped: bytes) -> Packed:
     rows = np.empty(count, dtype)
     _widen(rows, columns)
     return Packed(given, block, rows)
+
+
+def refusing_damage(load: Callable[P, State]) -> Callable[P, State]:
+    """`load` where parts of a state that do not fit each other are damage as well."""
+
+    @wraps(load)
+    def loaded(*args: P.args, **kwargs: P.kwargs) -> State:
+        try:
+            return load(*args, **kwargs)
+        except (struct.error, ValueError, IndexError) as error:
+            raise _damaged(str(error)) from error
+
+    return loaded
 
 
 def _damaged(what: str) -> DecodeError:

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.errors import ConfigError
+
 
 class Settings(BaseSettings):
     """All settings of gridloom. `gridloom doctor` prints those in force (never the password)."""
@@ -43,9 +45,9 @@ class Settings(BaseSettings):
 
     @property
     def kafka(self) -> dict[str, Any]:
-        """Connection arguments of an aiokafka client."""
+        """Connection arguments of an aiokafka client. ConfigError for a CA file that is none."""
         arguments: dict[str, Any] = {"bootstrap_servers": self.brokers}
-        tls = ssl.create_default_context(cafile=str(self.tls_ca)) if self.tls_ca else None
+        tls = _trusting(self.tls_ca) if self.tls_ca else None
         if tls:
             arguments["ssl_context"] = tls
         if self.sasl_username:
@@ -58,6 +60,16 @@ class Settings(BaseSettings):
             "SSL" if tls else "PLAINTEXT"
         )
         return arguments
+
+
+def _trusting(ca: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except OSError as error:
+        raise ConfigError(
+            f"GRIDLOOM_TLS_CA: {ca}: {error.strerror or error}",
+            "name a readable PEM file of the CA that signed the brokers' certificates",
+        ) from None
 
 
 @cache

@@ -22,7 +22,7 @@ from kernels.rollup import merge_reference, sketch
 from kernels.rollup.changed import means
 from kernels.rollup.layout import PART, PART_TEXTS, PartOutcome
 from kernels.rollup.merge_reference import Parts, Quotients, kept
-from kernels.snapshot import Block, Packed, pack_block, unpack_block
+from kernels.snapshot import Block, Packed, pack_block, refusing_damage, unpack_block
 from kernels.symbols import Symbols
 from schemas.errors import DecodeError
 from schemas.telemetry import FACILITY_ENERGY, IT_ENERGY, PUE
@@ -128,6 +128,7 @@ class Merge:
         return self._packed(self._ledger.rows())
 
     @classmethod
+    @refusing_damage
     def load(cls, dumped: bytes, ledger: NewParts | None = None) -> Self:
         """The state that was dumped; DecodeError for another version."""
         merge = cls(ledger)
@@ -152,6 +153,7 @@ class Merge:
         return self._packed(self._ledger.newest(self.growth.rows))
 
     @classmethod
+    @refusing_damage
     def load_chain(
         cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewParts | None = None
     ) -> Self:

@@ -15,7 +15,7 @@ from kernels.rollup import reference
 from kernels.rollup.changed import Changed
 from kernels.rollup.layout import LATENESS_MS, NEVER_MS, SAVED, TEXTS, UNITS, WINDOW_MS, Outcome
 from kernels.rollup.samples import reader, refilled
-from kernels.snapshot import Packed, pack_block, unpack_block
+from kernels.snapshot import Packed, pack_block, refusing_damage, unpack_block
 from kernels.symbols import Symbols
 from schemas.telemetry import KINDS
 from schemas.units import MS_PER_HOUR
@@ -121,6 +121,7 @@ class Windows:
         return self._packed(self._live())
 
     @classmethod
+    @refusing_damage
     def load(cls, dumped: bytes, ledger: NewLedger | None = None) -> Self:
         """The state that was dumped; DecodeError for another version."""
         parameters, texts, rows = unpack_block(cls.VERSION, 3, SAVED, dumped, _PLACES)
@@ -152,6 +153,7 @@ class Windows:
         return self._packed(rows)
 
     @classmethod
+    @refusing_damage
     def load_chain(
         cls, base: Sequence[bytes], added: Sequence[bytes], ledger: NewLedger | None = None
     ) -> Self:

@@ -14,6 +14,7 @@ from streams.cli.input import read_bytes
 
 _PARQUET = b"PAR1"
 _WHOLE = ("dt_h", "carbon_price", "voll")
+_DEEPEST = 2  # a region's step; no column has more
 _NEXT = "kernels/balance/README.md names the columns and their shapes"
 
 
@@ -61,11 +62,14 @@ def network_of(case: dict[str, Any]) -> Network:
         message = f"{error.field}: {error.message}"
         raise FieldError(error.reason, error.field, message, error.next_step or _NEXT) from None
     except (TypeError, ValueError, OverflowError):
-        raise FieldError("shape", "case", "rows of a column differ in length", _NEXT) from None
+        column = next((name for name, given in columns.items() if _is_ragged(given)), "a column")
+        raise FieldError("shape", column, f"{column}: its rows differ in length", _NEXT) from None
 
 
 def _numbers(name: str, given: Any, regions: tuple[str, ...], place: tuple[int, ...]) -> None:
     """Every leaf is a number, or null for one that is not known (its region is left out)."""
+    if len(place) > _DEEPEST:
+        raise FieldError("shape", name, f"{name}: its lists are nested too deep", _NEXT)
     if isinstance(given, list):
         for i, inner in enumerate(given):
             _numbers(name, inner, regions, (*place, i))
@@ -73,3 +77,10 @@ def _numbers(name: str, given: Any, regions: tuple[str, ...], place: tuple[int, 
         first = [f"region {regions[place[0]]}"] if place and place[0] < len(regions) else []
         where = ", ".join([*first, name, *(f"step {i}" for i in place[1:2])])
         raise FieldError("type", name, f"{where}: {shown(given)} is no number", "send a number")
+
+
+def _is_ragged(given: Any) -> bool:
+    if not isinstance(given, list):
+        return False
+    lengths = {len(inner) if isinstance(inner, list) else -1 for inner in given}
+    return len(lengths) > 1 or any(map(_is_ragged, given))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 20  # placements and prices shown to people; --json has all
 _BAD_ROWS = 1
+_WEEK_MIN = 7 * 24 * 60
 _ONE_MORE = ("core", "accelerator", "MW", "Gbit/s", "green MW")  # in the order of RESOURCES
 
 
@@ -30,9 +31,10 @@ def match(
     policy: Annotated[
         str | None, typer.Option(metavar="FILE", help="Policy: weights, rules, quotas, shares.")
     ] = None,
-    slot_min: Annotated[int, typer.Option(min=1, help="Minutes of a slot.")] = 60,
+    slot_min: Annotated[int, typer.Option(min=1, max=_WEEK_MIN, help="Minutes of a slot.")] = 60,
     carbon_price: Annotated[
-        float, typer.Option(min=0, help="Currency per kg of CO2, where the policy has none.")
+        float,
+        typer.Option(min=0, max=1e9, help="Currency per kg of CO2, where the policy has none."),
     ] = 0.0,
     gap: Annotated[float, typer.Option(min=0, help="Stop at this certified gap.")] = 1e-3,
     json: JsonOption = False,
@@ -85,13 +87,16 @@ def _under(
     """What the policy makes of the weights; its terms; names that the sites do not have."""
     from kernels.match import BadInput, Terms
     from schemas import registry
-    from schemas.errors import ConfigError
+    from schemas.errors import ConfigError, RegistryError
     from streams.cli.input import read_bytes
     from streams.policy import Places, longest_ms, terms_of, unknown_names, weighed
 
     if file is None:
         return weights, Terms.of(given.sites), []
-    entry = registry.parse_entry(read_bytes(file))
+    try:
+        entry = registry.parse_entry(read_bytes(file))
+    except RegistryError as error:
+        raise ConfigError(f"{file}: {error.message}", error.next_step) from None
     if not isinstance(entry, registry.Policy):
         raise ConfigError(f"{file} is a {entry.kind}", 'name a file with an entry of kind "policy"')
     ids = given.sites.site_id.tolist()

@@ -117,7 +117,22 @@ def _ndjson(held: bytes) -> list[Any]:
 
 
 def _csv(held: bytes) -> list[Any]:
-    return list(csv.DictReader(io.StringIO(held.decode("utf-8-sig"), newline="")))
+    try:
+        text = held.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        shown_byte = f"0x{error.object[error.start]:02x}"
+        raise ValueError(f"line {line}: byte {shown_byte} is no UTF-8; save it as UTF-8") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows: list[Any] = []
+    for row in reader:
+        if None in row:
+            more = f"{shown(row[None][0])} is beyond the {len(row) - 1} columns of the first line"
+            raise ValueError(f"line {reader.line_num}: {more}")
+        rows.append(row)
+    if not reader.fieldnames:
+        raise ValueError("it is empty; its first line names the columns")
+    return rows
 
 
 def _parquet(held: bytes) -> list[Any]:

@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 from kernels import _core, _snapshot
 from kernels.meter import Slots
 from kernels.meter.layout import NEVER_MS, READING, TEXTS
-from kernels.rollup import Windows
-from kernels.rollup.layout import SAMPLE, SAVED, WINDOW
-from kernels.snapshot import Block, Snapshot, narrowed, pack, rows_in, unpack, widen
+from kernels.rollup import Merge, Windows
+from kernels.rollup.layout import PART, PART_TEXTS, SAMPLE, SAVED, WINDOW
+from kernels.snapshot import (
+    Block,
+    Packed,
+    Snapshot,
+    narrowed,
+    pack,
+    pack_block,
+    rows_in,
+    unpack,
+    widen,
+)
 from kernels.symbols import Symbols, Texts, recode
 from schemas import DecodeError
 
@@ -179,6 +189,59 @@ def damaged(names=("a", "b"), dtype=READING, rows=2, **fields):
 def test_a_damaged_state_is_refused_and_never_followed(cls, dtype, load, damage, what):
     with pytest.raises(DecodeError, match=f"damaged state: .*{what}.*rebuild by replay"):
         load(cls, damaged(dtype=dtype, **damage))
+
+
+@pytest.mark.parametrize("size", [2**62, 2**64 - 1])
+@pytest.mark.parametrize(("cls", "dtype"), [(Slots, READING), (Windows, SAVED)])
+def test_a_size_that_its_bytes_cannot_hold_is_damage_and_nothing_is_allocated(cls, dtype, size):
+    dumped = bytearray(damaged(dtype=dtype))
+    at = 1 + 8 * {READING: 2, SAVED: 3}[dtype] + 8
+    dumped[at : at + 8] = size.to_bytes(8, "little")
+    with pytest.raises(DecodeError, match=f"damaged state: {size} bytes cannot come of"):
+        cls.load(bytes(dumped))
+
+
+def test_a_piece_that_is_cut_short_is_damage():
+    whole = damaged()
+    with pytest.raises(DecodeError, match="damaged state: it ends after 20 bytes"):
+        Slots.load_chain([whole[:20]], [whole])
+
+
+def test_readings_that_do_not_fit_each_other_are_damage():
+    with pytest.raises(DecodeError, match="a reading of the state does not fit"):
+        Windows.load(damaged(dtype=SAVED, end_ms=1))  # the same one twice
+
+
+def merged(sketches=(b"\x03\x02", b"\x03\x02"), **fields):
+    """A state of two parts, of 2 samples each."""
+    texts = ["site", "dc", "", "it.energy", "mW", "hub"]
+    rows = np.zeros(len(sketches), PART)
+    rows["partition"], rows["count"], rows["revision"], rows["end_ms"] = [0, 1], 2, 1, 300_000
+    for place, name in enumerate(PART_TEXTS):
+        rows[name] = place
+    for name, values in fields.items():
+        rows[name] = values
+    block = Block.of(texts)
+    ends = np.cumsum([0, *map(len, sketches)], dtype=np.int32)
+    block = Block(
+        np.concatenate([block.offsets, block.offsets[-1] + ends[1:]]),
+        np.concatenate([block.data, np.frombuffer(b"".join(sketches), np.uint8)]),
+    )
+    head = struct.pack("<BIq", Merge.VERSION, 0, NEVER_MS)
+    return head + pack_block(Merge.VERSION, Packed((), block, rows))
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        ({"sketches": (b"\x03\x02", b"\x03\x01")}, "a sketch of the state is not that of its part"),
+        ({PART_TEXTS[1]: [0, 99]}, "a row names text 99 of"),
+    ],
+)
+def test_parts_that_do_not_fit_their_state_are_damage(damage, what):
+    assert len(Merge.load(merged())) == 2
+    with pytest.raises(DecodeError, match=f"damaged state: {what}"):
+        Merge.load(merged(**damage))
 
 
 def test_a_text_that_comes_twice_has_no_code_of_its_own():

@@ -16,7 +16,7 @@ from streams.cli.produce import event_ms, messages_of
 from streams.cli.registry import parse_entries
 from streams.cli.replay import parse_options
 from streams.cli.tail import holds, parse_from, parse_where
-from streams.settings import settings
+from streams.settings import Settings, settings
 
 COMMANDS = [
     "demo",
@@ -278,3 +278,12 @@ def test_times_are_shown_in_utc(at_ms):
 
 def test_a_time_beyond_the_calendar_is_shown_as_its_number():
     assert utc(2**62) == str(2**62)
+
+
+@pytest.mark.parametrize("held", [None, b"no certificate"])
+def test_a_ca_file_that_is_none_is_named_with_the_next_step(tmp_path, held):
+    ca = tmp_path / "ca.pem"
+    if held is not None:
+        ca.write_bytes(held)
+    with pytest.raises(ConfigError, match=r"GRIDLOOM_TLS_CA: .*ca\.pem: .*name a readable PEM"):
+        _ = Settings(tls_ca=ca).kafka

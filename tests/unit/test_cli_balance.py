@@ -140,7 +140,12 @@ def test_a_missing_value_is_named_and_the_other_region_is_planned():
         ("[]", "a case is one JSON object"),
         ("{", "is no JSON"),
         ({"load_mw": [[1, 2], [3, "x"]]}, "region south, load_mw, step 1: 'x' is no number"),
-        ({"load_mw": [[1, 2], [3]]}, "rows of a column differ in length"),
+        ({"load_mw": [[1, 2], [3]]}, "error: load_mw: its rows differ in length"),
+        ({"import_price": [[1, 2], 3]}, "error: import_price: its rows differ in length"),
+        (
+            '{"regions":["a"],"dt_h":1,"load_mw":' + "[" * 1015 + "1" + "]" * 1015 + "}",
+            "error: load_mw: its lists are nested too deep",
+        ),
         ({"load_mw": [[1, 2]] * 3}, "load_mw"),
         ({"wind_mw": 3}, "no column wind_mw"),
         ({"dt_h": "1h"}, "dt_h is '1h'"),

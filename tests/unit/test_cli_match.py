@@ -174,6 +174,37 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
         assert said in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (b"", "it is empty; its first line names the columns"),
+        (b"job_id,duration_ms,reject_cost\nj1,1,1\nj\xff,1,1\n", "line 3: byte 0xff is no UTF-8"),
+        (
+            b"job_id,duration_ms,reject_cost\nj1,1,1,more\n",
+            "line 2: 'more' is beyond the 3 columns",
+        ),
+        (b'job_id,duration_ms,reject_cost\n"j1,1,1\nj2,1,1\n', "unexpected end of data"),
+    ],
+)
+def test_a_csv_that_would_lose_rows_or_fields_is_refused_with_the_place(tmp_path, held, said):
+    (tmp_path / "jobs.csv").write_bytes(held)
+    sites = write(tmp_path, "sites.json", SITES)
+    ended = CliRunner().invoke(app, ["match", str(tmp_path / "jobs.csv"), sites])
+    assert ended.exit_code == 2
+    assert f"jobs.csv is not csv: {said}" in ended.stderr
+    assert "next:" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--slot-min", "999999999999999999"), ("--carbon-price", "inf")]
+)
+def test_a_number_that_no_plan_can_have_is_refused_by_its_option(tmp_path, option, value):
+    code, rows, told = solve(tmp_path, jobs("1"), SITES, option, value)
+    assert code == 2
+    assert option in told
+    assert not rows["placement"]
+
+
 def test_people_see_placements_prices_and_the_gap(tmp_path):
     given = write(tmp_path, "jobs.csv", jobs("a", "b")), write(tmp_path, "sites.json", SITES)
     shown = CliRunner().invoke(app, ["match", *given]).stdout
@@ -230,6 +261,7 @@ def test_an_unsound_policy_is_refused_with_its_field(tmp_path):
     code, rows, told = solve(tmp_path, jobs("1"), SITES, *policy(tmp_path, quotas=[{"id": "q"}]))
     assert code != 0
     assert "limits" in told
+    assert "policy.json: " in told
     assert not rows["placement"]
 
 
