@@ -269,7 +269,8 @@ cdef class Ledger:
         for i in range(size):
             held = &self.held[place[i]]
             row[i] = held.part
-            memcpy(out + end[i], self.sketches + held.sketch, held.size)
+            if held.size:  # there may be no sketch yet, nor memory for one
+                memcpy(out + end[i], self.sketches + held.sketch, held.size)
         return Parts(rows, ends, data)
 
     cdef int _make_room(self, Py_ssize_t rows, Py_ssize_t bytes_) except -1:
