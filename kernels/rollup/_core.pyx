@@ -38,7 +38,6 @@ from kernels.rollup._places cimport (
     TOLD,
     Places,
     begin,
-    cell_hash,
     gather,
     is_in,
     known_windows,
@@ -47,6 +46,7 @@ from kernels.rollup._places cimport (
     released,
     tell_all,
     touch,
+    track_of,
     unit_of,
 )
 from kernels.rollup._readings cimport (
@@ -60,7 +60,7 @@ from kernels.rollup._readings cimport (
     series_of,
     winner_of,
 )
-from kernels.rollup._tables cimport entry_of, place_of, prefetch, reserve
+from kernels.rollup._tables cimport entry_of, place_of, reserve
 from kernels.rollup._window cimport (
     add,
     remove,
@@ -74,9 +74,6 @@ from kernels.rollup._window cimport (
 from kernels.rollup import layout, sketch
 
 cnp.import_array()
-
-cdef enum:
-    AHEAD = 12  # rows; memory takes about as long
 
 cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 
@@ -117,7 +114,6 @@ cdef class Ledger:
         self.open_ms = open_ms
         self.watermark_ms = watermark_ms
         self.narrowed = []
-        reserve(&self.places.by_cell, 1)
         reserve(&self.places.by_window, 1)
         self._begin(len(array))
         for i in range(len(array)):
@@ -135,16 +131,11 @@ cdef class Ledger:
         cdef cnp.ndarray received = np.ascontiguousarray(received_ms)
         cdef const Sample* given = <const Sample*>cnp.PyArray_DATA(array)
         cdef const int64_t* receipts = <const int64_t*>cnp.PyArray_DATA(received)
-        cdef Py_ssize_t i, size = len(array), known = self.places.cell_count
-        cdef uint64_t at
+        cdef Py_ssize_t i, size = len(array)
         cdef cnp.ndarray outcomes = np.empty(size, np.uint8)
         cdef uint8_t* outcome = <uint8_t*>cnp.PyArray_DATA(outcomes)
         self._begin(size)
         for i in range(size):
-            if 4 * (self.places.cell_count - known) >= i and i + AHEAD < size:
-                # many cells are new: where the table has room for them is mostly far away
-                at = cell_hash(&given[i + AHEAD]) & self.places.by_cell.mask
-                prefetch(&self.places.by_cell.entries[at])
             if receipts[i] > self.watermark_ms:
                 self.watermark_ms = receipts[i]
             if given[i].fault:
@@ -230,7 +221,7 @@ cdef class Ledger:
             if fault:
                 return fault
         if cell == NONE or not is_in(row, &self.places.cells[cell]):
-            cell = self._cell_for(row)
+            cell = self._cell_for(row, cell)
             if cell < NONE:
                 return OTHER_UNIT
         self._count_in(row)
@@ -246,20 +237,27 @@ cdef class Ledger:
         cdef int64_t larger = max(row.sample, row.energy_mj)
         self.most = INT64_MAX if larger > INT64_MAX - self.most else self.most + larger
 
-    cdef int32_t _cell_for(self, const Sample* row) except -3:
-        """The cell of the reading, made if need be; -2 where one of its windows has another unit."""
+    cdef int32_t _cell_for(self, const Sample* row, int32_t last) except -3:
+        """The cell of the reading, made if need be; -2 where one of its windows has another unit.
+        `last`: that of its series' last reading, or -1."""
         cdef int32_t[LEVELS] known
-        cdef int32_t level, cell = known_windows(&self.places, row, known)
+        cdef const Cell* near = &self.places.cells[last]
+        cdef int32_t level, cell, track
+        if last != NONE and near.rack == row.rack and near.site == row.site:
+            track = near.track
+        else:
+            track = track_of(&self.places, row)
+        cell = known_windows(&self.places, row, track, known)
         if cell != NONE:
             return cell
         for level in range(LEVELS):
             if known[level] != NONE and unit_of(&self.places, known[level]) != row.unit:
                 return -2
-        return made_cell(&self.places, row, known)
+        return made_cell(&self.places, row, track, known)
 
     cdef int _put_beside(self, const Sample* row, int32_t head) except -1:
         """Take in a reading of an instant that has some, the newest of which is `head`."""
-        cdef int32_t other = head, mate, level, cell, place
+        cdef int32_t other = head, mate, cell, track
         cdef int32_t[LEVELS] known
         cdef const Held* there
         cdef Held* winner = NULL
@@ -278,12 +276,13 @@ cdef class Ledger:
         if mate != NONE:
             winner = winner_of(&self.readings, mate)
         decides = winner == NULL or self._is_better(row, winner)
-        cell = known_windows(&self.places, row, known)
+        track = track_of(&self.places, row)
+        cell = known_windows(&self.places, row, track, known)
         fault = misfit(&self.places, row, known, winner, decides)
         if fault:
             return fault
         if cell == NONE:
-            cell = made_cell(&self.places, row, known)
+            cell = made_cell(&self.places, row, track, known)
         self._touch_slot(cell, mate)
         if decides:
             self._exchange(row, cell, winner)
@@ -326,7 +325,7 @@ cdef class Ledger:
         """Why the first sample of its slot cannot be added to its windows; 0 if it can."""
         cdef int32_t[LEVELS] known
         tell_all(&self.places, self.readings.held)
-        known_windows(&self.places, row, known)
+        known_windows(&self.places, row, track_of(&self.places, row), known)
         return misfit(&self.places, row, known, NULL, True)
 
     cdef int _touch_slot(self, int32_t cell, int32_t mate) except -1:

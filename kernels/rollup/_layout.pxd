@@ -119,6 +119,14 @@ cdef struct Cell:  # what readings of one place, register, unit and window share
     int32_t newest          # reading
     int32_t[LEVELS] places  # windows by level; -1 where it is in none
     int32_t[LEVELS] others  # by level: next older cell of the same window
+    int32_t track           # of its site, register and rack
+
+cdef struct Track:  # the cells of one site, register and rack
+    int64_t latest_ms  # the last window that has one
+    int32_t cell       # the newest of that window; -1 before there is any
+    int32_t site
+    int32_t register_
+    int32_t rack
 
 cdef struct Gathered:  # samples of a cell, on their way to its windows
     int32_t cell

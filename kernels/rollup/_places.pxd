@@ -1,11 +1,23 @@
 # Cells and windows of the compiled twin: how a reading's are found, made and added to.
 #
 #     cells    readings of one place, register, unit and window; table by (site, register, rack, window)
+#     tracks   the cells of one site, register and rack; the latest window that has any
 #     windows  table of those of sites and hubs; a rack's is that of any of its cells
 #
+# A cell of a window later than all of its track is the first there: nobody looks for it, and it is
+# entered in the cells' table only once somebody looks for an earlier one.
 # A batch's samples gather by cell, and their windows are told of them together.
 
-from libc.stdint cimport INT64_MAX, int16_t, int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport (
+    INT64_MAX,
+    INT64_MIN,
+    int16_t,
+    int32_t,
+    int64_t,
+    uint8_t,
+    uint32_t,
+    uint64_t,
+)
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -19,6 +31,7 @@ from kernels.rollup._layout cimport (
     Gathered,
     Held,
     Sample,
+    Track,
     Window,
 )
 from kernels.rollup._tables cimport (
@@ -29,11 +42,13 @@ from kernels.rollup._tables cimport (
     let_go,
     mixed,
     place_of,
+    prefetch,
     reserve,
 )
 from kernels.rollup._window cimport add
 
 cdef enum:
+    BLOCK = 32  # entries asked of memory together
     RACK = 0
     SITE = 1
     TOLD = 4096  # cells that gather at a time: they and their windows stay in the second cache
@@ -41,9 +56,12 @@ cdef enum:
 cdef struct Places:
     Cell* cells
     Window* windows
-    Table by_cell
+    Track* tracks
+    Table by_cell        # of the first `cells_entered`
+    Table by_track
     Table by_window
     Py_ssize_t cell_count, cell_room, window_count, window_room, entered_count
+    Py_ssize_t cells_entered, track_count, track_room
     int32_t* changed     # windows that the batch touched, in that order
     Py_ssize_t changed_count
     Gathered* gathered   # of the cells that the batch added to since the windows were told
@@ -57,7 +75,9 @@ cdef inline void released(Places* places) noexcept nogil:
         free(places.windows[i].counts)
     let_go(places.cells)
     let_go(places.windows)
+    let_go(places.tracks)
     let_go(places.by_cell.entries)
+    let_go(places.by_track.entries)
     let_go(places.by_window.entries)
     let_go(places.changed)
     let_go(places.gathered)
@@ -80,22 +100,70 @@ cdef inline bint is_in(const Sample* row, const Cell* cell) noexcept nogil:
     )
 
 
-cdef inline uint32_t cell_hash(const Sample* row) noexcept nogil:
-    return mixed(row.site, row.register_, row.rack, row.window_ms)
+cdef inline int32_t track_of(Places* places, const Sample* row) except -1:
+    """The track of the reading's site, register and rack, made if need be."""
+    cdef uint32_t hashed = mixed(row.site, row.register_, row.rack, 0)
+    cdef uint64_t at
+    cdef Track* track
+    reserve(&places.by_track, places.track_count + 1)
+    at = hashed & places.by_track.mask
+    while places.by_track.entries[at] != 0:
+        if places.by_track.entries[at] >> 32 == hashed:
+            track = &places.tracks[place_of(places.by_track.entries[at])]
+            if (track.rack == row.rack and track.site == row.site
+                    and track.register_ == row.register_):
+                return place_of(places.by_track.entries[at])
+        at = (at + 1) & places.by_track.mask
+    if places.track_count == places.track_room:
+        places.track_room = larger_room(places.track_room, 1)
+        places.tracks = <Track*>grown(places.tracks, places.track_room, sizeof(Track))
+    track = &places.tracks[places.track_count]
+    track.latest_ms = INT64_MIN
+    track.cell = NONE
+    track.site = row.site
+    track.register_ = row.register_
+    track.rack = row.rack
+    places.by_track.entries[at] = entry_of(hashed, places.track_count)
+    places.track_count += 1
+    return <int32_t>(places.track_count - 1)
+
+
+cdef inline int enter_cells(Places* places) except -1:
+    """Every cell into the table of cells."""
+    cdef uint32_t[BLOCK] hashes
+    cdef const Cell* cell
+    cdef Py_ssize_t i, size
+    cdef uint64_t at
+    cdef uint64_t* entries
+    reserve(&places.by_cell, places.cell_count + 1)
+    entries = places.by_cell.entries
+    while places.cells_entered < places.cell_count:
+        size = min(<Py_ssize_t>BLOCK, places.cell_count - places.cells_entered)
+        for i in range(size):
+            cell = &places.cells[places.cells_entered + i]
+            hashes[i] = mixed(cell.site, cell.register_, cell.rack, cell.window_ms)
+            prefetch(&entries[hashes[i] & places.by_cell.mask])
+        for i in range(size):
+            at = hashes[i] & places.by_cell.mask
+            while entries[at] != 0:
+                at = (at + 1) & places.by_cell.mask
+            entries[at] = entry_of(hashes[i], places.cells_entered + i)
+        places.cells_entered += size
+    return 0
 
 
 cdef inline int32_t cell_of(
-    const Places* places, const Sample* row, uint64_t* at, uint32_t* hashed, int32_t* rack
+    const Places* places, const Sample* row, int32_t* rack
 ) noexcept nogil:
-    """The reading's cell, or -1; `at`: its place in the table; `rack`: the window of its rack, or -1."""
+    """The reading's cell, or -1, with every cell entered; `rack`: the window of its rack, or -1."""
     cdef int32_t place
     cdef const Cell* there
-    hashed[0] = cell_hash(row)
-    at[0] = hashed[0] & places.by_cell.mask
+    cdef uint32_t hashed = mixed(row.site, row.register_, row.rack, row.window_ms)
+    cdef uint64_t at = hashed & places.by_cell.mask
     rack[0] = NONE
-    while places.by_cell.entries[at[0]] != 0:
-        if places.by_cell.entries[at[0]] >> 32 == hashed[0]:
-            place = place_of(places.by_cell.entries[at[0]])
+    while places.by_cell.entries[at] != 0:
+        if places.by_cell.entries[at] >> 32 == hashed:
+            place = place_of(places.by_cell.entries[at])
             there = &places.cells[place]
             if is_in(row, there):
                 rack[0] = there.places[RACK]
@@ -104,7 +172,7 @@ cdef inline int32_t cell_of(
                     and there.site == row.site and there.register_ == row.register_
                     and there.places[RACK] != NONE):
                 rack[0] = there.places[RACK]
-        at[0] = (at[0] + 1) & places.by_cell.mask
+        at = (at + 1) & places.by_cell.mask
     return NONE
 
 
@@ -130,13 +198,17 @@ cdef inline int32_t window_of(
 
 
 cdef inline int32_t known_windows(
-    const Places* places, const Sample* row, int32_t* found
-) noexcept nogil:
+    Places* places, const Sample* row, int32_t track, int32_t* found
+) except -2:
     """The reading's cell, or -1; `found`: by level its windows that are there, -1 for the others."""
     cdef uint64_t at
     cdef uint32_t hashed
-    cdef int32_t level, rack
-    cdef int32_t cell = cell_of(places, row, &at, &hashed, &rack)
+    cdef int32_t level, rack = NONE, cell = NONE
+    if row.window_ms <= places.tracks[track].latest_ms:
+        cell = places.tracks[track].cell
+        if not is_in(row, &places.cells[cell]):
+            enter_cells(places)
+            cell = cell_of(places, row, &rack)
     for level in range(LEVELS):
         found[level] = NONE
         if row.levels >> level & 1:
@@ -178,16 +250,15 @@ cdef inline int misfit(
     return 0
 
 
-cdef inline int32_t made_cell(Places* places, const Sample* row, const int32_t* known) except -1:
-    """A new cell for the reading; of its windows those of `known` are there."""
-    cdef uint64_t at
-    cdef uint32_t hashed
-    cdef int32_t level, rack, place, new = <int32_t>places.cell_count
+cdef inline int32_t made_cell(
+    Places* places, const Sample* row, int32_t track, const int32_t* known
+) except -1:
+    """A new cell of the track for the reading; of its windows those of `known` are there."""
+    cdef int32_t level, place, new = <int32_t>places.cell_count
     cdef Cell* cell
     if places.cell_count == places.cell_room:
         places.cell_room = larger_room(places.cell_room, 1)
         places.cells = <Cell*>grown(places.cells, places.cell_room, sizeof(Cell))
-    reserve(&places.by_cell, places.cell_count + 1)
     cell = &places.cells[new]
     cell.window_ms = row.window_ms
     cell.site = row.site
@@ -197,8 +268,10 @@ cdef inline int32_t made_cell(Places* places, const Sample* row, const int32_t* 
     cell.levels = row.levels
     cell.unit = row.unit
     cell.gathered = cell.newest = NONE
-    cell_of(places, row, &at, &hashed, &rack)
-    places.by_cell.entries[at] = entry_of(hashed, new)
+    cell.track = track
+    if row.window_ms >= places.tracks[track].latest_ms:
+        places.tracks[track].latest_ms = row.window_ms
+        places.tracks[track].cell = new
     places.cell_count += 1
     for level in range(LEVELS):
         place = NONE
