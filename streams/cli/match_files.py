@@ -66,6 +66,7 @@ def read(jobs_file: str, sites_file: str, network_file: str | None, slot_ms: int
     places = _names((str(row.get("from_hub") or "") for row in way_rows), hubs)
     errors: list[BadInput] = []
     sites_read, _ = _read("sites", site_rows, _site_columns(hubs), errors, keep=True)
+    _close_repeated(ids, sites_read, errors)
     jobs_read, job_row = _read("jobs", rows_of(jobs_file), _job_columns(ids, places), errors)
     ways, _ = _read("network", way_rows, _way_columns(places, hubs), errors)
     numbers = {name: _numbers(row[name] for row in jobs_read) for name in _NUMBERED}
@@ -212,7 +213,16 @@ def _mask_of(names: Iterable[str]) -> Field:
 
 
 def _each(read_one: Field) -> Field:
-    return lambda field: [read_one(part) for part in _parts(field)]
+    def read(field: Any) -> list[Any]:
+        found = []
+        for slot, part in enumerate(_parts(field)):
+            try:
+                found.append(read_one(part))
+            except ValueError as error:
+                raise ValueError(f"{error}; slot {slot} is {shown(part)}") from error
+        return found
+
+    return read
 
 
 def _parts(field: Any) -> list[Any]:
@@ -292,6 +302,16 @@ def _read(
             found.append(read_row | ({"up": False} if bad else {}))
             numbers.append(number)
     return found, numbers
+
+
+def _close_repeated(ids: list[str], sites: list[dict[str, Any]], errors: list[BadInput]) -> None:
+    """A site by the name of an earlier one is down: nobody could tell who runs where."""
+    first: dict[str, int] = {}
+    for number, (site_id, site) in enumerate(zip(ids, sites, strict=True), 1):
+        if first.setdefault(site_id, number) != number:
+            site["up"] = False
+            said = f"send another: row {first[site_id]} has this one"
+            errors.append(BadInput("sites", number, "site_id", site_id, said))
 
 
 def _read_row(

@@ -101,6 +101,23 @@ def test_a_bad_site_is_down_and_the_others_serve(tmp_path):
     assert "sites, row 2, price_per_mwh: 'cheap'" in stderr
 
 
+def test_a_site_by_the_name_of_an_earlier_one_is_down_and_named(tmp_path):
+    twice = [SITES[0], SITES[1] | {"site_id": "east-1"}]
+    _, rows, _ = solve(tmp_path, jobs("a"), twice)
+    assert [(row["row"], row["column"], row["value"]) for row in rows["error"]] == [
+        (2, "site_id", "east-1")
+    ]
+    assert "row 1 has this one" in rows["error"][0]["message"]
+    _, alone, _ = solve(tmp_path, jobs("a"), SITES[:1])
+    assert rows["placement"] == alone["placement"]
+
+
+def test_a_bad_number_among_those_of_slots_is_named_by_its_slot(tmp_path):
+    bad = [SITES[0] | {"price_per_mwh": [500, "dear", 500]}, SITES[1]]
+    _, rows, _ = solve(tmp_path, jobs("a"), bad)
+    assert "slot 1 is 'dear'" in rows["error"][0]["message"]
+
+
 def test_rejections_are_counted_by_reason(tmp_path):
     job_rows = [*jobs("large", cores_milli=99_000), *jobs("dear", reject_cost=0.1)]
     code, rows, _ = solve(tmp_path, job_rows)
