@@ -83,9 +83,10 @@ def check_headers(topic: Topic, headers: Mapping[str, str]) -> None:
 def decode(topic: Topic, value: bytes | None, headers: Mapping[str, str]) -> pa.RecordBatch:
     """The rows of a message of `topic` as one batch; headers as header_map gives them.
 
-    Raises DecodeError: empty value, pickle, other content type, other topic or version, other
-    columns, bytes that are not Arrow, or a stream that was cut off (between two of its parts it
-    would read as fewer rows).
+    A column that a row need not have may be absent, as it is in batches older than the column:
+    null in every row. Raises DecodeError: empty value, pickle, other content type, other topic or
+    version, other columns, bytes that are not Arrow, or a stream that was cut off (between two of
+    its parts it would read as fewer rows).
     """
     if value is None:
         raise DecodeError(f"{topic.name}: empty message", "a batch topic has no tombstones")
@@ -106,7 +107,19 @@ def decode(topic: Topic, value: bytes | None, headers: Mapping[str, str]) -> pa.
             batch = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
     except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         raise DecodeError(f"{topic.name}: not a readable Arrow batch: {error}") from None
-    return batch
+    return _whole(topic, batch)
+
+
+def _whole(topic: Topic, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with nulls for columns that it was made without."""
+    if len(batch.schema) == len(topic.schema):
+        return batch
+    given = set(batch.schema.names)
+    columns = [
+        batch.column(field.name) if field.name in given else pa.nulls(len(batch), field.type)
+        for field in topic.schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=topic.schema)
 
 
 def _check_schema(topic: Topic, schema: pa.Schema) -> None:
@@ -118,11 +131,16 @@ def _check_schema(topic: Topic, schema: pa.Schema) -> None:
             f"{topic.name}: batch is {name} version {version or '?'}, expected {topic.version}",
             "upgrade the older side, or replay with its version",
         )
-    if not schema.equals(topic.schema):
+    if schema.equals(topic.schema):
+        return
+    given = set(schema.names)
+    wanted = pa.schema([f for f in topic.schema if f.name in given or not f.nullable])
+    if not schema.equals(wanted):
         theirs = {f.name: f.type for f in schema}
-        ours = {f.name: f.type for f in topic.schema}
+        ours = {f.name: f.type for f in wanted}
         differ = [n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n)]
+        needed = ", ".join(field.name for field in topic.schema if not field.nullable)
         raise DecodeError(
             f"{topic.name}: columns differ: {', '.join(sorted(differ)) or 'order or nullability'}",
-            f"send exactly {', '.join(ours)}",
+            f"send {', '.join(topic.schema.names)}, in this order; only {needed} are needed",
         )

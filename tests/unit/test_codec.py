@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import PRICES, READINGS, TELEMETRY_IN, TOPICS, USAGE
+from schemas import MARKET, PRICES, READINGS, TELEMETRY_IN, TOPICS, USAGE
 from schemas.codec import ARROW, JSON, decode, encode, event_headers, header_map, refuse_pickle
 from schemas.errors import DecodeError
 from schemas.jsonform import to_json, to_rows
@@ -134,6 +134,28 @@ def test_an_unknown_schema_version_is_refused(version):
 
 def test_a_batch_of_another_topic_is_refused_by_its_name():
     assert "batch is usage version 1, expected 1" in refused(encode(USAGE, USAGE.empty))
+
+
+@EVERY_TOPIC
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_columns_that_rows_need_not_have_may_be_absent_and_are_null(topic, data):
+    """So what was written before a column came is still read."""
+    rows = data.draw(rows_of(topic))
+    optional = [c.name for c in topic.columns if not c.required]
+    absent = data.draw(st.sets(st.sampled_from(optional))) if optional else set()
+    batch = topic.rows(rows).drop_columns(sorted(absent))
+    read = decode(topic, stream_of(batch.schema, batch), {})
+    assert read.schema.equals(topic.schema)
+    read.validate(full=True)
+    assert read.to_pylist() == [row | dict.fromkeys(absent) for row in rows]
+
+
+def test_a_needed_column_is_named_even_where_others_may_be_absent():
+    fields = [f for f in MARKET.schema if not f.nullable]
+    said = refused(stream_of(pa.schema(fields[1:])), None, MARKET)
+    assert f"columns differ: {fields[0].name}. " in said
+    assert f"only {', '.join(field.name for field in fields)} are needed" in said
 
 
 def test_other_columns_are_named():
