@@ -241,11 +241,13 @@ cdef class Ledger:
         """The cell of the reading, made if need be; -2 where one of its windows has another unit.
         `last`: that of its series' last reading, or -1."""
         cdef int32_t[LEVELS] known
-        cdef const Cell* near = &self.places.cells[last]
-        cdef int32_t level, cell, track
-        if last != NONE and near.rack == row.rack and near.site == row.site:
-            track = near.track
-        else:
+        cdef const Cell* near
+        cdef int32_t level, cell, track = NONE
+        if last != NONE:
+            near = &self.places.cells[last]
+            if near.rack == row.rack and near.site == row.site:
+                track = near.track
+        if track == NONE:
             track = track_of(&self.places, row)
         cell = known_windows(&self.places, row, track, known)
         if cell != NONE:

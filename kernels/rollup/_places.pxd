@@ -1,6 +1,6 @@
 # Cells and windows of the compiled twin: how a reading's are found, made and added to.
 #
-#     cells    readings of one place, register, unit and window; table by (site, register, rack, window)
+#     cells    readings of one place, register, unit and window; table of those before a track's latest
 #     tracks   the cells of one site, register and rack; the latest window that has any
 #     windows  table of those of sites and hubs; a rack's is that of any of its cells
 #
@@ -203,12 +203,12 @@ cdef inline int32_t known_windows(
     """The reading's cell, or -1; `found`: by level its windows that are there, -1 for the others."""
     cdef uint64_t at
     cdef uint32_t hashed
-    cdef int32_t level, rack = NONE, cell = NONE
-    if row.window_ms <= places.tracks[track].latest_ms:
-        cell = places.tracks[track].cell
-        if not is_in(row, &places.cells[cell]):
-            enter_cells(places)
-            cell = cell_of(places, row, &rack)
+    cdef int32_t level, rack = NONE, cell = places.tracks[track].cell
+    if cell != NONE and row.window_ms > places.tracks[track].latest_ms:
+        cell = NONE
+    elif cell != NONE and not is_in(row, &places.cells[cell]):
+        enter_cells(places)
+        cell = cell_of(places, row, &rack)
     for level in range(LEVELS):
         found[level] = NONE
         if row.levels >> level & 1:

@@ -3,6 +3,7 @@
 import time
 
 from aiokafka import TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from schemas import TOPICS, DecodeError
 from schemas.codec import decode, header_map
@@ -121,7 +122,10 @@ async def members_of(settings: Settings, agent: str) -> int:
     """Workers in the agent's consumer group."""
     group = settings.topic(f"gridloom.{agent}")
     async with admin(settings) as client:
-        answers = await client.describe_consumer_groups([group])
+        try:
+            answers = await client.describe_consumer_groups([group])
+        except GroupCoordinatorNotAvailableError:
+            return 0  # the first group of a new cluster: nobody is in it yet
     return sum(
         len(members)
         for answer in answers
