@@ -173,11 +173,11 @@ def certify(jobs, sites, series, network, policy, site, slot, prices, threads=1)
 
     found = least_, chosen_, size_, closed
     of_slot = None
-    if horizon == 1:
+    if horizon == 1 and held.at.count:
         of_slot = _Slot(held, sites, policy, watt, windows)
 
     def block(first, past):
-        if horizon == 1:
+        if of_slot is not None:
             _pass_of_slot(held, of_slot, *plan, *found, first, past)
         else:
             _pass(held, *tables, *plan, *found, first, past)

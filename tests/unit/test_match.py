@@ -392,14 +392,20 @@ def test_columns_of_the_wrong_shape_are_refused_by_name() -> None:
 # -- edges ---------------------------------------------------------------------------------------
 
 
-def test_no_jobs_and_no_sites_give_empty_plans() -> None:
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("pure", ["0", "1"])
+def test_no_jobs_and_no_sites_give_empty_plans(
+    slots: int, pure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRIDLOOM_PURE", pure)
+    series = Series.of(HOUR_MS, np.empty((0, slots)), 0.0)
     nothing = match(_jobs(0), _sites(), _series(100.0, 100.0))
     assert (len(nothing.site), nothing.primal, nothing.status) == (0, 0.0, Status.GAP_MET)
-    nowhere = match(_jobs(2), _sites(0, 3), Series.of(HOUR_MS, np.empty((0, 3)), 0.0))
+    nowhere = match(_jobs(2), _sites(0, slots), series)
     assert nowhere.reason.tolist() == [Reason.REJECTED_SITE_DOWN] * 2
     assert nowhere.primal == 20.0
-    neither = match(_jobs(0), _sites(0, 3), Series.of(HOUR_MS, np.empty((0, 3)), 0.0))
-    assert neither.used.shape == (0, 3, 5)
+    neither = match(_jobs(0), _sites(0, slots), series)
+    assert neither.used.shape == (0, slots, 5)
 
 
 def test_all_sites_down_rejects_all_jobs_with_that_reason() -> None:
