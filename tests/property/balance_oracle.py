@@ -32,6 +32,12 @@ class Oracle:
         self.terms = np.array(self.cost) * self.x
         self.objective = float(self.terms.sum())
         self.scale = max(1.0, float(np.abs(self.terms).sum()))
+        self.taken = self._taken()
+
+    def _taken(self) -> float:
+        """What the solver's answer may save by breaking rows a little, at the dearest row's price."""
+        broken = self.solver.getInfo().sum_primal_infeasibilities
+        return float(broken) * max(map(abs, self.solver.getSolution().row_dual), default=0.0)
 
     def _variable(self, low: float, high: float, cost: float) -> int:
         self.solver.addVar(float(low), float(high))

@@ -58,7 +58,7 @@ def bounds_broken(net: Network, plan: Dispatch) -> list[str]:
 def agrees(net: Network) -> None:
     plan, oracle = balance(net), Oracle(net)
     scale = max(oracle.scale, 1.0)
-    assert abs(plan.objective - oracle.objective) <= RELATIVE * scale
+    assert abs(plan.objective - oracle.objective) <= RELATIVE * scale + oracle.taken
     assert -1e-9 <= plan.gap_rel <= RELATIVE
     size = max(1.0, float(net.load_mw.max()), float(net.storage_soc_max_mwh.max(initial=0)))
     assert rows_broken(net, plan) <= 1e-9 * size
