@@ -35,7 +35,7 @@ class Oracle:
         self.taken = self._taken()
 
     def _taken(self) -> float:
-        """What the solver's answer may save by breaking rows a little, at the dearest row's price."""
+        """What the answer may save by breaking rows a little, at the dearest row's price."""
         broken = self.solver.getInfo().sum_primal_infeasibilities
         return float(broken) * max(map(abs, self.solver.getSolution().row_dual), default=0.0)
 
