@@ -15,9 +15,10 @@ typedef struct {
     double faint;
     long thin;
     double *price, *share;   /* [wide] of one job */
-    double *own, *expected;  /* [k, wide] its use there, and times its share */
-    int *drawing, *at;       /* [M] sites and [k wide] columns of no faint share */
-    double *use, *curvature; /* [k, wide]; [k wide, k wide], below the diagonal anything */
+    double *own, *expected;  /* [k, wide] its use there, and times its share if that is not faint */
+    int *drawing;            /* [wide] sites of no faint share */
+    double *use, *growth;    /* [k, wide]; [k, k, wide] curvature between a site's own prices, */
+    double *curvature;       /* and [k wide, k wide] between any; below the diagonal anything */
 } gl_soft;
 
 /* Prices of a job at all sites; the least of them and of rejection. */
@@ -80,52 +81,67 @@ static inline double gl_need(const gl_soft *s, long job, long site, int k)
         : (double)s->drawn[(job * s->sites + site) * s->sides + s->side[k]];
 }
 
-/* A job's use by its shares. */
+/* A job's own use at each site, and times its shares. */
 static inline void gl_draw(const gl_soft *s, long job)
 {
     for (int k = 0; k < s->kinds; k++) {
-        double *use = s->use + k * s->wide;
+        double *use = s->use + k * s->wide, *own = s->own + k * s->wide;
         const double need = s->amount[job * s->kinds + k];
+        for (long site = 0; site < s->wide; site += 4) GL_FOUR(own + site) = GL_ALL(need);
         if (need == 0.0) continue;
-        if (s->side[k] < 0)
-            for (long site = 0; site < s->wide; site += 4)
-                GL_FOUR(use + site) += GL_FOUR(s->share + site) * need;
-        else
-            for (long site = 0; site < s->sites; site++)
-                use[site] += s->share[site] * gl_need(s, job, site, k);
+        if (s->side[k] >= 0)
+            for (long site = 0; site < s->sites; site++) own[site] = gl_need(s, job, site, k);
+        for (long site = 0; site < s->wide; site += 4)
+            GL_FOUR(use + site) += GL_FOUR(s->share + site) * GL_FOUR(own + site);
     }
 }
 
-/* What a small change of prices would change in one job's use. */
+/* What a small change of prices would change in one job's use: more at the sites that become
+ * cheaper, and less at all by as much. The first is of a site's own prices. */
 static inline void gl_curve(const gl_soft *s, long job, double narrow)
 {
-    const long count = s->kinds * s->wide;
-    int sites = 0, drawn = 0;
-    for (long site = 0; site < s->sites; site++)
-        if (s->share[site] > s->faint) s->drawing[sites++] = (int)site;
+    const long wide = s->wide, count = s->kinds * wide;
+    const double *own = s->own;
+    int sites = 0;
+    for (long site = 0; site < s->sites; site++) {
+        s->drawing[sites] = (int)site;
+        sites += s->share[site] > s->faint;
+    }
+    const int dense = 4 * sites > wide;  /* whole rows are then the faster way */
+    for (long site = 0; site < wide; site += 4) {
+        const gl_four share = GL_FOUR(s->share + site);
+        GL_FOUR(s->share + site) = GL_WHERE(share > s->faint, share, (gl_four){0});
+    }
+    for (int k = 0; k < s->kinds; k++)
+        for (long site = 0; site < wide; site += 4)
+            GL_FOUR(s->expected + k * wide + site) = GL_FOUR(s->share + site) * GL_FOUR(own + k * wide + site);
     for (int k = 0; k < s->kinds; k++) {
         if (s->amount[job * s->kinds + k] == 0.0) continue;
+        for (int o = k; o < s->kinds; o++) {
+            double *grow = s->growth + (k * s->kinds + o) * wide;
+            if (dense)
+                for (long site = 0; site < wide; site += 4)
+                    GL_FOUR(grow + site) += GL_FOUR(s->share + site) * narrow
+                        * GL_FOUR(own + k * wide + site) * GL_FOUR(own + o * wide + site);
+            else
+                for (int d = 0; d < sites; d++) {
+                    const int site = s->drawing[d];
+                    grow[site] += s->share[site] * narrow * own[k * wide + site] * own[o * wide + site];
+                }
+        }
         for (int d = 0; d < sites; d++) {
-            const int site = s->drawing[d], at = (int)(k * s->wide + site);
-            s->own[at] = gl_need(s, job, site, k);
-            s->expected[at] = s->share[site] * s->own[at];
-            s->at[drawn++] = at;
+            const long at = k * wide + s->drawing[d];
+            double *row = s->curvature + at * count;
+            const double change = s->expected[at] * narrow;
+            if (dense)
+                for (long other = at & ~3; other < count; other += 4)
+                    GL_FOUR(row + other) -= change * GL_FOUR(s->expected + other);
+            else
+                for (int o = k; o < s->kinds; o++)
+                    for (int f = o == k ? d : 0; f < sites; f++)
+                        row[o * wide + s->drawing[f]] -= change * s->expected[o * wide + s->drawing[f]];
         }
     }
-    const int dense = 4 * drawn > count;  /* a whole row in one go is then the faster way */
-    for (int e = 0; e < drawn; e++) {
-        const int at = s->at[e];
-        double *row = s->curvature + at * count;
-        const double change = s->expected[at] * narrow;
-        if (dense)
-            for (long o = at & ~3; o < count; o += 4)
-                GL_FOUR(row + o) -= change * GL_FOUR(s->expected + o);
-        else
-            for (int f = e; f < drawn; f++) row[s->at[f]] -= change * s->expected[s->at[f]];
-        const double grow = s->share[at % s->wide] * narrow * s->own[at];
-        for (long o = at; o < count; o += s->wide) row[o] += grow * s->own[o];
-    }
-    for (int e = 0; e < drawn; e++) s->own[s->at[e]] = s->expected[s->at[e]] = 0.0;
 }
 
 GL_WIDEST

@@ -23,8 +23,8 @@ cdef extern from "_soft.h":
         double* own
         double* expected
         int* drawing
-        int* at
         double* use
+        double* growth
         double* curvature
     void gl_soften(
         const gl_soft* soft, const long long* rows, long many, double* least
@@ -49,15 +49,15 @@ def soften(
     """
     cdef gl_soft soft
     cdef Py_ssize_t sites = engine.sites, kinds = engine.kinds, wide = engine.alone.shape[1]
-    cdef Py_ssize_t many = rows.shape[0], most = kinds * wide
+    cdef Py_ssize_t many = rows.shape[0], most = kinds * wide, site, k, one, other
     least_ = np.empty(max(many, 1))
     if not many or not count:
         return Soft(least_[:many], np.zeros(count), np.zeros((count, count)))
-    cdef double[::1] least = least_, work = np.zeros(2 * wide + 3 * most)
-    cdef double[::1] use = work[2 * wide + 2 * most :]
+    cdef double[::1] least = least_, work = np.zeros(2 * wide + (3 + kinds) * most)
+    cdef double[::1] use = work[2 * wide + 2 * most :], growth = work[2 * wide + 3 * most :]
     cdef double[:, ::1] curvature = np.zeros((most, most))
     cdef const double[:, :, ::1] behind = engine.behind(table)
-    cdef int[::1] listed = np.empty(wide + most, np.int32)
+    cdef int[::1] listed = np.empty(most, np.int32)
     soft.sites, soft.wide, soft.kinds, soft.sides = sites, wide, <int>kinds, <int>engine.sides
     soft.alone, soft.amount, soft.table = &engine.alone[0, 0], &engine.amount[0, 0], &behind[0, 0, 0]
     soft.reject, soft.span, soft.side = &engine.reject[0], &engine.span[0, 0], &engine.side[0]
@@ -65,14 +65,20 @@ def soften(
     soft.tau, soft.small, soft.faint, soft.thin = tau, small, FAINT, thin
     soft.price, soft.share = &work[0], &work[wide]
     soft.own, soft.expected = &work[2 * wide], &work[2 * wide + most]
-    soft.drawing, soft.at = &listed[0], &listed[wide]
-    soft.use, soft.curvature = &use[0], &curvature[0, 0]
+    soft.drawing, soft.use = &listed[0], &use[0]
+    soft.growth, soft.curvature = &growth[0], &curvature[0, 0]
     with nogil:
         gl_soften(&soft, &rows[0], many, &least[0])
+        for k in range(kinds):
+            for other in range(k, kinds):
+                for site in range(sites):
+                    curvature[k * wide + site, other * wide + site] += (
+                        growth[(k * kinds + other) * wide + site]
+                    )
     by_price_, matrix_ = np.empty(count), np.zeros((count, count))
     cdef double[::1] by_price = by_price_
     cdef double[:, ::1] matrix = matrix_
-    cdef Py_ssize_t site, k, one, other = 0
+    other = 0
     for k in range(kinds):
         for site in range(sites):
             if column[site, 0, k] >= 0:

@@ -17,7 +17,7 @@ from kernels.match.reference import Engine, Sweep
 from kernels.match.volume import Costs
 
 _TURNS, _TURN_OPTIONS = 10, 10_000_000  # of greedy plans by regret; fewer where options are many
-_TURNS_MANY = 3  # of many jobs in one slot, where a turn costs more than it gains
+_TURNS_MANY = 2  # of many jobs in one slot, where a turn costs more than it gains
 _FAILED = 4  # turns in a row that find nothing cheaper are the last
 _LOST = 0.5  # of the gap: what jobs lose is to be as much of it for one more turn
 _IMPROVED_MAX = 5  # plans that local search starts from,
@@ -25,12 +25,12 @@ _IMPROVED_JOBS = 10_000  # fewer of them, down to one, above so many jobs in all
 _CANDIDATES_MAX = 96  # options of a job that local search looks at,
 _CANDIDATES = 200_000  # fewer of them, down to the policy's, above so many in all,
 _JOBS_FEW = 5_000  # and in one slot with more jobs than this
-_CANDIDATES_MANY, _SCAN_MANY = 8, 16  # so many, and so many jobs in the way: prices do the rest
+_CANDIDATES_MANY, _SCAN_MANY = 4, 16  # so many, and so many jobs in the way: prices do the rest
 _ROUNDS, _LOSERS = 6, 300  # of local search among the jobs that lose most, and so many of them;
 _GIVE_WAY = 300  # jobs beside them that a plan kept is mended with,
 _NEARLY = 3.0  # and all jobs where it is then so many times as far from the bound as it may be
 _CORE = 10  # of so many jobs the one that gives way at the least loss is tried before all are
-_SCAN_LOSERS = 2_000  # jobs of a site looked at for one of them
+_SCAN_LOSERS = 200  # jobs of a site looked at for one of them
 _SEED = 1
 _SHADES = (0.98, 1.0)  # of the prices, for plans over several slots, by turns
 _SHADES_MANY = (0.95, 0.98)  # of many jobs in one slot, where the prices themselves do not do,

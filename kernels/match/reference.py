@@ -90,6 +90,7 @@ class Engine:
         kinds = len(self._p.active)
         use, least = np.zeros((kinds, self.sites)), np.empty(len(rows))
         curvature = np.zeros((kinds, self.sites, kinds, self.sites))
+        growth = np.zeros((kinds, kinds, self.sites))
         for row, job in enumerate(rows.tolist()):
             prices = [*self._priced_one(table, job)[:, 0].tolist(), self.reject[job]]
             low = least[row] = min(prices)
@@ -108,7 +109,9 @@ class Engine:
             expected = share * own
             for k, site in np.argwhere(own > 0.0).tolist():
                 curvature[k, site] -= expected[k, site] * narrow * expected
-                curvature[k, site, k:, site] += share[site] * narrow * own[k, site] * own[k:, site]
+                growth[k, k:, site] += share[site] * narrow * own[k, site] * own[k:, site]
+        for site in range(self.sites):
+            curvature[:, site, :, site] += growth[:, :, site]
         of, priced = np.nonzero(column[:, 0].T >= 0)
         unit = inverse_unit[of]
         matrix = np.triu(curvature[of, priced][:, of, priced])

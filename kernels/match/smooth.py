@@ -57,14 +57,16 @@ class _Pace(NamedTuple):
     narrow: float  # and below
     fine: float  # below it tau stays after a step that was too long
     reach: float  # times as long as such a step the next one may be
-    gain: float  # of the gap allowed: steps that gain less are idle
+    gain: float  # of the gap allowed: steps that gain less are idle,
+    rough: float  # or up to so much where jobs are few:
+    lump: float  # of a job's mean cost, as rounding to whole jobs loses more
     whole: float  # share of a full step, for which one idle step is enough
     crowd: float  # jobs for which the barrier is as tau; for more it is as much stronger
 
 
-_PLAIN = _Pace(0.5, 1e-4, 0.5, 0.7, 0.005, 2.0, 0.1, 0.8, 1_000.0)
+_PLAIN = _Pace(0.5, 1e-4, 0.5, 0.7, 0.005, 2.0, 0.1, 0.4, 0.5, 0.8, 1_000.0)
 # few members of a quota decide its price, and those without a place are far from having one
-_QUOTAS = _Pace(5.0, 2e-5, 0.5, 0.5, 0.0, inf, 0.04, inf, inf)
+_QUOTAS = _Pace(5.0, 2e-5, 0.5, 0.5, 0.0, inf, 0.04, 0.04, 0.0, inf, inf)
 
 
 class Slope(NamedTuple):
@@ -165,7 +167,8 @@ def climb(
     if not len(smooth.scarce) or scale == 0.0:
         return Ascent(flat, float(least.sum()), 0)
     pace = _QUOTAS if smooth.pooled else _PLAIN
-    gain, mean = pace.gain * gap_target * scale, scale / smooth.jobs
+    mean, allowed = scale / smooth.jobs, gap_target * scale
+    gain = max(pace.gain * allowed, min(pace.rough * allowed, pace.lump * mean))
     warm = smooth.scaled(np.maximum(start, 0.0))
     found = Followed(warm, -np.inf, 0, False)
     if warm.any():
