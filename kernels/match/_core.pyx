@@ -19,101 +19,20 @@ cimport cython
 from kernels.match.reference import Sweep
 from kernels.match.threads import in_blocks
 
-cdef extern from *:
-    """
-    #include <string.h>
-    /* Elementwise, so that any width of vector gives the same bits. */
-    #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
-    __attribute__((target_clones("avx2", "default")))
-    #endif
-    static void gridloom_price(
-        double *priced, const double *base, const double *amount, const double *table,
-        long step, int kinds, long count)
-    {
-        for (long o = 0; o < count; o++) priced[o] = base[o];
-        for (int k = 0; k < kinds; k++) {
-            const double a = amount[k], *rate = table + k * step;
-            if (a != 0.0)  /* adding 0 changes no bit */
-                for (long o = 0; o < count; o++) priced[o] += a * rate[o];
-        }
-    }
-    /* First open start and one past the last; 1 where some between are closed. */
-    static int gridloom_range(const unsigned char *open, long count, int *first, int *last)
-    {
-        const unsigned char *at = memchr(open, 1, count), *end;
-        *first = *last = 0;
-        if (!at) return 0;
-        for (end = open + count; !end[-1]; end--) {}
-        *first = at - open;
-        *last = end - open;
-        return memchr(at, 0, end - at) != 0;
-    }
-    /* Starts of one job at one site; one or two resources that cost are the rule. */
-    #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
-    __attribute__((target_clones("avx2", "default")))
-    #endif
-    static void gridloom_price_starts(
-        double *priced, double fixed, const double *amount, const double *table,
-        long step, int kinds, long count)
-    {
-        int asked[8], many = 0;
-        for (int k = 0; k < kinds; k++)
-            if (amount[k] != 0.0) asked[many++] = k;  /* adding 0 changes no bit */
-        if (many == 2) {
-            const double a = amount[asked[0]], b = amount[asked[1]];
-            const double *one = table + asked[0] * step, *two = table + asked[1] * step;
-            for (long o = 0; o < count; o++) priced[o] = (fixed + a * one[o]) + b * two[o];
-            return;
-        }
-        for (long o = 0; o < count; o++) priced[o] = fixed;
-        for (int k = 0; k < many; k++) {
-            const double a = amount[asked[k]], *rate = table + asked[k] * step;
-            for (long o = 0; o < count; o++) priced[o] += a * rate[o];
-        }
-    }
-    /* One slot: use [sites, kinds] if every job came wherever it may. */
-    static void gridloom_wanted(
-        const unsigned char *open, const long long *demand, const long long *drawn, const int *side,
-        long sides, long sites, int kinds, long count, long long *restrict wanted)
-    {
-        for (long i = 0; i < count; i++, demand += kinds)
-            for (long o = 0; o < sites; o++, drawn += sides) {
-                const long long may = -(long long)*open++;
-                for (int k = 0; k < kinds; k++)
-                    wanted[o * kinds + k] += may & (side[k] < 0 ? demand[k] : drawn[side[k]]);
-            }
-    }
-    /* The first of the least, and -1 where all are infinite; four lanes, whose order is no matter. */
-    static long gridloom_first_least(const double *price, long count, double *least)
-    {
-        const double infinite = __builtin_inf();
-        double lane[4] = {infinite, infinite, infinite, infinite}, low;
-        long at = 0;
-        for (; at + 4 <= count; at += 4)
-            for (int j = 0; j < 4; j++) lane[j] = price[at + j] < lane[j] ? price[at + j] : lane[j];
-        low = lane[0] < lane[1] ? lane[0] : lane[1];
-        low = lane[2] < low ? lane[2] : low;
-        low = lane[3] < low ? lane[3] : low;
-        for (; at < count; at++) low = price[at] < low ? price[at] : low;
-        *least = low;
-        if (low == infinite) return -1;
-        for (at = 0; price[at] != low; at++) {}
-        return at;
-    }
-    """
-    void gridloom_wanted(
+cdef extern from "_price.h":
+    void gl_wanted(
         const unsigned char* open, const long long* demand, const long long* drawn, const int* side,
         long sides, long sites, int kinds, long count, long long* wanted
     ) noexcept nogil
-    int gridloom_range(
+    int gl_range(
         const unsigned char* open, long count, int* first, int* last
     ) noexcept nogil
-    void gridloom_price_starts(
+    void gl_price_starts(
         double* priced, double fixed, const double* amount, const double* table,
         long step, int kinds, long count
     ) noexcept nogil
-    long gridloom_first_least(const double* price, long count, double* least) noexcept nogil
-    void gridloom_price(
+    long gl_first_least(const double* price, long count, double* least) noexcept nogil
+    void gl_price_options(
         double* priced, const double* base, const double* amount, const double* table,
         long step, int kinds, long count
     ) noexcept nogil
@@ -196,7 +115,7 @@ cdef class Engine:
         with nogil:
             for job in range(self.n):
                 for site in range(self.sites):
-                    holes[job, site] = gridloom_range(
+                    holes[job, site] = gl_range(
                         &self.open[job, site, 0], self.slots, &first[job, site], &last[job, site]
                     )
         return first_, last_, holes_
@@ -246,7 +165,7 @@ cdef class Engine:
         cdef Py_ssize_t s, first = self.first[job, site], last = self.last[job, site]
         cdef Py_ssize_t step = self.sites * self.slots
         cdef const unsigned char* open_ = &self.open[job, site, 0]
-        gridloom_price_starts(
+        gl_price_starts(
             priced + first, self.fixed[job, site], &self.amount[job, 0],
             table + self.span[job, site] * self.kinds * step + site * self.slots + first,
             step, <int>self.kinds, last - first,
@@ -263,7 +182,7 @@ cdef class Engine:
         """Prices of all options, valid in [first, last) of each site, inf where closed."""
         cdef Py_ssize_t site
         if self.slots == 1:  # one length only
-            gridloom_price(
+            gl_price_options(
                 priced, &self.alone[job, 0], &self.amount[job, 0],
                 table + self.span[job, 0] * self.kinds * self.sites,
                 self.sites, <int>self.kinds, self.sites,
@@ -311,7 +230,7 @@ cdef class Engine:
                     self.price_row(&table[0, 0, 0, 0], job, &row[0])
                 for site in range(0 if self.slots == 1 else self.sites):
                     first = site * self.slots + self.first[job, site]
-                    s = gridloom_first_least(
+                    s = gl_first_least(
                         &row[first], self.last[job, site] - self.first[job, site], &here
                     )
                     if here < next_:
@@ -368,7 +287,7 @@ cdef class Engine:
         cdef const long long* drawn = self.draw()
         if self.n:
             with nogil:
-                gridloom_wanted(
+                gl_wanted(
                     &self.open[0, 0, 0], &self.demand[0, 0], drawn, &self.side[0],
                     self.sides, self.sites, <int>self.kinds, self.n, &wanted[0, 0],
                 )
