@@ -124,8 +124,8 @@ def test_both_engines_agree_where_prices_come_from_a_sample_first(
     assert compiled.iterations == plain.iterations
 
 
-def test_a_warm_start_after_five_percent_of_churn_keeps_what_was_won() -> None:
-    """The gap asked for is met in less work than from nothing, and fewer jobs move."""
+def test_a_warm_start_after_five_percent_of_churn_meets_the_gap_in_less_work() -> None:
+    """The gap asked for is met in less work than from nothing. (Moves are free here.)"""
     problem = _national_network(2_000, 8)
     jobs, rest = problem[0], problem[1:4]
     before = match(*problem)
@@ -135,10 +135,6 @@ def test_a_warm_start_after_five_percent_of_churn_keeps_what_was_won() -> None:
     cold = match(jobs.take(stay), *rest, policy)
     assert Status.GAP_MET in warm.status
     assert warm.iterations < cold.iterations
-    kept = before.site[stay] >= 0
-    assert (warm.site != before.site[stay])[kept].mean() < (cold.site != before.site[stay])[
-        kept
-    ].mean()
 
 
 def _tick(count: int, seed: int) -> tuple[Problem, Plan]:
