@@ -6,6 +6,7 @@ from kernels.match._core cimport Engine
 from kernels.match.reference import FAINT, Soft
 
 cdef extern from "_soft.h":
+    const long GL_BLOCK
     ctypedef struct gl_soft:
         long sites, wide
         int kinds, sides
@@ -23,6 +24,7 @@ cdef extern from "_soft.h":
         double* own
         double* expected
         int* drawing
+        double* sure
         double* use
         double* growth
         double* curvature
@@ -53,8 +55,8 @@ def soften(
     least_ = np.empty(max(many, 1))
     if not many or not count:
         return Soft(least_[:many], np.zeros(count), np.zeros((count, count)))
-    cdef double[::1] least = least_, work = np.zeros(2 * wide + (3 + kinds) * most)
-    cdef double[::1] use = work[2 * wide + 2 * most :], growth = work[2 * wide + 3 * most :]
+    cdef double[::1] least = least_, work = np.zeros((GL_BLOCK + 1) * wide + (4 + kinds) * most)
+    cdef double* at = &work[(GL_BLOCK + 1) * wide]
     cdef double[:, ::1] curvature = np.zeros((most, most))
     cdef const double[:, :, ::1] behind = engine.behind(table)
     cdef int[::1] listed = np.empty(most, np.int32)
@@ -63,17 +65,16 @@ def soften(
     soft.reject, soft.span, soft.side = &engine.reject[0], &engine.span[0, 0], &engine.side[0]
     soft.drawn = engine.draw()
     soft.tau, soft.small, soft.faint, soft.thin = tau, small, FAINT, thin
-    soft.price, soft.share = &work[0], &work[wide]
-    soft.own, soft.expected = &work[2 * wide], &work[2 * wide + most]
-    soft.drawing, soft.use = &listed[0], &use[0]
-    soft.growth, soft.curvature = &growth[0], &curvature[0, 0]
+    soft.price, soft.share = &work[0], &work[GL_BLOCK * wide]
+    soft.own, soft.expected, soft.sure, soft.use = at, at + most, at + 2 * most, at + 3 * most
+    soft.drawing, soft.growth, soft.curvature = &listed[0], at + 4 * most, &curvature[0, 0]
     with nogil:
         gl_soften(&soft, &rows[0], many, &least[0])
         for k in range(kinds):
             for other in range(k, kinds):
                 for site in range(sites):
                     curvature[k * wide + site, other * wide + site] += (
-                        growth[(k * kinds + other) * wide + site]
+                        soft.growth[(k * kinds + other) * wide + site]
                     )
     by_price_, matrix_ = np.empty(count), np.zeros((count, count))
     cdef double[::1] by_price = by_price_
@@ -85,7 +86,7 @@ def soften(
                 listed[other] = <int>(k * wide + site)
                 other += 1
     for one in range(count):
-        by_price[one] = use[listed[one]] * inverse_unit[listed[one] // wide]
+        by_price[one] = (soft.sure[listed[one]] + soft.use[listed[one]]) * inverse_unit[listed[one] // wide]
         for other in range(one, count):
             matrix[one, other] = (
                 curvature[listed[one], listed[other]]

@@ -88,7 +88,8 @@ class Engine:
         curvature is that of every thin-th row, times as many.
         """
         kinds = len(self._p.active)
-        use, least = np.zeros((kinds, self.sites)), np.empty(len(rows))
+        sure, use = np.zeros((2, kinds, self.sites))
+        least = np.empty(len(rows))
         curvature = np.zeros((kinds, self.sites, kinds, self.sites))
         growth = np.zeros((kinds, kinds, self.sites))
         for row, job in enumerate(rows.tolist()):
@@ -102,10 +103,13 @@ class Engine:
             part = 1.0 / ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3]) + rejected)
             share = np.array(weights) * part
             own = self._p.need(job, np.arange(self.sites)).T.astype(np.float64)
-            use += share * own
-            if np.count_nonzero([*weights, rejected]) == 1 or row % thin:
+            if np.count_nonzero([*weights, rejected]) == 1:
+                sure += share * own
                 continue  # nothing that a small change of price would change
-            narrow, own = thin / width, np.where(share > FAINT, own, 0.0)
+            use += share * own
+            if row % thin:
+                continue
+            narrow, own = thin * (1.0 / width), np.where(share > FAINT, own, 0.0)
             expected = share * own
             for k, site in np.argwhere(own > 0.0).tolist():
                 curvature[k, site] -= expected[k, site] * narrow * expected
@@ -117,7 +121,7 @@ class Engine:
         matrix = np.triu(curvature[of, priced][:, of, priced])
         matrix *= unit[:, None]
         matrix *= unit
-        return Soft(least, use[of, priced] * unit, matrix)
+        return Soft(least, (sure + use)[of, priced] * unit, matrix)
 
     def solve(self, matrix: F64, right: F64) -> F64:
         """x of matrix x = right, symmetric and positive, its upper half given; both are used up."""
