@@ -383,17 +383,30 @@ cdef class Engine:
         const long long[::1] order,
         int[::1] option,
         long long[:, :, ::1] free,
+        const int[::1] wanted=None,
     ):
-        """Jobs of `order` that are not placed: the cheapest option with room, if worth it."""
+        """Jobs of `order` that are not placed: the cheapest option with room, if worth it.
+
+        wanted [n]: the cheapest option, if worth it; who knows it need not price the others.
+        """
         cdef Py_ssize_t q, job, site, s
         cdef int at
         cdef double best
+        cdef bint known = wanted is not None
         cdef double[::1] row = np.empty(max(self.sites * self.slots, 1))
         with nogil:
             for q in range(order.shape[0]):
                 job = order[q]
                 if option[job] != REJECTED:
                     continue
+                if known:
+                    at = wanted[job]
+                    if at == REJECTED:
+                        continue
+                    if self.fits(job, at, &free[0, 0, 0]):
+                        option[job] = at
+                        self.occupy(job, at, &free[0, 0, 0], 1)
+                        continue
                 best, at = INFINITE, REJECTED
                 self.price_row(&table[0, 0, 0, 0], job, &row[0])
                 for site in range(self.sites):

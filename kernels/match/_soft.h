@@ -183,7 +183,7 @@ GL_INSIDE void gl_soften_of(
     }
 }
 
-/* Loops of a length that is known are twice as fast: eight hubs, three resources that are short. */
+/* Loops of a known length are an eighth faster: eight hubs, three resources that can be short. */
 GL_WIDEST
 static void gl_soften(const gl_soft *given, const long long *rows, long many, double *least)
 {

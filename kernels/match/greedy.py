@@ -34,10 +34,10 @@ class Greedy:
         """A plan [n] that places no job, and the room that it leaves [R, T, k]."""
         return np.full(len(self._p.row), -1, np.int32), self._p.capacity.copy()
 
-    def by_order(self, table: F64, order: I64) -> I32:
-        """Every job of `order` in turn."""
+    def by_order(self, table: F64, order: I64, wanted: I32 | None = None) -> I32:
+        """Every job of `order` in turn; wanted [n]: the cheapest option at the prices, if known."""
         option, free = self.nothing()
-        self._engine.place(table, order, option, free)
+        self._engine.place(table, order, option, free, wanted)
         return self.fill(option, free)
 
     def by_slack(self, prices: F64) -> I32:
@@ -64,14 +64,14 @@ class Greedy:
             left = free - self._engine.used(ahead)
             if (left >= 0).all():
                 option, free, order = ahead, left, np.flatnonzero(~sure)
-        self._engine.place(table, order[descending(key[order])], option, free)
+        self._engine.place(table, order[descending(key[order])], option, free, wanted)
         return self.fill(option, free)
 
     def evict(self, table: F64, wanted: I32, order: I64, again: I64) -> I32:
         """What each job wants at the prices; those without room are placed anew, large first."""
         option, free = self.nothing()
         self._engine.keep(wanted, order, option, free)
-        self._engine.place(table, again, option, free)
+        self._engine.place(table, again, option, free, wanted)
         return self.fill(option, free)
 
     def fill(self, option: I32, free: I64) -> I32:

@@ -87,7 +87,7 @@ class Plans:
             table = self._tables.at(prices)
             answers = self._engine.sweep(table)
             order = descending((answers.second - answers.least) / self._greedy.share)
-            self._take(self._greedy.by_order(table, order))
+            self._take(self._greedy.by_order(table, order, answers.option))
         return Costs(self.cost, self.scale)
 
     def appraise(self, prices: F64) -> Costs:
@@ -95,7 +95,7 @@ class Plans:
         table = self._tables.at(prices)
         answers = self._engine.sweep(table)
         costs = self._costs(
-            self._greedy.by_order(table, descending(answers.second - answers.least))
+            self._greedy.by_order(table, descending(answers.second - answers.least), answers.option)
         )
         return Costs(float(costs.sum()), float(np.abs(costs).sum()))
 
@@ -111,7 +111,7 @@ class Plans:
         answers = self._engine.sweep(table)
         regret = answers.second - answers.least
         left = np.flatnonzero(option < 0)
-        self._engine.place(table, left[descending(regret[left])], option, free)
+        self._engine.place(table, left[descending(regret[left])], option, free, answers.option)
         self._take(self._greedy.fill(option, free), free)
         bound = float(answers.least.sum() - (prices * self._p.fillable()).sum())
         if not self.is_near(bound, policy):
@@ -140,7 +140,7 @@ class Plans:
         regret = answers.second - least
         losers = smallest(-lost, _LOSERS)
         losers = losers[lost[losers] > 0.0]
-        rows = np.union1d(losers, smallest(regret / self._greedy.share, _GIVE_WAY))
+        rows = _either(losers, smallest(regret / self._greedy.share, _GIVE_WAY), len(lost))
         self._among(rows, self.option, table, least, bound, policy, all_first=False)
 
     def _among(
@@ -214,11 +214,12 @@ class Plans:
             return
         regret = answers.second - answers.least
         by_share, by_size = descending(regret / self._greedy.share), descending(self._greedy.share)
+        by_worth = descending(self._p.reject / self._greedy.share)
         starts += [
-            self._greedy.by_order(table, by_size),
+            self._greedy.by_order(table, by_size, answers.option),
             self._greedy.evict(table, answers.option, descending(regret), by_size),
-            self._greedy.by_order(table, by_share),
-            self._greedy.by_order(table, descending(self._p.reject / self._greedy.share)),
+            self._greedy.by_order(table, by_share, answers.option),
+            self._greedy.by_order(table, by_worth, answers.option),
             self.option,
         ]
         count = min(max(_IMPROVED_JOBS // len(self._p.row), 1), _IMPROVED_MAX)
@@ -234,7 +235,7 @@ class Plans:
         paid = self._engine.costs(table, start[:, None])[:, 0]
         regret = answers.second - answers.least
         near = smallest(regret / self._greedy.share, len(regret) // _CORE)
-        rows = np.union1d(np.flatnonzero(paid > answers.least), near)
+        rows = _either(np.flatnonzero(paid > answers.least), near, len(paid))
         self._among(rows, start, table, answers.least, bound, policy, all_first=True)
 
     def _shade(self, prices: F64, bound: float, policy: Policy) -> None:
@@ -343,10 +344,11 @@ class Plans:
         failed, most = 0, _TURNS if self._few else _TURNS_MANY
         for turn in range(min(max(_TURN_OPTIONS // options, 1), most)):
             option = self._greedy.by_regret(table, answers.option, key)
-            cost = self.cost_of(option)
+            costs = self._costs(option)
+            cost = float(costs.sum())
             if cost < least:
                 best, least, failed = option, cost, 0
-                self._take(option)
+                self._take(option, costs=costs)
             else:
                 failed += 1
             lost = self._engine.costs(table, option[:, None])[:, 0] - answers.least
@@ -357,12 +359,20 @@ class Plans:
             key = np.where(squeaks, lost, key)
         return best
 
-    def _take(self, option: I32, free: I64 | None = None) -> None:
-        costs = self._costs(option)
+    def _take(self, option: I32, free: I64 | None = None, costs: F64 | None = None) -> None:
+        """Keep it if it is the cheapest; the room it leaves and its costs, where they are known."""
+        costs = self._costs(option) if costs is None else costs
         cost = float(costs.sum())
         if cost < self.cost:
             self.cost, self.scale, self.option = cost, float(np.abs(costs).sum()), option
             self._free = free
+
+
+def _either(some: I64, others: I64, count: int) -> I64:
+    """Rows of `count` that are among some or among others, ascending."""
+    among = np.zeros(count, np.bool_)
+    among[some] = among[others] = True
+    return np.flatnonzero(among)
 
 
 def _target(bound: float, current: F64, policy: Policy) -> float:

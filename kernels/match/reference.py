@@ -177,8 +177,13 @@ class Engine:
         count: I64 = self._p.open.sum(axis=2, dtype=np.int64)
         return count
 
-    def place(self, table: F64, order: I64, option: I32, free: I64) -> None:
-        """Jobs of `order` that are not placed: the cheapest option with room, if worth it."""
+    def place(
+        self, table: F64, order: I64, option: I32, free: I64, wanted: I32 | None = None
+    ) -> None:
+        """Jobs of `order` that are not placed: the cheapest option with room, if worth it.
+
+        wanted [n]: the cheapest option, if worth it. Not needed here: it is found again.
+        """
         for job in order.tolist():
             if option[job] != REJECTED:
                 continue
