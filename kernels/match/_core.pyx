@@ -37,11 +37,19 @@ cdef extern from "_price.h":
         long step, int kinds, long count
     ) noexcept nogil
 
-cdef extern from "_slot.h":
-    long gl_best_two(
-        const double* alone, const double* amount, const double* table, long wide, int kinds,
-        double* least, double* second
-    ) noexcept nogil
+cdef extern from "_answer.h":
+    ctypedef struct gl_answers:
+        long sites, wide
+        int kinds
+        const double* alone
+        const double* amount
+        const double* table
+        const double* reject
+        const int* span
+        double* least
+        double* second
+        int* option
+    void gl_answer(const gl_answers* given, long begin, long past) noexcept nogil
 
 cdef enum:
     PPM = 1000000
@@ -193,20 +201,42 @@ cdef class Engine:
 
     def sweep(self, const double[:, :, :, ::1] table):
         """Price all options of all jobs."""
-        rates = self.behind(table) if self.slots == 1 else np.empty((0, 0, 0))
+        rates = self.behind(table) if self.slots == 1 else None
         least, second = np.empty(self.n), np.empty(self.n)
         option = np.empty(self.n, np.int32)
 
         def block(first, past):
-            self._sweep_rows(table, rates, least, second, option, first, past)
+            if rates is None:
+                self._sweep_rows(table, least, second, option, first, past)
+            else:
+                self._sweep_slot(rates, least, second, option, first, past)
 
         in_blocks(block, self.n, self.sites * self.slots, self.threads)
         return Sweep(least, second, option)
 
+    def _sweep_slot(
+        self,
+        const double[:, :, ::1] rates,
+        double[::1] least,
+        double[::1] second,
+        int[::1] option,
+        Py_ssize_t begin,
+        Py_ssize_t past,
+    ):
+        """Of the jobs in [begin, past), one slot."""
+        cdef gl_answers to
+        if begin == past:
+            return
+        to.sites, to.wide, to.kinds = self.sites, rates.shape[2], <int>self.kinds
+        to.alone, to.amount, to.span = &self.alone[0, 0], &self.amount[0, 0], &self.span[0, 0]
+        to.table, to.reject = &rates[0, 0, 0], &self.reject[0]
+        to.least, to.second, to.option = &least[0], &second[0], &option[0]
+        with nogil:
+            gl_answer(&to, begin, past)
+
     def _sweep_rows(
         self,
         const double[:, :, :, ::1] table,
-        const double[:, :, ::1] rates,
         double[::1] least,
         double[::1] second,
         int[::1] option,
@@ -220,15 +250,8 @@ cdef class Engine:
         with nogil:
             for job in range(begin, past):
                 best, next_, at = INFINITE, INFINITE, REJECTED
-                if self.slots == 1:
-                    at = gl_best_two(
-                        &self.alone[job, 0], &self.amount[job, 0],
-                        &rates[self.span[job, 0], 0, 0], rates.shape[2], <int>self.kinds,
-                        &best, &next_,
-                    )
-                else:
-                    self.price_row(&table[0, 0, 0, 0], job, &row[0])
-                for site in range(0 if self.slots == 1 else self.sites):
+                self.price_row(&table[0, 0, 0, 0], job, &row[0])
+                for site in range(self.sites):
                     first = site * self.slots + self.first[job, site]
                     s = gl_first_least(
                         &row[first], self.last[job, site] - self.first[job, site], &here

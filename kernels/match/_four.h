@@ -11,6 +11,8 @@
 #define GL_WIDEST
 #endif
 
+#define GL_INSIDE __attribute__((always_inline)) static inline
+
 typedef double gl_four __attribute__((vector_size(32), aligned(8), may_alias));
 typedef long long gl_mask __attribute__((vector_size(32)));
 typedef long long gl_whole __attribute__((vector_size(32), aligned(8), may_alias));

@@ -5,7 +5,6 @@
 #include "_slot.h"
 
 #define GL_BLOCK 32  /* jobs whose prices stay in the first cache */
-#define GL_INSIDE __attribute__((always_inline)) static inline
 
 typedef struct {
     long sites, wide;  /* the same as a multiple of four */

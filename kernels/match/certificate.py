@@ -222,7 +222,8 @@ def _fillable(jobs: Jobs, capacity: I64) -> I64:
     """Capacity [M, T, K] down to a whole step of what is asked for; facility-side use has none."""
     filled = capacity.copy()
     for k in range(len(RESOURCES)):
-        if k in FACILITY_SIDE or np.gcd.reduce(jobs.demand[:_GLANCE, k]) == 1:
+        few = np.gcd.reduce(jobs.demand[:_GLANCE, k])  # mostly enough to see that there is none
+        if k in FACILITY_SIDE or few == 1 or not (few or jobs.demand[:, k].any()):
             continue
         step = int(np.gcd.reduce(jobs.demand[:, k]))
         if step > 1:
