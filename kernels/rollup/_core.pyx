@@ -16,6 +16,7 @@ import numpy as np
 cimport numpy as cnp
 
 from kernels.rollup._bucket cimport bucket_of
+from kernels.rollup._compact cimport drop_until
 from kernels.rollup._layout cimport (
     ACCEPTED,
     DUPLICATE,
@@ -182,6 +183,16 @@ cdef class Ledger:
         for i in range(size):
             self._save(&row[i], first + i)
 
+    def compact(self):
+        """Drop the readings that no row of an open window may repeat or revise."""
+        cdef Py_ssize_t i
+        cdef const Held* held
+        drop_until(&self.readings, &self.places, self.watermark_ms - self.open_ms)
+        self.most = 0
+        for i in range(self.readings.count):
+            held = &self.readings.held[i]
+            self._count_in(held.sample, held.energy_mj)
+
     cdef inline void _save(self, Saved* row, Py_ssize_t i) noexcept nogil:
         cdef const Held* held = &self.readings.held[i]
         saved_into(row, held, &self.places.cells[held.cell], MJ)
@@ -224,7 +235,7 @@ cdef class Ledger:
             cell = self._cell_for(row, cell)
             if cell < NONE:
                 return OTHER_UNIT
-        self._count_in(row)
+        self._count_in(row.sample, row.energy_mj)
         if self.places.gathered_count == TOLD:
             tell_all(&self.places, self.readings.held)
         hold(&self.readings, row, self.places.cells, cell, NONE, True)
@@ -233,8 +244,8 @@ cdef class Ledger:
         series.latest_ms = max(series.latest_ms, row.end_ms)
         return ACCEPTED
 
-    cdef inline void _count_in(self, const Sample* row) noexcept nogil:
-        cdef int64_t larger = max(row.sample, row.energy_mj)
+    cdef inline void _count_in(self, int64_t sample, int64_t energy_mj) noexcept nogil:
+        cdef int64_t larger = max(sample, energy_mj)
         self.most = INT64_MAX if larger > INT64_MAX - self.most else self.most + larger
 
     cdef int32_t _cell_for(self, const Sample* row, int32_t last) except -3:
@@ -298,7 +309,7 @@ cdef class Ledger:
         """Take the slot's sample out of its windows, and that of the reading into the cell's."""
         cdef Gathered alone
         cdef int32_t level, place
-        self._count_in(row)
+        self._count_in(row.sample, row.energy_mj)
         if winner != NULL:
             winner.sampled = False
             for level in range(LEVELS):

@@ -177,32 +177,43 @@ cdef inline int32_t cell_of(
 
 
 cdef inline int32_t window_of(
-    const Places* places, const Sample* row, uint8_t level, uint64_t* at, uint32_t* hashed
+    const Places* places, const Sample* row, uint8_t level
 ) noexcept nogil:
-    """The reading's window by site or hub, or -1; `at`: its place in the table."""
+    """The reading's window by site or hub, or -1."""
     cdef int32_t place = row.site if level == SITE else row.hub
     cdef int32_t window
     cdef const Cell* there
-    hashed[0] = mixed(place, row.register_, level, row.window_ms)
-    at[0] = hashed[0] & places.by_window.mask
-    while places.by_window.entries[at[0]] != 0:
-        if places.by_window.entries[at[0]] >> 32 == hashed[0]:
-            window = place_of(places.by_window.entries[at[0]])
+    cdef uint32_t hashed = mixed(place, row.register_, level, row.window_ms)
+    cdef uint64_t at = hashed & places.by_window.mask
+    while places.by_window.entries[at] != 0:
+        if places.by_window.entries[at] >> 32 == hashed:
+            window = place_of(places.by_window.entries[at])
             there = &places.cells[places.windows[window].first]
             if (there.window_ms == row.window_ms and places.windows[window].level == level
                     and there.register_ == row.register_
                     and (there.site if level == SITE else there.hub) == place):
                 return window
-        at[0] = (at[0] + 1) & places.by_window.mask
+        at = (at + 1) & places.by_window.mask
     return NONE
+
+
+cdef inline void enter_window(Places* places, int32_t window) noexcept nogil:
+    """A window of a site or hub into its table, which has room and not yet such a one."""
+    cdef uint8_t level = places.windows[window].level
+    cdef const Cell* first = &places.cells[places.windows[window].first]
+    cdef int32_t place = first.site if level == SITE else first.hub
+    cdef uint32_t hashed = mixed(place, first.register_, level, first.window_ms)
+    cdef uint64_t at = hashed & places.by_window.mask
+    while places.by_window.entries[at] != 0:
+        at = (at + 1) & places.by_window.mask
+    places.by_window.entries[at] = entry_of(hashed, window)
+    places.entered_count += 1
 
 
 cdef inline int32_t known_windows(
     Places* places, const Sample* row, int32_t track, int32_t* found
 ) except -2:
     """The reading's cell, or -1; `found`: by level its windows that are there, -1 for the others."""
-    cdef uint64_t at
-    cdef uint32_t hashed
     cdef int32_t level, rack = NONE, cell = places.tracks[track].cell
     if cell != NONE and row.window_ms > places.tracks[track].latest_ms:
         cell = NONE
@@ -217,7 +228,7 @@ cdef inline int32_t known_windows(
             elif level == RACK:
                 found[level] = rack
             else:
-                found[level] = window_of(places, row, <uint8_t>level, &at, &hashed)
+                found[level] = window_of(places, row, <uint8_t>level)
     return cell
 
 
@@ -289,23 +300,19 @@ cdef inline int32_t made_window(
     Places* places, const Sample* row, uint8_t level, int32_t cell
 ) except -1:
     """The window of the level that the reading is in, and the cell is its first."""
-    cdef uint64_t at
-    cdef uint32_t hashed
     cdef Window* window
     if places.window_count == places.window_room:
         places.window_room = larger_room(places.window_room, 1)
         places.windows = <Window*>grown(places.windows, places.window_room, sizeof(Window))
         places.changed = <int32_t*>grown(places.changed, places.window_room, sizeof(int32_t))
-    if level != RACK:
-        reserve(&places.by_window, places.entered_count + 1)
-        window_of(places, row, level, &at, &hashed)
-        places.by_window.entries[at] = entry_of(hashed, places.window_count)
-        places.entered_count += 1
     window = &places.windows[places.window_count]
     memset(window, 0, sizeof(Window))
     window.level = level
     window.first = cell
     window.cells = NONE
+    if level != RACK:
+        reserve(&places.by_window, places.entered_count + 1)
+        enter_window(places, <int32_t>places.window_count)
     places.window_count += 1
     return <int32_t>(places.window_count - 1)
 

@@ -130,11 +130,14 @@ class Ledger:
         self.names = names  # texts by code: only a tie between sources looks at them
         self.open_ms = open_ms  # how far behind the watermark the oldest open window starts
         self.watermark_ms = watermark_ms
+        self._fill([Sample(*row) for row in rows.tolist()])
+
+    def _fill(self, samples: Sequence[Sample]) -> None:
         self._readings: dict[tuple[int, ...], Sample] = {}
         self._slots: dict[SlotKey, Slot] = {}
         self._windows: dict[WindowKey, Window] = {}
-        for row in rows.tolist():
-            self._put(Sample(*row))
+        for sample in samples:
+            self._put(sample)
 
     def __len__(self) -> int:
         return len(self._readings)
@@ -173,6 +176,10 @@ class Ledger:
     def live(self) -> int:
         """How many there are that a row of an open window may still repeat or revise."""
         return sum(map(self._is_live, self._readings.values()))
+
+    def compact(self) -> None:
+        """Drop the readings that no row of an open window may repeat or revise."""
+        self._fill(list(filter(self._is_live, self._readings.values())))
 
     def _is_live(self, sample: Sample) -> bool:
         return sample.end_ms > self.watermark_ms - self.open_ms
