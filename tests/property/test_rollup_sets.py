@@ -257,8 +257,18 @@ def test_a_restart_from_a_base_and_what_was_added_gives_the_same_bytes(ledger, r
     assert Windows.load_chain(base, [*sealed, chained.added()], ledger).dump() == running.dump()
 
 
+# many readings of the same instants, of which some come again
+crowded = st.builds(
+    lambda source, meter, end, revision: (source, meter, end, 1, revision, "it.energy"),
+    st.sampled_from(["a", "b"]),
+    st.sampled_from(["m1", "m2"]),
+    st.integers(3, 9),
+    st.integers(0, 1),
+)
+
+
 @TWINS
-@given(st.lists(st.tuples(identities, contents), max_size=40), st.data())
+@given(st.lists(st.tuples(identities | crowded, contents), max_size=60), st.data())
 @settings(max_examples=150, deadline=None)
 def test_dropping_closed_readings_at_any_cut_changes_no_byte(ledger, rows, data):
     order = [row(identity, content) for identity, content in rows]
@@ -282,7 +292,7 @@ def test_a_state_that_drops_what_is_closed_says_the_same_rows(ledger, texts_too,
     order = [
         row((source, f"m{end % 3}", end, 1, revision, "it.energy"), ("delta", end, "", "site-1"))
         for end in range(1, 60)
-        for source, revision in (("a", 0), (f"source-{end}", 0), ("a", 1), ("a", 0))
+        for source, revision in (("a", 0), (f"source-{end}", 0), ("a", 1), ("a", 0), ("a", 1))
     ]
     kept, dropping = windows_of(ledger, 2_000), windows_of(ledger, 2_000)
     monkeypatch.setattr("kernels.rollup.windows._CLEAN_ROWS", 8)
