@@ -11,7 +11,7 @@ from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t
 from libc.stdlib cimport free
 
 from kernels.rollup._layout cimport LEVELS, NONE, Cell, Held, Track, Window
-from kernels.rollup._places cimport RACK, Places, enter_window
+from kernels.rollup._places cimport RACK, Places, enter_window, forget
 from kernels.rollup._readings cimport Readings
 from kernels.rollup._tables cimport emptied, grown, let_go
 
@@ -105,6 +105,7 @@ cdef inline void move_windows(Places* places, const Moved* moved) noexcept nogil
     cdef int32_t i, size = 0
     cdef Window* window
     emptied(&places.by_window)
+    forget(places)
     places.entered_count = 0
     for i in range(<int32_t>places.window_count):
         if places.windows[i].cells == NONE:

@@ -30,6 +30,7 @@ from kernels.rollup._layout cimport (
     Cell,
     Gathered,
     Held,
+    Recent,
     Sample,
     Track,
     Window,
@@ -51,6 +52,7 @@ cdef enum:
     BLOCK = 32  # entries asked of memory together
     RACK = 0
     SITE = 1
+    RECENT = 256  # windows known at once: their sites' and hubs' registers take turns
     TOLD = 4096  # cells that gather at a time: they and their windows stay in the second cache
 
 cdef struct Places:
@@ -60,6 +62,7 @@ cdef struct Places:
     Table by_cell        # of the first `cells_entered`
     Table by_track
     Table by_window
+    Recent* recent       # by a hash of level, place and register
     Py_ssize_t cell_count, cell_room, window_count, window_room, entered_count
     Py_ssize_t cells_entered, track_count, track_room
     int32_t* changed     # windows that the batch touched, in that order
@@ -79,6 +82,7 @@ cdef inline void released(Places* places) noexcept nogil:
     let_go(places.by_cell.entries)
     let_go(places.by_track.entries)
     let_go(places.by_window.entries)
+    let_go(places.recent)
     let_go(places.changed)
     let_go(places.gathered)
 
@@ -89,6 +93,8 @@ cdef inline int begin(Places* places) except -1:
     places.changed_count = places.gathered_count = 0
     if places.gathered == NULL:
         places.gathered = <Gathered*>grown(NULL, TOLD, sizeof(Gathered))
+        places.recent = <Recent*>grown(NULL, RECENT, sizeof(Recent))
+        forget(places)
     return 0
 
 
@@ -176,11 +182,30 @@ cdef inline int32_t cell_of(
     return NONE
 
 
-cdef inline int32_t window_of(
-    const Places* places, const Sample* row, uint8_t level
-) noexcept nogil:
+cdef inline void forget(Places* places) noexcept nogil:
+    """The windows' places are others: none is known at once."""
+    memset(places.recent, 0, RECENT * sizeof(Recent))
+
+
+cdef inline int32_t window_of(Places* places, const Sample* row, uint8_t level) noexcept nogil:
     """The reading's window by site or hub, or -1."""
     cdef int32_t place = row.site if level == SITE else row.hub
+    cdef uint32_t near = <uint32_t>place * 2 + level + <uint32_t>row.register_ * 61
+    cdef Recent* recent = &places.recent[near % RECENT]
+    if not (recent.window_ms == row.window_ms and recent.place == place
+            and recent.register_ == row.register_ and recent.level == level):
+        recent.window = found_window(places, row, level, place)
+        recent.window_ms = row.window_ms
+        recent.place = place
+        recent.register_ = row.register_
+        recent.level = level if recent.window != NONE else 0
+    return recent.window
+
+
+cdef inline int32_t found_window(
+    const Places* places, const Sample* row, uint8_t level, int32_t place
+) noexcept nogil:
+    """The window of that site or hub by the table, or -1."""
     cdef int32_t window
     cdef const Cell* there
     cdef uint32_t hashed = mixed(place, row.register_, level, row.window_ms)
