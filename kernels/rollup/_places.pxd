@@ -65,8 +65,9 @@ cdef struct Places:
     Recent* recent       # by a hash of level, place and register
     Py_ssize_t cell_count, cell_room, window_count, window_room, entered_count
     Py_ssize_t cells_entered, track_count, track_room
-    int32_t* changed     # windows that the batch touched, in that order
-    Py_ssize_t changed_count
+    int32_t* racks       # windows that the batch touched, in that order: those of racks,
+    int32_t* others      # and those of sites and hubs
+    Py_ssize_t racks_count, others_count, others_room
     Gathered* gathered   # of the cells that the batch added to since the windows were told
     Py_ssize_t gathered_count
     int32_t batch
@@ -83,14 +84,15 @@ cdef inline void released(Places* places) noexcept nogil:
     let_go(places.by_track.entries)
     let_go(places.by_window.entries)
     let_go(places.recent)
-    let_go(places.changed)
+    let_go(places.racks)
+    let_go(places.others)
     let_go(places.gathered)
 
 
 cdef inline int begin(Places* places) except -1:
     """A batch begins."""
     places.batch += 1
-    places.changed_count = places.gathered_count = 0
+    places.racks_count = places.others_count = places.gathered_count = 0
     if places.gathered == NULL:
         places.gathered = <Gathered*>grown(NULL, TOLD, sizeof(Gathered))
         places.recent = <Recent*>grown(NULL, RECENT, sizeof(Recent))
@@ -329,7 +331,7 @@ cdef inline int32_t made_window(
     if places.window_count == places.window_room:
         places.window_room = larger_room(places.window_room, 1)
         places.windows = <Window*>grown(places.windows, places.window_room, sizeof(Window))
-        places.changed = <int32_t*>grown(places.changed, places.window_room, sizeof(int32_t))
+        places.racks = <int32_t*>grown(places.racks, places.window_room, sizeof(int32_t))
     window = &places.windows[places.window_count]
     memset(window, 0, sizeof(Window))
     window.level = level
@@ -337,6 +339,9 @@ cdef inline int32_t made_window(
     window.cells = NONE
     if level != RACK:
         reserve(&places.by_window, places.entered_count + 1)
+        if places.entered_count == places.others_room:
+            places.others_room = larger_room(places.others_room, 1)
+            places.others = <int32_t*>grown(places.others, places.others_room, sizeof(int32_t))
         enter_window(places, <int32_t>places.window_count)
     places.window_count += 1
     return <int32_t>(places.window_count - 1)
@@ -345,8 +350,12 @@ cdef inline int32_t made_window(
 cdef inline void touch(Places* places, int32_t place) noexcept nogil:
     if places.windows[place].touched_by != places.batch:
         places.windows[place].touched_by = places.batch
-        places.changed[places.changed_count] = place
-        places.changed_count += 1
+        if places.windows[place].level == RACK:
+            places.racks[places.racks_count] = place
+            places.racks_count += 1
+        else:
+            places.others[places.others_count] = place
+            places.others_count += 1
 
 
 cdef inline int gather(
