@@ -15,7 +15,6 @@ from kernels.rollup import changed, layout, sketch
 cnp.import_array()
 
 cdef enum:
-    RACK = 0
     SITE = 1
     NUMBERS = 8
     CODES = 5
@@ -84,74 +83,47 @@ cdef class RackIds:
         return 0
 
 
-def split(windows, ends, int64_t window_ms, RackIds ids):
+def split(windows, Py_ssize_t others, int64_t window_ms, RackIds ids):
     """changed.split."""
     cdef cnp.ndarray given = np.ascontiguousarray(windows)
     cdef const Row* row = <const Row*>cnp.PyArray_DATA(given)
-    cdef const int32_t[::1] end = ends
-    cdef Py_ssize_t i, size = len(given), racks = 0, others
-    assert given.dtype == layout.WINDOW and end.shape[0] == size + 1
-    for i in range(size):
-        racks += row[i].level == RACK
-    others = size - racks
-    cdef cnp.ndarray numbers = np.empty(NUMBERS * size, np.int64)
-    cdef cnp.ndarray codes = np.empty(CODES * size, np.int32)
-    cdef cnp.ndarray floats = np.empty(2 * racks, np.float64)
-    cdef cnp.ndarray sketch_ends = np.empty(others + 1, np.int32)
-    cdef int64_t* number[2]
-    cdef int32_t* code[2]
+    cdef Py_ssize_t i, racks = len(given) - others
+    assert given.dtype == layout.WINDOW and 0 <= others <= len(given)
+    cdef cnp.ndarray floats = np.empty((2, racks), np.float64)
     cdef double* mean = <double*>cnp.PyArray_DATA(floats)
-    cdef int32_t* sketch_end = <int32_t*>cnp.PyArray_DATA(sketch_ends)
-    cdef Py_ssize_t[2] step
-    cdef int part
-    number[0] = <int64_t*>cnp.PyArray_DATA(numbers)
-    number[1] = number[0] + NUMBERS * racks
-    code[0] = <int32_t*>cnp.PyArray_DATA(codes)
-    code[1] = code[0] + CODES * racks
-    step[0], step[1] = racks, others
-    sketch_end[0] = 0
+    part, rack_ids = columns(row, racks, window_ms)
+    other_part, other_ids = columns(row + racks, others, window_ms)
+    cdef int32_t[::1] rack_id = rack_ids, other_id = other_ids
+    for i in range(racks):
+        rack_id[i] = ids.of(row[i].site, row[i].rack)
+        write_floats(mean + i, racks, &row[i])
+    row += racks
+    for i in range(others):
+        other_id[i] = row[i].site if row[i].level == SITE else row[i].hub
+    return part, floats, other_part
+
+
+cdef columns(const Row* row, Py_ssize_t size, int64_t window_ms):
+    """(changed.Part, its last codes): these rows, all but their ids."""
+    cdef cnp.ndarray numbers = np.empty((NUMBERS, size), np.int64)
+    cdef cnp.ndarray codes = np.empty((CODES, size), np.int32)
+    cdef int64_t* number = <int64_t*>cnp.PyArray_DATA(numbers)
+    cdef int32_t* code = <int32_t*>cnp.PyArray_DATA(codes)
+    cdef Py_ssize_t i
     for i in range(size):
-        part = row[i].level != RACK
-        write_numbers(number[part], step[part], &row[i], window_ms)
-        code[part][0] = row[i].level
-        code[part][step[part]] = row[i].unit
-        code[part][2 * step[part]] = row[i].hub
-        code[part][3 * step[part]] = row[i].register_
-        if part:
-            code[1][4 * others] = row[i].site if row[i].level == SITE else row[i].hub
-            sketch_end += 1
-            sketch_end[0] = end[i + 1]
-        else:
-            code[0][4 * racks] = ids.of(row[i].site, row[i].rack)
-            write_floats(mean, racks, &row[i])
-            mean += 1
-        number[part] += 1
-        code[part] += 1
-    return (
-        changed.Part(
-            numbers[: NUMBERS * racks].reshape(NUMBERS, racks),
-            codes[: CODES * racks].reshape(CODES, racks),
-        ),
-        floats.reshape(2, racks),
-        changed.Part(
-            numbers[NUMBERS * racks :].reshape(NUMBERS, others),
-            codes[CODES * racks :].reshape(CODES, others),
-        ),
-        sketch_ends,
-    )
-
-
-cdef inline void write_numbers(
-    int64_t* out, Py_ssize_t step, const Row* row, int64_t window_ms
-) noexcept nogil:
-    out[0] = row.start_ms
-    out[step] = row.revision
-    out[2 * step] = row.count
-    out[3 * step] = row.sum
-    out[4 * step] = row.min
-    out[5 * step] = row.max
-    out[6 * step] = row.energy_mj
-    out[7 * step] = row.start_ms + window_ms
+        number[i] = row[i].start_ms
+        number[size + i] = row[i].revision
+        number[2 * size + i] = row[i].count
+        number[3 * size + i] = row[i].sum
+        number[4 * size + i] = row[i].min
+        number[5 * size + i] = row[i].max
+        number[6 * size + i] = row[i].energy_mj
+        number[7 * size + i] = row[i].start_ms + window_ms
+        code[i] = row[i].level
+        code[size + i] = row[i].unit
+        code[2 * size + i] = row[i].hub
+        code[3 * size + i] = row[i].register_
+    return changed.Part(numbers, codes), codes[4]
 
 
 cdef inline int write_floats(double* mean, Py_ssize_t step, const Row* row) except -1:

@@ -16,6 +16,7 @@ import numpy as np
 cimport numpy as cnp
 
 from kernels.rollup._bucket cimport bucket_of
+from kernels.rollup._compact cimport drop_until
 from kernels.rollup._layout cimport (
     ACCEPTED,
     DUPLICATE,
@@ -34,7 +35,6 @@ from kernels.rollup._layout cimport (
     Window,
 )
 from kernels.rollup._places cimport (
-    RACK,
     TOLD,
     Places,
     begin,
@@ -145,8 +145,7 @@ cdef class Ledger:
             else:
                 outcome[i] = self._put(&given[i])
         self._end()
-        windows = self._rows()
-        return outcomes, windows, self._sketches(windows)
+        return outcomes, self._rows(), self._sketches()
 
     def live(self):
         """How many there are that a row of an open window may still repeat or revise."""
@@ -181,6 +180,16 @@ cdef class Ledger:
         assert last.dtype == layout.SAVED and last.flags.c_contiguous
         for i in range(size):
             self._save(&row[i], first + i)
+
+    def compact(self):
+        """Drop the readings that no row of an open window may repeat or revise."""
+        cdef Py_ssize_t i
+        cdef const Held* held
+        drop_until(&self.readings, &self.places, self.watermark_ms - self.open_ms)
+        self.most = 0
+        for i in range(self.readings.count):
+            held = &self.readings.held[i]
+            self._count_in(held.sample, held.energy_mj)
 
     cdef inline void _save(self, Saved* row, Py_ssize_t i) noexcept nogil:
         cdef const Held* held = &self.readings.held[i]
@@ -224,7 +233,7 @@ cdef class Ledger:
             cell = self._cell_for(row, cell)
             if cell < NONE:
                 return OTHER_UNIT
-        self._count_in(row)
+        self._count_in(row.sample, row.energy_mj)
         if self.places.gathered_count == TOLD:
             tell_all(&self.places, self.readings.held)
         hold(&self.readings, row, self.places.cells, cell, NONE, True)
@@ -233,8 +242,8 @@ cdef class Ledger:
         series.latest_ms = max(series.latest_ms, row.end_ms)
         return ACCEPTED
 
-    cdef inline void _count_in(self, const Sample* row) noexcept nogil:
-        cdef int64_t larger = max(row.sample, row.energy_mj)
+    cdef inline void _count_in(self, int64_t sample, int64_t energy_mj) noexcept nogil:
+        cdef int64_t larger = max(sample, energy_mj)
         self.most = INT64_MAX if larger > INT64_MAX - self.most else self.most + larger
 
     cdef int32_t _cell_for(self, const Sample* row, int32_t last) except -3:
@@ -298,7 +307,7 @@ cdef class Ledger:
         """Take the slot's sample out of its windows, and that of the reading into the cell's."""
         cdef Gathered alone
         cdef int32_t level, place
-        self._count_in(row)
+        self._count_in(row.sample, row.energy_mj)
         if winner != NULL:
             winner.sampled = False
             for level in range(LEVELS):
@@ -365,41 +374,41 @@ cdef class Ledger:
         return 0
 
     cdef _rows(self):
-        """The changed windows, in the order in which the batch touched them."""
-        cdef cnp.ndarray rows = np.empty(self.places.changed_count, layout.WINDOW)
+        """The changed windows of racks, then the others, in the order in which they were touched."""
+        cdef Py_ssize_t i, racks = self.places.racks_count, others = self.places.others_count
+        cdef cnp.ndarray rows = np.empty(racks + others, layout.WINDOW)
         cdef Row* out = <Row*>cnp.PyArray_DATA(rows)
-        cdef Py_ssize_t i
-        cdef const Window* window
-        for i in range(self.places.changed_count):
-            window = &self.places.windows[self.places.changed[i]]
-            row_into(
-                &out[i], window, self.places.cells, bucket_of(window.max, &BOUNDS[0], &GUESS[0])
-            )
+        for i in range(racks):
+            self._row(out + i, &self.places.windows[self.places.racks[i]])
+        for i in range(others):
+            self._row(out + racks + i, &self.places.windows[self.places.others[i]])
         return rows
 
-    cdef _sketches(self, cnp.ndarray rows):
-        """(ends, data): sketch.encode of each changed window, of racks nothing."""
-        cdef const Row* row = <const Row*>cnp.PyArray_DATA(rows)
-        cdef cnp.ndarray ends = np.empty(self.places.changed_count + 1, np.int32)
+    cdef inline void _row(self, Row* out, const Window* window) noexcept nogil:
+        row_into(out, window, self.places.cells, bucket_of(window.max, &BOUNDS[0], &GUESS[0]))
+
+    cdef _sketches(self):
+        """(ends, data): sketch.encode of each changed window of a site or hub."""
+        cdef Py_ssize_t i, size = self.places.others_count, most = 0
+        cdef cnp.ndarray ends = np.empty(size + 1, np.int32)
         cdef int32_t* end = <int32_t*>cnp.PyArray_DATA(ends)
-        cdef Py_ssize_t i, most = 0
-        cdef const Window* window
         cdef cnp.ndarray data
         cdef uint8_t* first
         cdef uint8_t* out
-        for i in range(self.places.changed_count):
-            if row[i].level != RACK:
-                most += sketch_bytes_max(&self.places.windows[self.places.changed[i]])
+        for i in range(size):
+            most += sketch_bytes_max(&self.places.windows[self.places.others[i]])
         if most > 0x7FFFFFFF:
             raise OverflowError("more than 2 GB of sketches in one batch")
         data = np.empty(most, np.uint8)
         first = out = <uint8_t*>cnp.PyArray_DATA(data)
         end[0] = 0
-        for i in range(self.places.changed_count):
-            if row[i].level != RACK:
-                window = &self.places.windows[self.places.changed[i]]
-                out = sketch_into(
-                    out, window, self.places.cells, self.places.gathered, self.readings.held
-                )
+        for i in range(size):
+            out = sketch_into(
+                out,
+                &self.places.windows[self.places.others[i]],
+                self.places.cells,
+                self.places.gathered,
+                self.readings.held,
+            )
             end[i + 1] = <int32_t>(out - first)
         return ends, data[: out - first]

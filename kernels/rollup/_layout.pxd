@@ -128,6 +128,13 @@ cdef struct Track:  # the cells of one site, register and rack
     int32_t register_
     int32_t rack
 
+cdef struct Recent:  # a window of a site or hub that was looked for, to be known at once
+    int64_t window_ms
+    int32_t place
+    int32_t register_
+    int32_t level  # 0 for none
+    int32_t window
+
 cdef struct Gathered:  # samples of a cell, on their way to its windows
     int32_t cell
     int32_t size

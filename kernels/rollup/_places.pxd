@@ -30,6 +30,7 @@ from kernels.rollup._layout cimport (
     Cell,
     Gathered,
     Held,
+    Recent,
     Sample,
     Track,
     Window,
@@ -51,6 +52,7 @@ cdef enum:
     BLOCK = 32  # entries asked of memory together
     RACK = 0
     SITE = 1
+    RECENT = 256  # windows known at once: their sites' and hubs' registers take turns
     TOLD = 4096  # cells that gather at a time: they and their windows stay in the second cache
 
 cdef struct Places:
@@ -60,10 +62,12 @@ cdef struct Places:
     Table by_cell        # of the first `cells_entered`
     Table by_track
     Table by_window
+    Recent* recent       # by a hash of level, place and register
     Py_ssize_t cell_count, cell_room, window_count, window_room, entered_count
     Py_ssize_t cells_entered, track_count, track_room
-    int32_t* changed     # windows that the batch touched, in that order
-    Py_ssize_t changed_count
+    int32_t* racks       # windows that the batch touched, in that order: those of racks,
+    int32_t* others      # and those of sites and hubs
+    Py_ssize_t racks_count, others_count, others_room
     Gathered* gathered   # of the cells that the batch added to since the windows were told
     Py_ssize_t gathered_count
     int32_t batch
@@ -79,16 +83,20 @@ cdef inline void released(Places* places) noexcept nogil:
     let_go(places.by_cell.entries)
     let_go(places.by_track.entries)
     let_go(places.by_window.entries)
-    let_go(places.changed)
+    let_go(places.recent)
+    let_go(places.racks)
+    let_go(places.others)
     let_go(places.gathered)
 
 
 cdef inline int begin(Places* places) except -1:
     """A batch begins."""
     places.batch += 1
-    places.changed_count = places.gathered_count = 0
+    places.racks_count = places.others_count = places.gathered_count = 0
     if places.gathered == NULL:
         places.gathered = <Gathered*>grown(NULL, TOLD, sizeof(Gathered))
+        places.recent = <Recent*>grown(NULL, RECENT, sizeof(Recent))
+        forget(places)
     return 0
 
 
@@ -176,33 +184,63 @@ cdef inline int32_t cell_of(
     return NONE
 
 
-cdef inline int32_t window_of(
-    const Places* places, const Sample* row, uint8_t level, uint64_t* at, uint32_t* hashed
-) noexcept nogil:
-    """The reading's window by site or hub, or -1; `at`: its place in the table."""
+cdef inline void forget(Places* places) noexcept nogil:
+    """The windows' places are others: none is known at once."""
+    memset(places.recent, 0, RECENT * sizeof(Recent))
+
+
+cdef inline int32_t window_of(Places* places, const Sample* row, uint8_t level) noexcept nogil:
+    """The reading's window by site or hub, or -1."""
     cdef int32_t place = row.site if level == SITE else row.hub
+    cdef uint32_t near = <uint32_t>place * 2 + level + <uint32_t>row.register_ * 61
+    cdef Recent* recent = &places.recent[near % RECENT]
+    if not (recent.window_ms == row.window_ms and recent.place == place
+            and recent.register_ == row.register_ and recent.level == level):
+        recent.window = found_window(places, row, level, place)
+        recent.window_ms = row.window_ms
+        recent.place = place
+        recent.register_ = row.register_
+        recent.level = level if recent.window != NONE else 0
+    return recent.window
+
+
+cdef inline int32_t found_window(
+    const Places* places, const Sample* row, uint8_t level, int32_t place
+) noexcept nogil:
+    """The window of that site or hub by the table, or -1."""
     cdef int32_t window
     cdef const Cell* there
-    hashed[0] = mixed(place, row.register_, level, row.window_ms)
-    at[0] = hashed[0] & places.by_window.mask
-    while places.by_window.entries[at[0]] != 0:
-        if places.by_window.entries[at[0]] >> 32 == hashed[0]:
-            window = place_of(places.by_window.entries[at[0]])
+    cdef uint32_t hashed = mixed(place, row.register_, level, row.window_ms)
+    cdef uint64_t at = hashed & places.by_window.mask
+    while places.by_window.entries[at] != 0:
+        if places.by_window.entries[at] >> 32 == hashed:
+            window = place_of(places.by_window.entries[at])
             there = &places.cells[places.windows[window].first]
             if (there.window_ms == row.window_ms and places.windows[window].level == level
                     and there.register_ == row.register_
                     and (there.site if level == SITE else there.hub) == place):
                 return window
-        at[0] = (at[0] + 1) & places.by_window.mask
+        at = (at + 1) & places.by_window.mask
     return NONE
+
+
+cdef inline void enter_window(Places* places, int32_t window) noexcept nogil:
+    """A window of a site or hub into its table, which has room and not yet such a one."""
+    cdef uint8_t level = places.windows[window].level
+    cdef const Cell* first = &places.cells[places.windows[window].first]
+    cdef int32_t place = first.site if level == SITE else first.hub
+    cdef uint32_t hashed = mixed(place, first.register_, level, first.window_ms)
+    cdef uint64_t at = hashed & places.by_window.mask
+    while places.by_window.entries[at] != 0:
+        at = (at + 1) & places.by_window.mask
+    places.by_window.entries[at] = entry_of(hashed, window)
+    places.entered_count += 1
 
 
 cdef inline int32_t known_windows(
     Places* places, const Sample* row, int32_t track, int32_t* found
 ) except -2:
     """The reading's cell, or -1; `found`: by level its windows that are there, -1 for the others."""
-    cdef uint64_t at
-    cdef uint32_t hashed
     cdef int32_t level, rack = NONE, cell = places.tracks[track].cell
     if cell != NONE and row.window_ms > places.tracks[track].latest_ms:
         cell = NONE
@@ -217,7 +255,7 @@ cdef inline int32_t known_windows(
             elif level == RACK:
                 found[level] = rack
             else:
-                found[level] = window_of(places, row, <uint8_t>level, &at, &hashed)
+                found[level] = window_of(places, row, <uint8_t>level)
     return cell
 
 
@@ -289,23 +327,22 @@ cdef inline int32_t made_window(
     Places* places, const Sample* row, uint8_t level, int32_t cell
 ) except -1:
     """The window of the level that the reading is in, and the cell is its first."""
-    cdef uint64_t at
-    cdef uint32_t hashed
     cdef Window* window
     if places.window_count == places.window_room:
         places.window_room = larger_room(places.window_room, 1)
         places.windows = <Window*>grown(places.windows, places.window_room, sizeof(Window))
-        places.changed = <int32_t*>grown(places.changed, places.window_room, sizeof(int32_t))
-    if level != RACK:
-        reserve(&places.by_window, places.entered_count + 1)
-        window_of(places, row, level, &at, &hashed)
-        places.by_window.entries[at] = entry_of(hashed, places.window_count)
-        places.entered_count += 1
+        places.racks = <int32_t*>grown(places.racks, places.window_room, sizeof(int32_t))
     window = &places.windows[places.window_count]
     memset(window, 0, sizeof(Window))
     window.level = level
     window.first = cell
     window.cells = NONE
+    if level != RACK:
+        reserve(&places.by_window, places.entered_count + 1)
+        if places.entered_count == places.others_room:
+            places.others_room = larger_room(places.others_room, 1)
+            places.others = <int32_t*>grown(places.others, places.others_room, sizeof(int32_t))
+        enter_window(places, <int32_t>places.window_count)
     places.window_count += 1
     return <int32_t>(places.window_count - 1)
 
@@ -313,8 +350,12 @@ cdef inline int32_t made_window(
 cdef inline void touch(Places* places, int32_t place) noexcept nogil:
     if places.windows[place].touched_by != places.batch:
         places.windows[place].touched_by = places.batch
-        places.changed[places.changed_count] = place
-        places.changed_count += 1
+        if places.windows[place].level == RACK:
+            places.racks[places.racks_count] = place
+            places.racks_count += 1
+        else:
+            places.others[places.others_count] = place
+            places.others_count += 1
 
 
 cdef inline int gather(

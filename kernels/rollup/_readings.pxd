@@ -110,10 +110,11 @@ cdef inline Held* hold(
 
 
 cdef inline int enter_all(Readings* readings, const Cell* cells) except -1:
-    """Every reading into `instants`. One that is not there yet was the first of its instant."""
+    """Every reading into `instants`, in place of the one that it links to, if any."""
     cdef uint32_t[BLOCK] hashes
     cdef const Held* held
     cdef Py_ssize_t i, size
+    cdef int32_t link
     cdef uint64_t at
     cdef uint64_t* entries
     if readings.entered == readings.count and readings.instants.entries != NULL:
@@ -128,7 +129,8 @@ cdef inline int enter_all(Readings* readings, const Cell* cells) except -1:
             prefetch(&entries[hashes[i] & readings.instants.mask])
         for i in range(size):
             at = hashes[i] & readings.instants.mask
-            while entries[at] != 0:
+            link = readings.held[readings.entered + i].link
+            while entries[at] != 0 and place_of(entries[at]) != link:
                 at = (at + 1) & readings.instants.mask
             entries[at] = entry_of(hashes[i], readings.entered + i)
         readings.entered += size

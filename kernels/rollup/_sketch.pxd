@@ -26,6 +26,17 @@ cdef inline int count_all(Counts** sketch, const int16_t* buckets, int32_t size)
     return 0
 
 
+cdef inline int count_one(Counts** sketch, int32_t bucket) except -1:
+    """Add a sample of this bucket to a sketch."""
+    if bucket and not sketch[0].low <= bucket < sketch[0].low + sketch[0].room:
+        reach(sketch, bucket, bucket)
+    if bucket:
+        sketch[0].of[bucket - sketch[0].low] += 1
+    else:
+        sketch[0].zeros += 1
+    return 0
+
+
 cdef inline void uncount(Counts* sketch, int32_t bucket) noexcept nogil:
     """Take one sample of the bucket out."""
     if bucket:

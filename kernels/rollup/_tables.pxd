@@ -4,6 +4,7 @@
 # behind an entry is needed only where 32 bits of the hash agree, and none to make the table larger.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 cdef extern from *:
     """
@@ -24,6 +25,11 @@ cdef extern from "_blocks.h":
 cdef struct Table:
     uint64_t* entries
     uint64_t mask
+
+
+cdef inline void emptied(Table* table) noexcept nogil:
+    if table.entries != NULL:
+        memset(table.entries, 0, (table.mask + 1) * sizeof(uint64_t))
 
 
 cdef inline uint32_t mixed(int32_t one, int32_t other, int32_t third, int64_t ms) noexcept nogil:

@@ -3,7 +3,7 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from kernels.rollup._layout cimport FEW, NONE, Cell, Gathered, Held, Row, Saved, Window
-from kernels.rollup._sketch cimport bucket_p95, count_all, counts_into, few_into, uncount
+from kernels.rollup._sketch cimport bucket_p95, count_all, count_one, counts_into, few_into, uncount
 
 
 cdef inline int add(
@@ -17,7 +17,10 @@ cdef inline int add(
         found = samples_in(window, cells, gathered, held, buckets)
         count_all(&window.counts, buckets, found)
     if window.counts != NULL:
-        count_all(&window.counts, more.buckets, more.size)
+        if more.size == 1:
+            count_one(&window.counts, more.buckets[0])
+        else:
+            count_all(&window.counts, more.buckets, more.size)
     if window.count == 0 or more.min < window.min:
         window.min = more.min
     if window.count == 0 or more.max > window.max:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kernels.rollup import sketch
-from kernels.rollup.layout import LEVELS, RACK, SITE, UNITS, WINDOW
+from kernels.rollup.layout import LEVELS, SITE, UNITS, WINDOW
 from kernels.rollup.reference import Sketches
 from kernels.symbols import Symbols, fixed_array
 from schemas.topic import Topic
@@ -37,8 +37,8 @@ class Part(NamedTuple):
     codes: npt.NDArray[np.int32]
 
 
-# racks; their mean and p95 [2, rows]; sites and hubs; where the sketch of each of those ends
-Split = tuple[Part, npt.NDArray[np.float64], Part, npt.NDArray[np.int32]]
+# racks; their mean and p95 [2, rows]; sites and hubs
+Split = tuple[Part, npt.NDArray[np.float64], Part]
 
 
 class RackIds(dict[int, int]):
@@ -55,28 +55,23 @@ class RackIds(dict[int, int]):
         return code
 
 
-def split(windows: Rows, ends: npt.NDArray[np.int32], window_ms: int, ids: RackIds) -> Split:
-    """The windows of racks, and those of sites and hubs, each in the order given."""
-    is_rack = windows["level"] == RACK
-    places = np.flatnonzero(~is_rack)
-    racks, others = windows.take(np.flatnonzero(is_rack)), windows.take(places)
+def split(windows: Rows, others_count: int, window_ms: int, ids: RackIds) -> Split:
+    """The windows of racks, and so many of sites and hubs behind them."""
+    racks, others = np.split(windows, [len(windows) - others_count])
     pairs = (racks["site_id"].astype(np.int64) << 32 | racks["rack_id"]).tolist()
     rack_ids = np.array([ids[pair] for pair in pairs], np.int32)
     mean = means(racks["sum"], racks["count"])
     p95 = sketch.p95(racks["p95_bucket"], racks["min"], racks["max"])
     other_ids = np.where(others["level"] == SITE, others["site_id"], others["hub_id"])
-    # of racks nothing is in the bytes: each other's begins where the other before it ended
-    other_ends = np.concatenate([ends[:1], ends.take(places + 1)])
     return (
         _part(racks, rack_ids, window_ms),
         np.array([mean, p95]),
         _part(others, other_ids, window_ms),
-        other_ends,
     )
 
 
 class Changed:
-    """Rows of layout.WINDOW in the order in which a batch touched them, and their sketches."""
+    """Rows of layout.WINDOW, racks' first, and the sketches of the others."""
 
     def __init__(self, symbols: Symbols, window_ms: int) -> None:
         self._symbols = symbols
@@ -88,7 +83,7 @@ class Changed:
     ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """Finished windows of racks, and what this partition knows of those of sites and hubs."""
         ends, data = sketches
-        racks, floats, others, ends = self._split(windows, ends, self._window_ms, self._ids)
+        racks, floats, others = self._split(windows, len(ends) - 1, self._window_ms, self._ids)
         size = racks.codes.shape[1]
         columns = self._columns(racks)
         columns["mean"], columns["p95"] = (_array(_FLOAT64, column) for column in floats)

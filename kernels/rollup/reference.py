@@ -18,7 +18,7 @@ from kernels.rollup.layout import HUB, NEVER_MS, RACK, SITE, UNITS, WINDOW, Outc
 from schemas.units import INT64_MAX
 
 Rows = npt.NDArray[Any]
-# of the bytes of all sketches, one after the other: the end of each (the first is 0), and the bytes
+# the bytes of all sketches, one after the other: where each ends (the first is 0), and the bytes
 Sketches = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
 SlotKey = tuple[int, int, int, int, int]
 WindowKey = tuple[int, int, int, int, int]
@@ -130,11 +130,14 @@ class Ledger:
         self.names = names  # texts by code: only a tie between sources looks at them
         self.open_ms = open_ms  # how far behind the watermark the oldest open window starts
         self.watermark_ms = watermark_ms
+        self._fill([Sample(*row) for row in rows.tolist()])
+
+    def _fill(self, samples: Sequence[Sample]) -> None:
         self._readings: dict[tuple[int, ...], Sample] = {}
         self._slots: dict[SlotKey, Slot] = {}
         self._windows: dict[WindowKey, Window] = {}
-        for row in rows.tolist():
-            self._put(Sample(*row))
+        for sample in samples:
+            self._put(sample)
 
     def __len__(self) -> int:
         return len(self._readings)
@@ -142,13 +145,15 @@ class Ledger:
     def apply(
         self, rows: Rows, received_ms: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.uint8], Rows, Sketches]:
-        """Outcome of each row, the changed windows, and their sketches (of racks nothing)."""
+        """Outcome of each row; the changed windows, those of racks first; the others' sketches."""
         outcomes = np.zeros(len(rows), np.uint8)
         changed: dict[WindowKey, None] = {}
         for index, row in enumerate(rows.tolist()):
             outcomes[index] = self._take(Sample(*row), int(received_ms[index]), changed)
-        windows = np.array([self._window(key) for key in changed], WINDOW)
-        sketches = [self._sketch(key) for key in changed]
+        racks = [key for key in changed if key[0] == RACK]
+        others = [key for key in changed if key[0] != RACK]
+        windows = np.array([self._window(key) for key in racks + others], WINDOW)
+        sketches = [sketch.encode(self._counts(self._windows[key])) for key in others]
         ends = np.cumsum([0, *map(len, sketches)], dtype=np.int32)
         return outcomes, windows, (ends, np.frombuffer(b"".join(sketches), np.uint8))
 
@@ -173,6 +178,10 @@ class Ledger:
     def live(self) -> int:
         """How many there are that a row of an open window may still repeat or revise."""
         return sum(map(self._is_live, self._readings.values()))
+
+    def compact(self) -> None:
+        """Drop the readings that no row of an open window may repeat or revise."""
+        self._fill(list(filter(self._is_live, self._readings.values())))
 
     def _is_live(self, sample: Sample) -> bool:
         return sample.end_ms > self.watermark_ms - self.open_ms
@@ -271,6 +280,3 @@ class Ledger:
 
     def _counts(self, window: Window) -> Counter[int]:
         return Counter(s.bucket for s in window.samples.values())
-
-    def _sketch(self, key: WindowKey) -> bytes:
-        return b"" if key[0] == RACK else sketch.encode(self._counts(self._windows[key]))

@@ -20,7 +20,7 @@ from kernels.symbols import Symbols
 from schemas.telemetry import KINDS
 from schemas.units import MS_PER_HOUR
 
-# Rows between two clean-outs at least: below this the dead rows are not worth the copy.
+# Rows between two clean-outs at least: below this the dead rows are not worth the walk. Texts too.
 _CLEAN_ROWS = 65_536
 
 # What of a saved reading is a place in a list: in the texts, or in one that is fixed.
@@ -42,6 +42,7 @@ class _Ledger(Protocol):
     def piece(self, at: int, out: Rows) -> tuple[int, int]: ...
     def newest(self, out: Rows) -> None: ...
     def live(self) -> int: ...
+    def compact(self) -> None: ...
 
 
 NewLedger = Callable[[Rows, Sequence[str], int, int], _Ledger]
@@ -173,6 +174,7 @@ class Windows:
             windows._ledger.apply(more, np.full(len(more), NEVER_MS))
         windows._ledger.watermark_ms = watermark_ms
         windows._clean_at = max(_CLEAN_ROWS, 2 * len(windows._ledger))
+        windows._texts_at = max(_CLEAN_ROWS, 2 * len(symbols.names))
         windows.growth.restart(True)
         windows.growth.rows = len(chain[-1].rows)  # the last piece may go on to grow
         return windows
@@ -203,16 +205,25 @@ class Windows:
         samples = refilled(rows, self.window_ms, symbols)
         self._ledger = self._new(samples, self._symbols.names, open_ms, watermark_ms)
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
+        self._texts_at = max(_CLEAN_ROWS, 2 * len(self._symbols.names))
         self.growth.restart(False)
 
     def _clean(self) -> None:
         """Drop the readings of closed windows, once they are half; no result depends on it."""
-        self._clean_at = 2 * len(self._ledger)
         if 2 * self._ledger.live() < len(self._ledger):
-            rows = self._live()
-            names = self._symbols.compact_block(rows, TEXTS).names()
-            self._fill(Symbols(names), rows, self._ledger.watermark_ms)
-            self._rows = np.empty(0, SAVED)  # as large as the state
+            if len(self._symbols.names) > self._texts_at:
+                self._renew()
+                return
+            self._ledger.compact()
+            self.growth.restart(False)
+        self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
+
+    def _renew(self) -> None:
+        """Drop them with their texts."""
+        rows = self._live()
+        names = self._symbols.compact_block(rows, TEXTS).names()
+        self._fill(Symbols(names), rows, self._ledger.watermark_ms)
+        self._rows = np.empty(0, SAVED)  # as large as the state
 
     def _refusal(self, index: int, outcome: Outcome, row: Rows) -> Refusal:
         names = self._symbols.names

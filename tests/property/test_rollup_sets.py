@@ -257,6 +257,56 @@ def test_a_restart_from_a_base_and_what_was_added_gives_the_same_bytes(ledger, r
     assert Windows.load_chain(base, [*sealed, chained.added()], ledger).dump() == running.dump()
 
 
+# many readings of the same instants, of which some come again
+crowded = st.builds(
+    lambda source, meter, end, revision: (source, meter, end, 1, revision, "it.energy"),
+    st.sampled_from(["a", "b"]),
+    st.sampled_from(["m1", "m2"]),
+    st.integers(3, 9),
+    st.integers(0, 1),
+)
+
+
+@TWINS
+@given(st.lists(st.tuples(identities | crowded, contents), max_size=60), st.data())
+@settings(max_examples=150, deadline=None)
+def test_dropping_closed_readings_at_any_cut_changes_no_byte(ledger, rows, data):
+    order = [row(identity, content) for identity, content in rows]
+    running, cleaned = windows_of(ledger, 1_000), windows_of(ledger, 1_000)
+    for start, stop in pairwise(data.draw(cuts(len(order)))):
+        (one,) = apply_all(running, order[start:stop], [0, stop - start])
+        (other,) = apply_all(cleaned, order[start:stop], [0, stop - start])
+        assert encode(ROLLUPS, other.rollups) == encode(ROLLUPS, one.rollups)
+        assert encode(ROLLUPS_PARTIAL, other.partials) == encode(ROLLUPS_PARTIAL, one.partials)
+        assert other.refused == one.refused
+        assert (other.accepted, other.duplicate) == (one.accepted, one.duplicate)
+        live = cleaned._ledger.live()
+        cleaned._ledger.compact()
+        assert len(cleaned) == live == running._ledger.live()
+        assert cleaned.dump() == running.dump()
+
+
+@TWINS
+@pytest.mark.parametrize("texts_too", [False, True], ids=["readings", "texts"])
+def test_a_state_that_drops_what_is_closed_says_the_same_rows(ledger, texts_too, monkeypatch):
+    order = [
+        row((source, f"m{end % 3}", end, 1, revision, "it.energy"), ("delta", end, "", "site-1"))
+        for end in range(1, 60)
+        for source, revision in (("a", 0), (f"source-{end}", 0), ("a", 1), ("a", 0), ("a", 1))
+    ]
+    kept, dropping = windows_of(ledger, 2_000), windows_of(ledger, 2_000)
+    monkeypatch.setattr("kernels.rollup.windows._CLEAN_ROWS", 8)
+    dropping._clean_at = 8
+    dropping._texts_at = 8 if texts_too else 10**9
+    bounds = [*range(0, len(order), 7), len(order)]
+    for one, other in zip(*(apply_all(w, order, bounds) for w in (kept, dropping)), strict=True):
+        assert encode(ROLLUPS_PARTIAL, other.partials) == encode(ROLLUPS_PARTIAL, one.partials)
+        assert (other.accepted, other.duplicate) == (one.accepted, one.duplicate)
+    assert len(dropping) < len(kept) == 3 * 59
+    assert (len(dropping._symbols.names) < len(kept._symbols.names)) == texts_too
+    assert dropping.dump() == kept.dump()
+
+
 @given(st.lists(st.tuples(identities, contents), max_size=24), st.data())
 @settings(max_examples=150, deadline=None)
 def test_both_twins_give_the_same_bytes_closing_included(rows, data):

@@ -1,0 +1,143 @@
+# Dropping readings of the compiled twin in place: what stays moves up, in its order.
+#
+#     readings  what is before one in its cell, or shares its instant, is told by its new place
+#     cells     stay while they have a reading; so do windows while they have a cell
+#     series    stay, and so do tracks: there are no more of them than texts allow
+#
+# All readings of an instant go together, and a window that loses any is closed: nobody adds to it.
+# The memory stays the state's, for a fresh page costs more than what is written there.
+
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t
+from libc.stdlib cimport free
+
+from kernels.rollup._layout cimport LEVELS, NONE, Cell, Held, Track, Window
+from kernels.rollup._places cimport RACK, Places, enter_window, forget
+from kernels.rollup._readings cimport Readings
+from kernels.rollup._tables cimport emptied, grown, let_go
+
+cdef struct Moved:  # new places by the old; -1 for what went
+    int32_t* readings  # of one that went: that of the next older of its cell that stayed, or -1
+    int32_t* cells
+    int32_t* windows
+
+
+cdef inline int drop_until(Readings* readings, Places* places, int64_t closed_ms) except -1:
+    """Drop the readings that end then or before, and what only they are in."""
+    cdef size_t rows = readings.count, cells = places.cell_count, windows = places.window_count
+    cdef int32_t* all_ = <int32_t*>grown(NULL, rows + cells + windows + 1, sizeof(int32_t))
+    cdef Moved moved
+    moved.readings = all_
+    moved.cells = all_ + rows
+    moved.windows = moved.cells + cells
+    with nogil:
+        move_readings(readings, &moved, closed_ms)
+        move_cells(places, &moved)
+        move_windows(places, &moved)
+        tell_readings(readings, &moved)
+        tell_cells(places, &moved)
+    let_go(all_)
+    return 0
+
+
+cdef inline void move_readings(
+    Readings* readings, const Moved* moved, int64_t closed_ms
+) noexcept nogil:
+    cdef int32_t i, before, size = 0
+    cdef Held* held
+    readings.first_end_ms = INT64_MAX
+    for i in range(<int32_t>readings.count):
+        held = &readings.held[i]
+        before = NONE if held.before == NONE else moved.readings[held.before]
+        if held.end_ms <= closed_ms:
+            moved.readings[i] = before
+            continue
+        held.before = before
+        if held.link != NONE:
+            held.link = moved.readings[held.link]
+        readings.first_end_ms = min(readings.first_end_ms, held.end_ms)
+        moved.readings[i] = size
+        readings.held[size] = held[0]
+        size += 1
+    readings.count = size
+    readings.entered = 0
+    emptied(&readings.instants)
+
+
+cdef inline void move_cells(Places* places, const Moved* moved) noexcept nogil:
+    """Cells with a reading; the chains of their windows, by the old places, are made again."""
+    cdef int32_t i, level, newest, size = 0
+    cdef Cell* cell
+    cdef Track* track
+    cdef Window* window
+    for i in range(<int32_t>places.track_count):
+        places.tracks[i].latest_ms = INT64_MIN
+        places.tracks[i].cell = NONE
+    for i in range(<int32_t>places.window_count):
+        places.windows[i].first = places.windows[i].cells = NONE
+    for i in range(<int32_t>places.cell_count):
+        newest = moved.readings[places.cells[i].newest]
+        if newest == NONE:
+            moved.cells[i] = NONE
+            continue
+        moved.cells[i] = size
+        cell = &places.cells[size]
+        cell[0] = places.cells[i]
+        cell.newest = newest
+        track = &places.tracks[cell.track]
+        if cell.window_ms >= track.latest_ms:
+            track.latest_ms = cell.window_ms
+            track.cell = size
+        for level in range(LEVELS):
+            if cell.places[level] != NONE:
+                window = &places.windows[cell.places[level]]
+                cell.others[level] = window.cells
+                window.cells = size
+                if window.first == NONE:
+                    window.first = size
+        size += 1
+    places.cell_count = size
+    places.cells_entered = 0
+    emptied(&places.by_cell)
+
+
+cdef inline void move_windows(Places* places, const Moved* moved) noexcept nogil:
+    """Windows with a cell."""
+    cdef int32_t i, size = 0
+    cdef Window* window
+    emptied(&places.by_window)
+    forget(places)
+    places.entered_count = 0
+    for i in range(<int32_t>places.window_count):
+        if places.windows[i].cells == NONE:
+            free(places.windows[i].counts)
+            moved.windows[i] = NONE
+            continue
+        moved.windows[i] = size
+        window = &places.windows[size]
+        window[0] = places.windows[i]
+        window.touched_by = 0
+        if window.level != RACK:
+            enter_window(places, size)
+        size += 1
+    places.window_count = size
+    places.batch = 0
+
+
+cdef inline void tell_readings(Readings* readings, const Moved* moved) noexcept nogil:
+    """The new places of their cells."""
+    cdef Py_ssize_t i
+    for i in range(readings.count):
+        readings.held[i].cell = moved.cells[readings.held[i].cell]
+    for i in range(readings.series_count):
+        if readings.series[i].cell != NONE:
+            readings.series[i].cell = moved.cells[readings.series[i].cell]
+
+
+cdef inline void tell_cells(Places* places, const Moved* moved) noexcept nogil:
+    """The new places of their windows."""
+    cdef Py_ssize_t i
+    cdef int32_t level
+    for i in range(places.cell_count):
+        for level in range(LEVELS):
+            if places.cells[i].places[level] != NONE:
+                places.cells[i].places[level] = moved.windows[places.cells[i].places[level]]
