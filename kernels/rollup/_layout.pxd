@@ -49,26 +49,35 @@ cdef struct Saved:  # layout.SAVED
     int32_t kind
     int32_t unit
 
-cdef struct Held:  # a Sample in the state, in one line of the cache: the rest is in its cell
-    int64_t start_ms
+cdef enum:  # of Held.rest
+    SAMPLED = 1   # it is the one that counts in its slot
+    ENERGY = 2    # its quantity is an energy in mJ: the sample is its mean power
+    APART = 4     # in place of a length: there is an Apart of it, and which
+    KIND = 3      # where the place of its kind begins
+    LENGTH = 5    # where the length begins, in ms; up to 37 hours
+    APARTS = 1 << 27
+
+cdef struct Held:  # a Sample in the state, in half a line of the cache; the rest is in what it names
     int64_t end_ms
-    int64_t revision
-    int64_t sample
-    int64_t energy_mj
-    int32_t meter
-    int32_t source
+    int64_t quantity  # what its sample and its energy are made of
+    int32_t series
     int32_t cell
-    int32_t link      # next older reading of the same instant (meter, register, end); -1 at the end
-    int32_t before    # next older reading of the same cell
-    int16_t bucket
-    uint8_t kind
-    uint8_t sampled   # whether it is the one that counts in its slot
+    int32_t before    # next older reading of the same cell; -1 at the end
+    uint32_t rest
+
+cdef struct Apart:  # what few readings have; the others are of their series' source and stand alone
+    int64_t start_ms
+    int64_t revision
+    int32_t source
+    int32_t link      # next older reading of the same instant (series, end); -1 at the end
 
 cdef struct Series:  # the readings of one meter and register
     int64_t latest_ms   # the largest end
+    int32_t meter
     int32_t register_
+    int32_t source      # that of the first
     int32_t cell        # that of the last one accepted; -1 at first
-    int32_t other       # next register of the same meter
+    int32_t other       # next series of the same meter
 
 cdef struct Row:  # layout.WINDOW
     int64_t start_ms

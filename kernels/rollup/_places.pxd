@@ -29,12 +29,12 @@ from kernels.rollup._layout cimport (
     OVERFLOW,
     Cell,
     Gathered,
-    Held,
     Recent,
     Sample,
     Track,
     Window,
 )
+from kernels.rollup._readings cimport Readings, energy_of, sample_of
 from kernels.rollup._tables cimport (
     Table,
     entry_of,
@@ -264,9 +264,10 @@ cdef inline uint8_t unit_of(const Places* places, int32_t window) noexcept nogil
 
 
 cdef inline int misfit(
-    const Places* places, const Sample* row, const int32_t* known, const Held* winner, bint decides
+    const Places* places, const Sample* row, const int32_t* known, const Readings* readings,
+    int32_t winner, bint decides
 ) noexcept nogil:
-    """Why the sample cannot be added to these windows in place of `winner`; 0 if it can."""
+    """Why the sample cannot be added to these windows in place of `winner`, or -1; 0 if it can."""
     cdef int32_t level, k
     cdef int64_t total, total_mj
     for level in range(LEVELS):
@@ -278,11 +279,11 @@ cdef inline int misfit(
             continue
         total = places.windows[known[level]].sum
         total_mj = places.windows[known[level]].energy_mj
-        if winner != NULL:
+        if winner != NONE:
             for k in range(LEVELS):
-                if places.cells[winner.cell].places[k] == known[level]:
-                    total -= winner.sample
-                    total_mj -= winner.energy_mj
+                if places.cells[readings.held[winner].cell].places[k] == known[level]:
+                    total -= sample_of(readings, winner)
+                    total_mj -= energy_of(&readings.held[winner])
         if total > INT64_MAX - row.sample or total_mj > INT64_MAX - row.energy_mj:
             return OVERFLOW
     return 0
@@ -359,7 +360,7 @@ cdef inline void touch(Places* places, int32_t place) noexcept nogil:
 
 
 cdef inline int gather(
-    Places* places, int32_t place, const Sample* row, const Held* held
+    Places* places, int32_t place, const Sample* row, const Readings* readings
 ) except -1:
     """Add the reading to what its cell has gathered; its windows are touched, and told later."""
     cdef Gathered* gathered
@@ -373,7 +374,7 @@ cdef inline int gather(
     gathered.buckets[gathered.size] = <int16_t>row.bucket
     gathered.size += 1
     if gathered.size == GATHERED:
-        tell(places, gathered, held)
+        tell(places, gathered, readings)
     return 0
 
 
@@ -396,7 +397,7 @@ cdef inline void empty(Gathered* gathered) noexcept nogil:
     gathered.max = 0
 
 
-cdef inline int tell(Places* places, Gathered* gathered, const Held* held) except -1:
+cdef inline int tell(Places* places, Gathered* gathered, const Readings* readings) except -1:
     """Add what was gathered to its windows."""
     cdef const Cell* cell = &places.cells[gathered.cell]
     cdef Window* window
@@ -404,18 +405,18 @@ cdef inline int tell(Places* places, Gathered* gathered, const Held* held) excep
     for level in range(LEVELS):
         if cell.places[level] != NONE:
             window = &places.windows[cell.places[level]]
-            add(window, gathered, places.cells, places.gathered, held)
+            add(window, gathered, places.cells, places.gathered, readings)
             window.revision += gathered.size
     empty(gathered)
     return 0
 
 
-cdef inline int tell_all(Places* places, const Held* held) except -1:
+cdef inline int tell_all(Places* places, const Readings* readings) except -1:
     """Now every window has all of its samples."""
     cdef Py_ssize_t i
     for i in range(places.gathered_count):
         if places.gathered[i].size:
-            tell(places, &places.gathered[i], held)
+            tell(places, &places.gathered[i], readings)
         places.cells[places.gathered[i].cell].gathered = NONE
     places.gathered_count = 0
     return 0

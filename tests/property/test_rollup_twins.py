@@ -29,11 +29,11 @@ SAME = {
 }
 
 
-def reading(meter, end, revision, kind, quantity, rack, site, source, unit):
+def reading(meter, end, revision, kind, quantity, rack, site, source, unit, length=1):
     return SAME | {
         "meter_id": f"m{meter}",
         "kind": kind,
-        "start_ms": 1_000 * (end - 1),
+        "start_ms": 1_000 * (end - length),
         "end_ms": 1_000 * end,
         "quantity": quantity,
         "unit": unit,
@@ -57,6 +57,7 @@ readings = st.builds(
     st.integers(0, 1),
     st.sampled_from(["a", "b"]),
     st.sampled_from(["mJ", "mJ", "mJ", "mW"]),
+    st.sampled_from([1, 1, 1, 2, 134_217, 134_218, 200_000]),  # around 2**27 ms, and two days
 )
 few = st.integers(0, 5_000_000)
 
