@@ -8,6 +8,7 @@ Most rows are later than all of their series, in the cell of the one before or i
 they add gathers in the cell until the batch is over. All others take the longer way.
 """
 
+cimport cython
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -96,15 +97,8 @@ assert sizeof(Window) == sizeof(Cell) == 2 * sizeof(Held) == 64, "a line of the 
 assert len(KINDS) <= 1 << (LENGTH - KIND), "a kind is too many"
 
 
+@cython.final
 cdef class Ledger:
-    cdef public int64_t open_ms
-    cdef public int64_t watermark_ms
-    cdef readonly object names
-    cdef Readings readings
-    cdef Places places
-    cdef int64_t most  # no sum of samples or of energies is above it
-    cdef list narrowed  # windows that lost their smallest or largest sample
-
     def __cinit__(self):
         memset(&self.readings, 0, sizeof(Readings))
         self.readings.first_end_ms = INT64_MAX
@@ -181,21 +175,11 @@ cdef class Ledger:
             at += 1
         return found, at
 
-    def newest(self, out):
-        """Write the last len(out) readings that were accepted."""
-        cdef cnp.ndarray last = out
-        cdef Saved* row = <Saved*>cnp.PyArray_DATA(last)
-        cdef Py_ssize_t i, size = len(last), first = self.readings.count - size
-        assert first >= 0, "more readings than there are"
-        assert last.dtype == layout.SAVED and last.flags.c_contiguous
-        for i in range(size):
-            self._save(&row[i], first + i)
-
     def compact(self):
         """Drop the readings that no row of an open window may repeat or revise."""
         self.most = drop_until(&self.readings, &self.places, self.watermark_ms - self.open_ms)
 
-    cdef inline void _save(self, Saved* row, Py_ssize_t i) noexcept nogil:
+    cdef void _save(self, Saved* row, Py_ssize_t i) noexcept nogil:
         saved_into(row, &self.readings, <int32_t>i, self.places.cells, MJ)
 
     cdef inline bint _is_live(self, Py_ssize_t i) noexcept nogil:

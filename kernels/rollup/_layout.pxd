@@ -78,6 +78,7 @@ cdef struct Series:  # the readings of one meter and register
     int32_t source      # that of the first
     int32_t cell        # that of the last one accepted; -1 at first
     int32_t other       # next series of the same meter
+    int32_t listed_by   # the last save that listed its meter and source
 
 cdef struct Row:  # layout.WINDOW
     int64_t start_ms
@@ -136,6 +137,7 @@ cdef struct Track:  # the cells of one site, register and rack
     int32_t site
     int32_t register_
     int32_t rack
+    int32_t listed_by   # the last save that listed these
 
 cdef struct Recent:  # a window of a site or hub that was looked for, to be known at once
     int64_t window_ms

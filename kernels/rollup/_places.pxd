@@ -128,6 +128,7 @@ cdef inline int32_t track_of(Places* places, const Sample* row) except -1:
     track = &places.tracks[places.track_count]
     track.latest_ms = INT64_MIN
     track.cell = NONE
+    track.listed_by = 0
     track.site = row.site
     track.register_ = row.register_
     track.rack = row.rack

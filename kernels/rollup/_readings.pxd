@@ -52,6 +52,7 @@ cdef struct Readings:
     Table instants
     Series* series
     Py_ssize_t series_count, series_room
+    int32_t listings     # saves that listed their texts
     int32_t* by_meter    # first series of each meter by its code, + 1
     Py_ssize_t meters
     const int64_t* bounds # of the buckets
@@ -107,6 +108,7 @@ cdef inline int32_t made_series(Readings* readings, const Sample* row) except -1
     series.register_ = row.register_
     series.source = row.source
     series.cell = NONE
+    series.listed_by = 0
     series.other = readings.by_meter[row.meter] - 1
     readings.series_count += 1
     readings.by_meter[row.meter] = <int32_t>readings.series_count
