@@ -13,7 +13,10 @@ from libc.stdlib cimport free
 from kernels.rollup._layout cimport APART, LENGTH, LEVELS, NONE, Apart, Cell, Held, Track, Window
 from kernels.rollup._places cimport RACK, Places, enter_window, forget
 from kernels.rollup._readings cimport Readings
-from kernels.rollup._tables cimport emptied, grown, let_go
+from kernels.rollup._tables cimport emptied, grown
+
+cdef enum:
+    STAYS = -1  # of a window, in place of the batch that touched it
 
 cdef struct Moved:  # new places by the old; -1 for what went
     int32_t* readings  # of one that went: that of the next older of its cell that stayed, or -1
@@ -27,11 +30,13 @@ cdef inline int64_t drop_until(
     """Drop the readings that end then or before, and what only they are in; gives the largest sum
     of samples or energies of a window."""
     cdef size_t rows = readings.count, cells = places.cell_count, windows = places.window_count
-    cdef int32_t* all_ = <int32_t*>grown(NULL, rows + cells + windows + 1, sizeof(int32_t))
     cdef int64_t most
     cdef Moved moved
-    moved.readings = all_
-    moved.cells = all_ + rows
+    if rows + cells + windows >= places.moved_room:
+        places.moved_room = rows + cells + windows + 1
+        places.moved = <int32_t*>grown(places.moved, places.moved_room, sizeof(int32_t))
+    moved.readings = places.moved
+    moved.cells = moved.readings + rows
     moved.windows = moved.cells + cells
     with nogil:
         move_readings(readings, &moved, closed_ms)
@@ -39,7 +44,6 @@ cdef inline int64_t drop_until(
         most = move_windows(places, &moved)
         tell_readings(readings, &moved)
         tell_cells(places, &moved)
-    let_go(all_)
     return most
 
 
@@ -89,8 +93,6 @@ cdef inline void move_cells(Places* places, const Moved* moved) noexcept nogil:
     for i in range(<int32_t>places.track_count):
         places.tracks[i].latest_ms = INT64_MIN
         places.tracks[i].cell = NONE
-    for i in range(<int32_t>places.window_count):
-        places.windows[i].first = places.windows[i].cells = NONE
     for i in range(<int32_t>places.cell_count):
         newest = moved.readings[places.cells[i].newest]
         if newest == NONE:
@@ -107,10 +109,12 @@ cdef inline void move_cells(Places* places, const Moved* moved) noexcept nogil:
         for level in range(LEVELS):
             if cell.places[level] != NONE:
                 window = &places.windows[cell.places[level]]
+                if window.touched_by != STAYS:
+                    window.touched_by = STAYS
+                    window.first = size
+                    window.cells = NONE
                 cell.others[level] = window.cells
                 window.cells = size
-                if window.first == NONE:
-                    window.first = size
         size += 1
     places.cell_count = size
     places.cells_entered = 0
@@ -126,7 +130,7 @@ cdef inline int64_t move_windows(Places* places, const Moved* moved) noexcept no
     forget(places)
     places.entered_count = 0
     for i in range(<int32_t>places.window_count):
-        if places.windows[i].cells == NONE:
+        if places.windows[i].touched_by != STAYS:
             free(places.windows[i].counts)
             moved.windows[i] = NONE
             continue

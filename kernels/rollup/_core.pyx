@@ -52,7 +52,6 @@ from kernels.rollup._places cimport (
     tell_all,
     touch,
     track_of,
-    unit_of,
 )
 from kernels.rollup._readings cimport (
     Readings,
@@ -248,7 +247,7 @@ cdef class Ledger:
         if cell != NONE:
             return cell
         for level in range(LEVELS):
-            if known[level] != NONE and unit_of(&self.places, known[level]) != row.unit:
+            if known[level] != NONE and self.places.windows[known[level]].unit != row.unit:
                 return -2
         return made_cell(&self.places, row, track, known)
 

@@ -115,6 +115,7 @@ cdef struct Window:  # in one line of the cache: what it is of is in its first c
     int32_t first       # its oldest cell
     int32_t cells       # its newest cell
     uint8_t level
+    uint8_t unit
     uint8_t narrowed    # lost a sample that was its smallest or largest
 
 cdef struct Cell:  # what readings of one place, register, unit and window share: where their windows are

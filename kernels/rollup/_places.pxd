@@ -71,6 +71,8 @@ cdef struct Places:
     Gathered* gathered   # of the cells that the batch added to since the windows were told
     Py_ssize_t gathered_count
     int32_t batch
+    int32_t* moved       # what _compact.pxd writes where everything went; kept for the next time
+    size_t moved_room
 
 
 cdef inline void released(Places* places) noexcept nogil:
@@ -87,6 +89,7 @@ cdef inline void released(Places* places) noexcept nogil:
     let_go(places.racks)
     let_go(places.others)
     let_go(places.gathered)
+    let_go(places.moved)
 
 
 cdef inline int begin(Places* places) except -1:
@@ -260,10 +263,6 @@ cdef inline int32_t known_windows(
     return cell
 
 
-cdef inline uint8_t unit_of(const Places* places, int32_t window) noexcept nogil:
-    return places.cells[places.windows[window].first].unit
-
-
 cdef inline int misfit(
     const Places* places, const Sample* row, const int32_t* known, const Readings* readings,
     int32_t winner, bint decides
@@ -274,7 +273,7 @@ cdef inline int misfit(
     for level in range(LEVELS):
         if known[level] == NONE:
             continue
-        if unit_of(places, known[level]) != row.unit:
+        if places.windows[known[level]].unit != row.unit:
             return OTHER_UNIT
         if not decides:
             continue
@@ -337,6 +336,7 @@ cdef inline int32_t made_window(
     window = &places.windows[places.window_count]
     memset(window, 0, sizeof(Window))
     window.level = level
+    window.unit = row.unit
     window.first = cell
     window.cells = NONE
     if level != RACK:

@@ -121,7 +121,7 @@ cdef inline void row_into(
     out.register_ = first.register_
     out.p95_bucket = bucket_p95(window.counts, window.count) if window.counts != NULL else largest
     out.level = window.level
-    out.unit = first.unit
+    out.unit = window.unit
     out.spare = 0
 
 
