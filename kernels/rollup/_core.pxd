@@ -23,6 +23,7 @@ cdef class Ledger:
     cdef int _begin(self, Py_ssize_t rows) except -1
     cdef int _end(self) except -1
     cdef int _put(self, const Sample* row) except -1
+    cdef int _put_first(self, const Sample* row, int32_t place, int32_t cell) except -1
     cdef void _count_in(self, int64_t sample, int64_t energy_mj) noexcept nogil
     cdef int32_t _cell_for(self, const Sample* row, int32_t last) except -3
     cdef int _put_beside(self, const Sample* row, int32_t series, int32_t head) except -1

@@ -31,7 +31,6 @@ from kernels.rollup._layout cimport (
     SUPERSEDED,
     Apart,
     Cell,
-    Gathered,
     Held,
     Row,
     Sample,
@@ -42,6 +41,7 @@ from kernels.rollup._layout cimport (
 from kernels.rollup._places cimport (
     TOLD,
     Places,
+    add_first,
     begin,
     gather,
     is_in,
@@ -68,7 +68,7 @@ from kernels.rollup._readings cimport (
 )
 from kernels.rollup._tables cimport entry_of, place_of, reserve
 from kernels.rollup._window cimport (
-    add,
+    add_one,
     remove,
     row_into,
     saved_into,
@@ -218,11 +218,25 @@ cdef class Ledger:
             cell = self._cell_for(row, cell)
             if cell < NONE:
                 return OTHER_UNIT
+            if self.places.cells[cell].newest == NONE and (
+                series.cell == NONE or not self.places.cells[series.cell].several
+            ):
+                return self._put_first(row, place, cell)
         self._count_in(row.sample, row.energy_mj)
         if self.places.gathered_count == TOLD:
             tell_all(&self.places, &self.readings)
         hold(&self.readings, row, place, self.places.cells, cell, NONE, True)
         gather(&self.places, cell, row, &self.readings)
+        series.cell = cell
+        series.latest_ms = max(series.latest_ms, row.end_ms)
+        return ACCEPTED
+
+    cdef int _put_first(self, const Sample* row, int32_t place, int32_t cell) except -1:
+        """Take in the first reading of a cell at once, where no second one is expected."""
+        cdef Series* series = &self.readings.series[place]
+        self._count_in(row.sample, row.energy_mj)
+        add_first(&self.places, cell, row, &self.readings)
+        hold(&self.readings, row, place, self.places.cells, cell, NONE, True)
         series.cell = cell
         series.latest_ms = max(series.latest_ms, row.end_ms)
         return ACCEPTED
@@ -289,7 +303,6 @@ cdef class Ledger:
 
     cdef int _exchange(self, const Sample* row, int32_t cell, int32_t winner) except -1:
         """Take the slot's sample out of its windows, and that of the reading into the cell's."""
-        cdef Gathered alone
         cdef int32_t level, place
         self._count_in(row.sample, row.energy_mj)
         if winner != NONE:
@@ -300,15 +313,11 @@ cdef class Ledger:
                     &self.places.windows[place], &self.readings, winner
                 ):
                     self._note_narrowed(place)
-        alone.size = 1
-        alone.sum = alone.min = alone.max = row.sample
-        alone.energy_mj = row.energy_mj
-        alone.buckets[0] = <int16_t>row.bucket
         for level in range(LEVELS):
             place = self.places.cells[cell].places[level]
             if place != NONE:
-                add(
-                    &self.places.windows[place], &alone, self.places.cells, self.places.gathered,
+                add_one(
+                    &self.places.windows[place], row, self.places.cells, self.places.gathered,
                     &self.readings,
                 )
         return 0

@@ -126,6 +126,7 @@ cdef struct Cell:  # what readings of one place, register, unit and window share
     int32_t register_
     uint8_t levels
     uint8_t unit
+    uint8_t several         # whether it has had more than one reading
     int32_t gathered        # its samples that the windows do not have yet; -1 for none
     int32_t newest          # reading
     int32_t[LEVELS] places  # windows by level; -1 where it is in none

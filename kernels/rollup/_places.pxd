@@ -46,7 +46,7 @@ from kernels.rollup._tables cimport (
     prefetch,
     reserve,
 )
-from kernels.rollup._window cimport add
+from kernels.rollup._window cimport add, add_one
 
 cdef enum:
     BLOCK = 32  # entries asked of memory together
@@ -306,6 +306,7 @@ cdef inline int32_t made_cell(
     cell.register_ = row.register_
     cell.levels = row.levels
     cell.unit = row.unit
+    cell.several = False
     cell.gathered = cell.newest = NONE
     cell.track = track
     if row.window_ms >= places.tracks[track].latest_ms:
@@ -358,6 +359,22 @@ cdef inline void touch(Places* places, int32_t place) noexcept nogil:
         else:
             places.others[places.others_count] = place
             places.others_count += 1
+
+
+cdef inline int add_first(
+    Places* places, int32_t place, const Sample* row, const Readings* readings
+) except -1:
+    """Add the first reading of a cell to its windows at once; it is held later."""
+    cdef const Cell* cell = &places.cells[place]
+    cdef Window* window
+    cdef int32_t level
+    for level in range(LEVELS):
+        if cell.places[level] != NONE:
+            window = &places.windows[cell.places[level]]
+            touch(places, cell.places[level])
+            add_one(window, row, places.cells, places.gathered, readings)
+            window.revision += 1
+    return 0
 
 
 cdef inline int gather(

@@ -138,6 +138,7 @@ cdef inline void hold(
     else:
         held.rest |= <uint32_t>length << LENGTH
     readings.first_end_ms = min(readings.first_end_ms, row.end_ms)
+    cells[cell].several = held.before != NONE
     cells[cell].newest = <int32_t>readings.count
     readings.count += 1
 

@@ -12,6 +12,7 @@ from kernels.rollup._layout cimport (
     Gathered,
     Held,
     Row,
+    Sample,
     Saved,
     Window,
 )
@@ -37,10 +38,7 @@ cdef inline int add(
         found = samples_in(window, cells, gathered, readings, buckets)
         count_all(&window.counts, buckets, found)
     if window.counts != NULL:
-        if more.size == 1:
-            count_one(&window.counts, more.buckets[0])
-        else:
-            count_all(&window.counts, more.buckets, more.size)
+        count_all(&window.counts, more.buckets, more.size)
     if window.count == 0 or more.min < window.min:
         window.min = more.min
     if window.count == 0 or more.max > window.max:
@@ -48,6 +46,27 @@ cdef inline int add(
     window.count += more.size
     window.sum += more.sum
     window.energy_mj += more.energy_mj
+    return 0
+
+
+cdef inline int add_one(
+    Window* window, const Sample* row, const Cell* cells, const Gathered* gathered,
+    const Readings* readings
+) except -1:
+    """`add` of one sample; it is not held yet."""
+    cdef int16_t[FEW] buckets
+    if window.counts == NULL and window.count == FEW:
+        samples_in(window, cells, gathered, readings, buckets)
+        count_all(&window.counts, buckets, FEW)
+    if window.counts != NULL:
+        count_one(&window.counts, row.bucket)
+    if window.count == 0 or row.sample < window.min:
+        window.min = row.sample
+    if window.count == 0 or row.sample > window.max:
+        window.max = row.sample
+    window.count += 1
+    window.sum += row.sample
+    window.energy_mj += row.energy_mj
     return 0
 
 
