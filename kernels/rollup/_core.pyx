@@ -8,6 +8,7 @@ Most rows are later than all of their series, in the cell of the one before or i
 they add gathers in the cell until the batch is over. All others take the longer way.
 """
 
+cimport cython
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -20,13 +21,16 @@ from kernels.rollup._compact cimport drop_until
 from kernels.rollup._layout cimport (
     ACCEPTED,
     DUPLICATE,
+    KIND,
     LATE,
+    LENGTH,
     LEVELS,
     NONE,
     OTHER_UNIT,
+    SAMPLED,
     SUPERSEDED,
+    Apart,
     Cell,
-    Gathered,
     Held,
     Row,
     Sample,
@@ -37,6 +41,7 @@ from kernels.rollup._layout cimport (
 from kernels.rollup._places cimport (
     TOLD,
     Places,
+    add_first,
     begin,
     gather,
     is_in,
@@ -47,14 +52,15 @@ from kernels.rollup._places cimport (
     tell_all,
     touch,
     track_of,
-    unit_of,
 )
 from kernels.rollup._readings cimport (
     Readings,
+    apart_of,
     enter_all,
     freed,
     hold,
     instant_of,
+    kind_of,
     make_room,
     mate_of,
     series_of,
@@ -62,7 +68,7 @@ from kernels.rollup._readings cimport (
 )
 from kernels.rollup._tables cimport entry_of, place_of, reserve
 from kernels.rollup._window cimport (
-    add,
+    add_one,
     remove,
     row_into,
     saved_into,
@@ -72,6 +78,7 @@ from kernels.rollup._window cimport (
 )
 
 from kernels.rollup import layout, sketch
+from schemas.telemetry import KINDS
 
 cnp.import_array()
 
@@ -85,21 +92,17 @@ cdef const int16_t[::1] GUESS = sketch.GUESS
 assert sizeof(Sample) == layout.SAMPLE.itemsize, "Sample is not layout.SAMPLE"
 assert sizeof(Saved) == layout.SAVED.itemsize, "Saved is not layout.SAVED"
 assert sizeof(Row) == layout.WINDOW.itemsize, "Row is not layout.WINDOW"
-assert sizeof(Held) == sizeof(Window) == sizeof(Cell) == 64, "a line of the cache is 64 bytes"
+assert sizeof(Window) == sizeof(Cell) == 2 * sizeof(Held) == 64, "a line of the cache is 64 bytes"
+assert len(KINDS) <= 1 << (LENGTH - KIND), "a kind is too many"
 
 
+@cython.final
 cdef class Ledger:
-    cdef public int64_t open_ms
-    cdef public int64_t watermark_ms
-    cdef readonly object names
-    cdef Readings readings
-    cdef Places places
-    cdef int64_t most  # no sum of samples or of energies is above it
-    cdef list narrowed  # windows that lost their smallest or largest sample
-
     def __cinit__(self):
         memset(&self.readings, 0, sizeof(Readings))
         self.readings.first_end_ms = INT64_MAX
+        self.readings.bounds = &BOUNDS[0]
+        self.readings.guess = &GUESS[0]
         memset(&self.places, 0, sizeof(Places))
 
     def __dealloc__(self):
@@ -171,29 +174,12 @@ cdef class Ledger:
             at += 1
         return found, at
 
-    def newest(self, out):
-        """Write the last len(out) readings that were accepted."""
-        cdef cnp.ndarray last = out
-        cdef Saved* row = <Saved*>cnp.PyArray_DATA(last)
-        cdef Py_ssize_t i, size = len(last), first = self.readings.count - size
-        assert first >= 0, "more readings than there are"
-        assert last.dtype == layout.SAVED and last.flags.c_contiguous
-        for i in range(size):
-            self._save(&row[i], first + i)
-
     def compact(self):
         """Drop the readings that no row of an open window may repeat or revise."""
-        cdef Py_ssize_t i
-        cdef const Held* held
-        drop_until(&self.readings, &self.places, self.watermark_ms - self.open_ms)
-        self.most = 0
-        for i in range(self.readings.count):
-            held = &self.readings.held[i]
-            self._count_in(held.sample, held.energy_mj)
+        self.most = drop_until(&self.readings, &self.places, self.watermark_ms - self.open_ms)
 
-    cdef inline void _save(self, Saved* row, Py_ssize_t i) noexcept nogil:
-        cdef const Held* held = &self.readings.held[i]
-        saved_into(row, held, &self.places.cells[held.cell], MJ)
+    cdef void _save(self, Saved* row, Py_ssize_t i) noexcept nogil:
+        saved_into(row, &self.readings, <int32_t>i, self.places.cells, MJ)
 
     cdef inline bint _is_live(self, Py_ssize_t i) noexcept nogil:
         return self.readings.held[i].end_ms > self.watermark_ms - self.open_ms
@@ -203,28 +189,27 @@ cdef class Ledger:
         return begin(&self.places)
 
     cdef int _end(self) except -1:
-        tell_all(&self.places, self.readings.held)
+        tell_all(&self.places, &self.readings)
         if self.narrowed:
             for place in self.narrowed:
-                widen(
-                    &self.places.windows[<Py_ssize_t>place], self.places.cells, self.readings.held
-                )
+                widen(&self.places.windows[<Py_ssize_t>place], self.places.cells, &self.readings)
             self.narrowed.clear()
         return 0
 
     cdef inline int _put(self, const Sample* row) except -1:
         """Take a reading in, unless it is a duplicate or does not fit its windows."""
-        cdef Series* series = series_of(&self.readings, row)
+        cdef int32_t place = series_of(&self.readings, row)
+        cdef Series* series = &self.readings.series[place]
         cdef int32_t head, cell = series.cell
         cdef uint32_t hashed
         cdef uint64_t at
         cdef int fault
         if row.end_ms <= series.latest_ms:
-            enter_all(&self.readings, self.places.cells)
-            at = instant_of(&self.readings, self.places.cells, row, &hashed)
+            enter_all(&self.readings)
+            at = instant_of(&self.readings, place, row.end_ms, &hashed)
             head = place_of(self.readings.instants.entries[at])
             if head != NONE:
-                return self._put_beside(row, head)
+                return self._put_beside(row, place, head)
         if max(row.sample, row.energy_mj) > INT64_MAX - self.most:
             fault = self._misfit_alone(row)
             if fault:
@@ -233,11 +218,25 @@ cdef class Ledger:
             cell = self._cell_for(row, cell)
             if cell < NONE:
                 return OTHER_UNIT
+            if self.places.cells[cell].newest == NONE and (
+                series.cell == NONE or not self.places.cells[series.cell].several
+            ):
+                return self._put_first(row, place, cell)
         self._count_in(row.sample, row.energy_mj)
         if self.places.gathered_count == TOLD:
-            tell_all(&self.places, self.readings.held)
-        hold(&self.readings, row, self.places.cells, cell, NONE, True)
-        gather(&self.places, cell, row, self.readings.held)
+            tell_all(&self.places, &self.readings)
+        hold(&self.readings, row, place, self.places.cells, cell, NONE, True)
+        gather(&self.places, cell, row, &self.readings)
+        series.cell = cell
+        series.latest_ms = max(series.latest_ms, row.end_ms)
+        return ACCEPTED
+
+    cdef int _put_first(self, const Sample* row, int32_t place, int32_t cell) except -1:
+        """Take in the first reading of a cell at once, where no second one is expected."""
+        cdef Series* series = &self.readings.series[place]
+        self._count_in(row.sample, row.energy_mj)
+        add_first(&self.places, cell, row, &self.readings)
+        hold(&self.readings, row, place, self.places.cells, cell, NONE, True)
         series.cell = cell
         series.latest_ms = max(series.latest_ms, row.end_ms)
         return ACCEPTED
@@ -262,34 +261,33 @@ cdef class Ledger:
         if cell != NONE:
             return cell
         for level in range(LEVELS):
-            if known[level] != NONE and unit_of(&self.places, known[level]) != row.unit:
+            if known[level] != NONE and self.places.windows[known[level]].unit != row.unit:
                 return -2
         return made_cell(&self.places, row, track, known)
 
-    cdef int _put_beside(self, const Sample* row, int32_t head) except -1:
+    cdef int _put_beside(self, const Sample* row, int32_t series, int32_t head) except -1:
         """Take in a reading of an instant that has some, the newest of which is `head`."""
-        cdef int32_t other = head, mate, cell, track
+        cdef int32_t other = head, mate, cell, track, winner = NONE
         cdef int32_t[LEVELS] known
-        cdef const Held* there
-        cdef Held* winner = NULL
+        cdef Apart there
         cdef uint32_t hashed
         cdef uint64_t at
         cdef bint decides
         cdef int fault
         while other != NONE:
-            there = &self.readings.held[other]
+            there = apart_of(&self.readings, other)
             if (there.source == row.source and there.revision == row.revision
                     and there.start_ms == row.start_ms):
                 return DUPLICATE
             other = there.link
-        tell_all(&self.places, self.readings.held)
+        tell_all(&self.places, &self.readings)
         mate = mate_of(&self.readings, head, row.kind, row.start_ms)
         if mate != NONE:
             winner = winner_of(&self.readings, mate)
-        decides = winner == NULL or self._is_better(row, winner)
+        decides = winner == NONE or self._is_better(row, winner)
         track = track_of(&self.places, row)
         cell = known_windows(&self.places, row, track, known)
-        fault = misfit(&self.places, row, known, winner, decides)
+        fault = misfit(&self.places, row, known, &self.readings, winner, decides)
         if fault:
             return fault
         if cell == NONE:
@@ -297,37 +295,35 @@ cdef class Ledger:
         self._touch_slot(cell, mate)
         if decides:
             self._exchange(row, cell, winner)
-        at = instant_of(&self.readings, self.places.cells, row, &hashed)
+        at = instant_of(&self.readings, series, row.end_ms, &hashed)
         self.readings.instants.entries[at] = entry_of(hashed, self.readings.count)
-        hold(&self.readings, row, self.places.cells, cell, head, decides)
+        hold(&self.readings, row, series, self.places.cells, cell, head, decides)
         self.readings.entered = self.readings.count
         return ACCEPTED if decides else SUPERSEDED
 
-    cdef int _exchange(self, const Sample* row, int32_t cell, Held* winner) except -1:
+    cdef int _exchange(self, const Sample* row, int32_t cell, int32_t winner) except -1:
         """Take the slot's sample out of its windows, and that of the reading into the cell's."""
-        cdef Gathered alone
         cdef int32_t level, place
         self._count_in(row.sample, row.energy_mj)
-        if winner != NULL:
-            winner.sampled = False
+        if winner != NONE:
+            self.readings.held[winner].rest &= ~<uint32_t>SAMPLED
             for level in range(LEVELS):
-                place = self.places.cells[winner.cell].places[level]
-                if place != NONE and remove(&self.places.windows[place], winner):
+                place = self.places.cells[self.readings.held[winner].cell].places[level]
+                if place != NONE and remove(
+                    &self.places.windows[place], &self.readings, winner
+                ):
                     self._note_narrowed(place)
-        alone.size = 1
-        alone.sum = alone.min = alone.max = row.sample
-        alone.energy_mj = row.energy_mj
-        alone.buckets[0] = <int16_t>row.bucket
         for level in range(LEVELS):
             place = self.places.cells[cell].places[level]
             if place != NONE:
-                add(
-                    &self.places.windows[place], &alone, self.places.cells, self.places.gathered,
-                    self.readings.held,
+                add_one(
+                    &self.places.windows[place], row, self.places.cells, self.places.gathered,
+                    &self.readings,
                 )
         return 0
 
-    cdef bint _is_better(self, const Sample* one, const Held* other) except -1:
+    cdef bint _is_better(self, const Sample* one, int32_t reading) except -1:
+        cdef Apart other = apart_of(&self.readings, reading)
         if one.revision != other.revision:
             return one.revision > other.revision
         return self.names[one.source] < self.names[other.source]
@@ -335,9 +331,9 @@ cdef class Ledger:
     cdef int _misfit_alone(self, const Sample* row) except -1:
         """Why the first sample of its slot cannot be added to its windows; 0 if it can."""
         cdef int32_t[LEVELS] known
-        tell_all(&self.places, self.readings.held)
+        tell_all(&self.places, &self.readings)
         known_windows(&self.places, row, track_of(&self.places, row), known)
-        return misfit(&self.places, row, known, NULL, True)
+        return misfit(&self.places, row, known, &self.readings, NONE, True)
 
     cdef int _touch_slot(self, int32_t cell, int32_t mate) except -1:
         """One revision more for each window of the slot's readings, of which `mate` is the newest
@@ -348,9 +344,9 @@ cdef class Ledger:
             readings.append(at)
             at = mate_of(
                 &self.readings,
-                self.readings.held[at].link,
-                self.readings.held[mate].kind,
-                self.readings.held[mate].start_ms,
+                apart_of(&self.readings, at).link,
+                kind_of(&self.readings.held[mate]),
+                apart_of(&self.readings, mate).start_ms,
             )
         touched = {}
         for reading in reversed(readings):
@@ -408,7 +404,7 @@ cdef class Ledger:
                 &self.places.windows[self.places.others[i]],
                 self.places.cells,
                 self.places.gathered,
-                self.readings.held,
+                &self.readings,
             )
             end[i + 1] = <int32_t>(out - first)
         return ends, data[: out - first]

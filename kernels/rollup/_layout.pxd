@@ -49,26 +49,36 @@ cdef struct Saved:  # layout.SAVED
     int32_t kind
     int32_t unit
 
-cdef struct Held:  # a Sample in the state, in one line of the cache: the rest is in its cell
-    int64_t start_ms
+cdef enum:  # of Held.rest
+    SAMPLED = 1   # it is the one that counts in its slot
+    ENERGY = 2    # its quantity is an energy in mJ: the sample is its mean power
+    APART = 4     # in place of a length: there is an Apart of it, and which
+    KIND = 3      # where the place of its kind begins
+    LENGTH = 5    # where the length begins, in ms; up to 37 hours
+    APARTS = 1 << 27
+
+cdef struct Held:  # a Sample in the state, in half a line of the cache; the rest is in what it names
     int64_t end_ms
-    int64_t revision
-    int64_t sample
-    int64_t energy_mj
-    int32_t meter
-    int32_t source
+    int64_t quantity  # what its sample and its energy are made of
+    int32_t series
     int32_t cell
-    int32_t link      # next older reading of the same instant (meter, register, end); -1 at the end
-    int32_t before    # next older reading of the same cell
-    int16_t bucket
-    uint8_t kind
-    uint8_t sampled   # whether it is the one that counts in its slot
+    int32_t before    # next older reading of the same cell; -1 at the end
+    uint32_t rest
+
+cdef struct Apart:  # what few readings have; the others are of their series' source and stand alone
+    int64_t start_ms
+    int64_t revision
+    int32_t source
+    int32_t link      # next older reading of the same instant (series, end); -1 at the end
 
 cdef struct Series:  # the readings of one meter and register
     int64_t latest_ms   # the largest end
+    int32_t meter
     int32_t register_
+    int32_t source      # that of the first
     int32_t cell        # that of the last one accepted; -1 at first
-    int32_t other       # next register of the same meter
+    int32_t other       # next series of the same meter
+    int32_t listed_by   # the last save that listed its meter and source
 
 cdef struct Row:  # layout.WINDOW
     int64_t start_ms
@@ -105,6 +115,7 @@ cdef struct Window:  # in one line of the cache: what it is of is in its first c
     int32_t first       # its oldest cell
     int32_t cells       # its newest cell
     uint8_t level
+    uint8_t unit
     uint8_t narrowed    # lost a sample that was its smallest or largest
 
 cdef struct Cell:  # what readings of one place, register, unit and window share: where their windows are
@@ -115,6 +126,7 @@ cdef struct Cell:  # what readings of one place, register, unit and window share
     int32_t register_
     uint8_t levels
     uint8_t unit
+    uint8_t several         # whether it has had more than one reading
     int32_t gathered        # its samples that the windows do not have yet; -1 for none
     int32_t newest          # reading
     int32_t[LEVELS] places  # windows by level; -1 where it is in none
@@ -127,6 +139,7 @@ cdef struct Track:  # the cells of one site, register and rack
     int32_t site
     int32_t register_
     int32_t rack
+    int32_t listed_by   # the last save that listed these
 
 cdef struct Recent:  # a window of a site or hub that was looked for, to be known at once
     int64_t window_ms

@@ -29,12 +29,12 @@ from kernels.rollup._layout cimport (
     OVERFLOW,
     Cell,
     Gathered,
-    Held,
     Recent,
     Sample,
     Track,
     Window,
 )
+from kernels.rollup._readings cimport Readings, energy_of, sample_of
 from kernels.rollup._tables cimport (
     Table,
     entry_of,
@@ -46,7 +46,7 @@ from kernels.rollup._tables cimport (
     prefetch,
     reserve,
 )
-from kernels.rollup._window cimport add
+from kernels.rollup._window cimport add, add_one
 
 cdef enum:
     BLOCK = 32  # entries asked of memory together
@@ -71,6 +71,8 @@ cdef struct Places:
     Gathered* gathered   # of the cells that the batch added to since the windows were told
     Py_ssize_t gathered_count
     int32_t batch
+    int32_t* moved       # what _compact.pxd writes where everything went; kept for the next time
+    size_t moved_room
 
 
 cdef inline void released(Places* places) noexcept nogil:
@@ -87,6 +89,7 @@ cdef inline void released(Places* places) noexcept nogil:
     let_go(places.racks)
     let_go(places.others)
     let_go(places.gathered)
+    let_go(places.moved)
 
 
 cdef inline int begin(Places* places) except -1:
@@ -128,6 +131,7 @@ cdef inline int32_t track_of(Places* places, const Sample* row) except -1:
     track = &places.tracks[places.track_count]
     track.latest_ms = INT64_MIN
     track.cell = NONE
+    track.listed_by = 0
     track.site = row.site
     track.register_ = row.register_
     track.rack = row.rack
@@ -259,30 +263,27 @@ cdef inline int32_t known_windows(
     return cell
 
 
-cdef inline uint8_t unit_of(const Places* places, int32_t window) noexcept nogil:
-    return places.cells[places.windows[window].first].unit
-
-
 cdef inline int misfit(
-    const Places* places, const Sample* row, const int32_t* known, const Held* winner, bint decides
+    const Places* places, const Sample* row, const int32_t* known, const Readings* readings,
+    int32_t winner, bint decides
 ) noexcept nogil:
-    """Why the sample cannot be added to these windows in place of `winner`; 0 if it can."""
+    """Why the sample cannot be added to these windows in place of `winner`, or -1; 0 if it can."""
     cdef int32_t level, k
     cdef int64_t total, total_mj
     for level in range(LEVELS):
         if known[level] == NONE:
             continue
-        if unit_of(places, known[level]) != row.unit:
+        if places.windows[known[level]].unit != row.unit:
             return OTHER_UNIT
         if not decides:
             continue
         total = places.windows[known[level]].sum
         total_mj = places.windows[known[level]].energy_mj
-        if winner != NULL:
+        if winner != NONE:
             for k in range(LEVELS):
-                if places.cells[winner.cell].places[k] == known[level]:
-                    total -= winner.sample
-                    total_mj -= winner.energy_mj
+                if places.cells[readings.held[winner].cell].places[k] == known[level]:
+                    total -= sample_of(readings, winner)
+                    total_mj -= energy_of(&readings.held[winner])
         if total > INT64_MAX - row.sample or total_mj > INT64_MAX - row.energy_mj:
             return OVERFLOW
     return 0
@@ -305,6 +306,7 @@ cdef inline int32_t made_cell(
     cell.register_ = row.register_
     cell.levels = row.levels
     cell.unit = row.unit
+    cell.several = False
     cell.gathered = cell.newest = NONE
     cell.track = track
     if row.window_ms >= places.tracks[track].latest_ms:
@@ -335,6 +337,7 @@ cdef inline int32_t made_window(
     window = &places.windows[places.window_count]
     memset(window, 0, sizeof(Window))
     window.level = level
+    window.unit = row.unit
     window.first = cell
     window.cells = NONE
     if level != RACK:
@@ -358,8 +361,24 @@ cdef inline void touch(Places* places, int32_t place) noexcept nogil:
             places.others_count += 1
 
 
+cdef inline int add_first(
+    Places* places, int32_t place, const Sample* row, const Readings* readings
+) except -1:
+    """Add the first reading of a cell to its windows at once; it is held later."""
+    cdef const Cell* cell = &places.cells[place]
+    cdef Window* window
+    cdef int32_t level
+    for level in range(LEVELS):
+        if cell.places[level] != NONE:
+            window = &places.windows[cell.places[level]]
+            touch(places, cell.places[level])
+            add_one(window, row, places.cells, places.gathered, readings)
+            window.revision += 1
+    return 0
+
+
 cdef inline int gather(
-    Places* places, int32_t place, const Sample* row, const Held* held
+    Places* places, int32_t place, const Sample* row, const Readings* readings
 ) except -1:
     """Add the reading to what its cell has gathered; its windows are touched, and told later."""
     cdef Gathered* gathered
@@ -373,7 +392,7 @@ cdef inline int gather(
     gathered.buckets[gathered.size] = <int16_t>row.bucket
     gathered.size += 1
     if gathered.size == GATHERED:
-        tell(places, gathered, held)
+        tell(places, gathered, readings)
     return 0
 
 
@@ -396,7 +415,7 @@ cdef inline void empty(Gathered* gathered) noexcept nogil:
     gathered.max = 0
 
 
-cdef inline int tell(Places* places, Gathered* gathered, const Held* held) except -1:
+cdef inline int tell(Places* places, Gathered* gathered, const Readings* readings) except -1:
     """Add what was gathered to its windows."""
     cdef const Cell* cell = &places.cells[gathered.cell]
     cdef Window* window
@@ -404,18 +423,18 @@ cdef inline int tell(Places* places, Gathered* gathered, const Held* held) excep
     for level in range(LEVELS):
         if cell.places[level] != NONE:
             window = &places.windows[cell.places[level]]
-            add(window, gathered, places.cells, places.gathered, held)
+            add(window, gathered, places.cells, places.gathered, readings)
             window.revision += gathered.size
     empty(gathered)
     return 0
 
 
-cdef inline int tell_all(Places* places, const Held* held) except -1:
+cdef inline int tell_all(Places* places, const Readings* readings) except -1:
     """Now every window has all of its samples."""
     cdef Py_ssize_t i
     for i in range(places.gathered_count):
         if places.gathered[i].size:
-            tell(places, &places.gathered[i], held)
+            tell(places, &places.gathered[i], readings)
         places.cells[places.gathered[i].cell].gathered = NONE
     places.gathered_count = 0
     return 0

@@ -16,6 +16,7 @@ cimport numpy as cnp
 from kernels._arrow cimport ArrowArray, ArrowSchema, check_indices, has_null
 from kernels.rollup._bucket cimport bucket_of
 from kernels.rollup._layout cimport Sample
+from kernels.rollup._power cimport power
 
 from kernels.rollup import layout, samples, sketch
 from schemas.telemetry import KINDS, READINGS
@@ -34,8 +35,6 @@ cdef uint8_t DELTA = samples.DELTA, REGISTER = samples.REGISTER, MJ = samples.MJ
 cdef uint8_t UNLISTED = samples.UNLISTED
 cdef uint8_t OVERFLOW_ = layout.Outcome.OVERFLOW, UNLISTED_ = layout.Outcome.UNLISTED
 cdef uint8_t REVERSED_ = layout.Outcome.REVERSED, NEGATIVE_ = layout.Outcome.NEGATIVE
-cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
-
 cdef const int64_t[::1] BOUNDS = sketch.BOUNDS
 cdef const int16_t[::1] GUESS = sketch.GUESS
 
@@ -59,25 +58,6 @@ cdef inline int64_t floored(int64_t value, int64_t step) noexcept nogil:
     """The multiple of `step` at `value` or next below it."""
     cdef int64_t rest = value % step
     return value - rest - (step if rest < 0 else 0)
-
-
-cdef inline bint power(int64_t quantity, int64_t duration, int64_t* out) noexcept nogil:
-    """samples.mean_power_mw of one row; False where it passes 64 bits."""
-    cdef int64_t whole = 0, rest = quantity, milli, left, missing
-    if quantity >= INT64_MAX // 1000 - 1:
-        whole = quantity // duration
-        rest = quantity % duration
-        if whole >= INT64_MAX // 1000 - 1:
-            return False
-    elif duration == 1000:
-        return True  # of a second: it is the same number
-    milli = rest * 1000 // duration
-    left = rest * 1000 - milli * duration
-    out[0] = whole * 1000 + milli
-    missing = duration - left
-    if left > missing or (left == missing and out[0] % 2 == 1):
-        out[0] += 1
-    return True
 
 
 cdef void fill(Sample* row, const Columns* columns, int64_t window_ms) noexcept nogil:

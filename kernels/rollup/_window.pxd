@@ -2,25 +2,43 @@
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
-from kernels.rollup._layout cimport FEW, NONE, Cell, Gathered, Held, Row, Saved, Window
+from kernels.rollup._layout cimport (
+    ENERGY,
+    FEW,
+    NONE,
+    SAMPLED,
+    Apart,
+    Cell,
+    Gathered,
+    Held,
+    Row,
+    Sample,
+    Saved,
+    Window,
+)
+from kernels.rollup._readings cimport (
+    Readings,
+    apart_of,
+    bucket_in,
+    energy_of,
+    kind_of,
+    sample_of,
+)
 from kernels.rollup._sketch cimport bucket_p95, count_all, count_one, counts_into, few_into, uncount
 
 
 cdef inline int add(
     Window* window, const Gathered* more, const Cell* cells, const Gathered* gathered,
-    const Held* held
+    const Readings* readings
 ) except -1:
     """Add these samples, and no revision; none of them is among those that `samples_in` finds."""
     cdef int16_t[FEW] buckets
     cdef int32_t found
     if window.counts == NULL and window.count + more.size > FEW:
-        found = samples_in(window, cells, gathered, held, buckets)
+        found = samples_in(window, cells, gathered, readings, buckets)
         count_all(&window.counts, buckets, found)
     if window.counts != NULL:
-        if more.size == 1:
-            count_one(&window.counts, more.buckets[0])
-        else:
-            count_all(&window.counts, more.buckets, more.size)
+        count_all(&window.counts, more.buckets, more.size)
     if window.count == 0 or more.min < window.min:
         window.min = more.min
     if window.count == 0 or more.max > window.max:
@@ -31,8 +49,29 @@ cdef inline int add(
     return 0
 
 
+cdef inline int add_one(
+    Window* window, const Sample* row, const Cell* cells, const Gathered* gathered,
+    const Readings* readings
+) except -1:
+    """`add` of one sample; it is not held yet."""
+    cdef int16_t[FEW] buckets
+    if window.counts == NULL and window.count == FEW:
+        samples_in(window, cells, gathered, readings, buckets)
+        count_all(&window.counts, buckets, FEW)
+    if window.counts != NULL:
+        count_one(&window.counts, row.bucket)
+    if window.count == 0 or row.sample < window.min:
+        window.min = row.sample
+    if window.count == 0 or row.sample > window.max:
+        window.max = row.sample
+    window.count += 1
+    window.sum += row.sample
+    window.energy_mj += row.energy_mj
+    return 0
+
+
 cdef inline int32_t samples_in(
-    const Window* window, const Cell* cells, const Gathered* gathered, const Held* held,
+    const Window* window, const Cell* cells, const Gathered* gathered, const Readings* readings,
     int16_t* buckets
 ) noexcept nogil:
     """Buckets of the window's few samples, without those that it has not been told of."""
@@ -43,38 +82,43 @@ cdef inline int32_t samples_in(
         while at != NONE:
             if untold > 0:
                 untold -= 1
-            elif held[at].sampled:
-                buckets[found] = held[at].bucket
+            elif readings.held[at].rest & SAMPLED:
+                buckets[found] = <int16_t>bucket_in(readings, at)
                 found += 1
-            at = held[at].before
+            at = readings.held[at].before
         cell = cells[cell].others[window.level]
     return found
 
 
-cdef inline bint remove(Window* window, const Held* row) noexcept nogil:
+cdef inline bint remove(Window* window, const Readings* readings, int32_t reading) noexcept nogil:
     """Take the sample out; must the window's extremes be looked for again?"""
+    cdef int64_t sample = sample_of(readings, reading)
     window.count -= 1
-    window.sum -= row.sample
-    window.energy_mj -= row.energy_mj
+    window.sum -= sample
+    window.energy_mj -= energy_of(&readings.held[reading])
     if window.counts != NULL:
-        uncount(window.counts, row.bucket)
-    return row.sample == window.min or row.sample == window.max
+        uncount(window.counts, bucket_in(readings, reading))
+    return sample == window.min or sample == window.max
 
 
-cdef inline void widen(Window* window, const Cell* cells, const Held* held) noexcept nogil:
+cdef inline void widen(
+    Window* window, const Cell* cells, const Readings* readings
+) noexcept nogil:
     """Smallest and largest of a window that lost one of them, from all its samples."""
     cdef int32_t cell = window.cells, at
+    cdef int64_t sample
     cdef bint none = True
     window.narrowed = False
     window.min = window.max = 0
     while cell != NONE:
         at = cells[cell].newest
         while at != NONE:
-            if held[at].sampled:
-                window.min = held[at].sample if none else min(window.min, held[at].sample)
-                window.max = max(window.max, held[at].sample)
+            if readings.held[at].rest & SAMPLED:
+                sample = sample_of(readings, at)
+                window.min = sample if none else min(window.min, sample)
+                window.max = max(window.max, sample)
                 none = False
-            at = held[at].before
+            at = readings.held[at].before
         cell = cells[cell].others[window.level]
 
 
@@ -96,7 +140,7 @@ cdef inline void row_into(
     out.register_ = first.register_
     out.p95_bucket = bucket_p95(window.counts, window.count) if window.counts != NULL else largest
     out.level = window.level
-    out.unit = first.unit
+    out.unit = window.unit
     out.spare = 0
 
 
@@ -107,28 +151,31 @@ cdef inline int64_t sketch_bytes_max(const Window* window) noexcept nogil:
 
 cdef inline uint8_t* sketch_into(
     uint8_t* out, const Window* window, const Cell* cells, const Gathered* gathered,
-    const Held* held
+    const Readings* readings
 ) noexcept nogil:
     """sketch.encode of the window; returns the end of what it wrote."""
     cdef int16_t[FEW] buckets
     if window.counts != NULL:
         return counts_into(out, window.counts)
-    return few_into(out, buckets, samples_in(window, cells, gathered, held, buckets))
+    return few_into(out, buckets, samples_in(window, cells, gathered, readings, buckets))
 
 
 cdef inline void saved_into(
-    Saved* row, const Held* held, const Cell* cell, uint8_t mj
+    Saved* row, const Readings* readings, int32_t reading, const Cell* cells, uint8_t mj
 ) noexcept nogil:
     """The reading as it is saved; `mj`: the unit of those that have an energy."""
-    row.start_ms = held.start_ms
+    cdef const Held* held = &readings.held[reading]
+    cdef const Cell* cell = &cells[held.cell]
+    cdef Apart apart = apart_of(readings, reading)
+    row.start_ms = apart.start_ms
     row.end_ms = held.end_ms
-    row.revision = held.revision
-    row.quantity = held.energy_mj if held.energy_mj else held.sample
-    row.meter = held.meter
+    row.revision = apart.revision
+    row.quantity = held.quantity
+    row.meter = readings.series[held.series].meter
     row.register_ = cell.register_
-    row.source = held.source
+    row.source = apart.source
     row.site = cell.site
     row.rack = cell.rack
     row.hub = cell.hub
-    row.kind = held.kind
-    row.unit = mj if held.energy_mj else cell.unit
+    row.kind = kind_of(held)
+    row.unit = mj if held.rest & ENERGY else cell.unit

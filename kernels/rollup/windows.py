@@ -14,8 +14,16 @@ from kernels.refusal import Refusal
 from kernels.rollup import reference
 from kernels.rollup.changed import Changed
 from kernels.rollup.layout import LATENESS_MS, NEVER_MS, SAVED, TEXTS, UNITS, WINDOW_MS, Outcome
+from kernels.rollup.packing import newest_of
 from kernels.rollup.samples import reader, refilled
-from kernels.snapshot import Packed, pack_block, refusing_damage, unpack_block
+from kernels.snapshot import (
+    Block,
+    Packed,
+    pack_block,
+    pack_columns,
+    refusing_damage,
+    unpack_block,
+)
 from kernels.symbols import Symbols
 from schemas.telemetry import KINDS
 from schemas.units import MS_PER_HOUR
@@ -40,7 +48,6 @@ class _Ledger(Protocol):
         self, rows: Rows, received_ms: Int64s
     ) -> tuple[npt.NDArray[np.uint8], Rows, reference.Sketches]: ...
     def piece(self, at: int, out: Rows) -> tuple[int, int]: ...
-    def newest(self, out: Rows) -> None: ...
     def live(self) -> int: ...
     def compact(self) -> None: ...
 
@@ -149,9 +156,9 @@ class Windows:
 
     def added(self) -> bytes:
         """What was taken in since the base or the last seal."""
-        rows = self._room(self.growth.rows)
-        self._ledger.newest(rows)
-        return self._packed(rows)
+        texts, rows = self._symbols.texts, self.growth.rows
+        used, narrow = self._newest(self._ledger, texts, rows)
+        return pack_columns(self.VERSION, self._parameters, Block(*texts.texts(used)), rows, narrow)
 
     @classmethod
     @refusing_damage
@@ -204,6 +211,7 @@ class Windows:
         open_ms = self.lateness_ms + self.window_ms
         samples = refilled(rows, self.window_ms, symbols)
         self._ledger = self._new(samples, self._symbols.names, open_ms, watermark_ms)
+        self._newest = newest_of(self._ledger)
         self._clean_at = max(_CLEAN_ROWS, 2 * len(self._ledger))
         self._texts_at = max(_CLEAN_ROWS, 2 * len(self._symbols.names))
         self.growth.restart(False)
