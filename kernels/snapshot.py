@@ -150,10 +150,15 @@ def unpack(
 
 
 def rows_in(parameters: int, dumped: bytes) -> int:
-    """How many rows `unpack` would give."""
+    """How many rows `unpack` would give, before it is done: room for no more than may be there."""
     if len(dumped) < 1 + 8 * parameters + _SIZES.size:
         raise _damaged(f"it ends after {len(dumped)} bytes")
-    return int(_SIZES.unpack_from(dumped, 1 + 8 * parameters)[0])
+    rows, _, size = _SIZES.unpack_from(dumped, 1 + 8 * parameters)
+    compressed = len(dumped) - 1 - 8 * parameters - _SIZES.size
+    # rows of a state differ, each by a byte at least
+    if rows > size + _MOST or size > _MOST * compressed:
+        raise _damaged(f"{rows} rows cannot come of {size} bytes, {compressed} compressed")
+    return int(rows)
 
 
 def unpack_block(

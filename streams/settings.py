@@ -1,6 +1,8 @@
 """Settings: one place, every one with a default and an environment name (GRIDLOOM_ + name)."""
 
 import ssl
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigError
+
+_NEAR = 0.8  # of 1: a name so like a setting's is meant for it
 
 
 class Settings(BaseSettings):
@@ -45,8 +49,19 @@ class Settings(BaseSettings):
 
     @property
     def kafka(self) -> dict[str, Any]:
-        """Connection arguments of an aiokafka client. ConfigError for a CA file that is none."""
+        """Connection arguments of an aiokafka client.
+
+        ConfigError for a CA file that is none, and for half of a login.
+        """
         arguments: dict[str, Any] = {"bootstrap_servers": self.brokers}
+        if bool(self.sasl_username) != bool(self.sasl_password.get_secret_value()):
+            given, other = "USERNAME", "PASSWORD"
+            if not self.sasl_username:
+                given, other = other, given
+            raise ConfigError(
+                f"GRIDLOOM_SASL_{given} is set and GRIDLOOM_SASL_{other} is not",
+                "set both for a SCRAM-SHA-512 login, or none",
+            )
         tls = _trusting(self.tls_ca) if self.tls_ca else None
         if tls:
             arguments["ssl_context"] = tls
@@ -70,6 +85,19 @@ def _trusting(ca: Path) -> ssl.SSLContext:
             f"GRIDLOOM_TLS_CA: {ca}: {error.strerror or error}",
             "name a readable PEM file of the CA that signed the brokers' certificates",
         ) from None
+
+
+def misspelt(environment: Iterable[str]) -> dict[str, str]:
+    """Of names of the environment those that are nearly a setting's: name -> the setting's."""
+    prefix = Settings.model_config["env_prefix"]
+    known = [field.upper() for field in Settings.model_fields]
+    nearly: dict[str, str] = {}
+    for name in environment:
+        setting = name.removeprefix(prefix)
+        if name.startswith(prefix) and setting not in known:
+            near = get_close_matches(setting, known, 1, _NEAR)
+            nearly |= {name: prefix + near[0]} if near else {}
+    return nearly
 
 
 @cache

@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from schemas.errors import ConfigError
-from streams.client import partitions_of
+from streams.client import admin, partitions_of
 from streams.log import configure
-from streams.settings import Settings, settings
+from streams.settings import Settings, misspelt, settings
 
 T = TypeVar("T")
 
@@ -34,13 +35,19 @@ def connected_settings() -> Settings:
 
 
 def command_settings() -> Settings:
-    """The settings of a command at a terminal: readable, quiet logs unless others are asked for."""
+    """The settings of a command at a terminal: readable, quiet logs unless others are asked for.
+
+    ConfigError for a value that is none, and for a name that nearly is a setting's: what is
+    meant as GRIDLOOM_TLS_CA must not be passed over.
+    """
     try:
         known = settings()
     except ValidationError as error:
         first = error.errors()[0]
         name = "GRIDLOOM_" + "_".join(map(str, first["loc"])).upper()
         raise ConfigError(f"{name}: {first['msg']}", f"correct or unset {name}") from None
+    for name, meant in misspelt(os.environ).items():
+        raise ConfigError(f"{name} is no setting", f"did you mean {meant}? Correct or unset it")
     quiet = {"log_format": "text", "log_level": "warning"}
     asked = known.model_fields_set
     configure(known.model_copy(update={k: v for k, v in quiet.items() if k not in asked}))
@@ -52,6 +59,12 @@ def command_settings() -> Settings:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run one command's work to its end; Ctrl-C cancels it cleanly."""
     return asyncio.run(work)
+
+
+async def require_broker(settings: Settings) -> None:
+    """Raises BrokerUnreachableError where none answers: for what would only say so by its logs."""
+    async with admin(settings):
+        pass
 
 
 async def require_topics(settings: Settings, *names: str) -> dict[str, set[int]]:

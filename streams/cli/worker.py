@@ -35,7 +35,7 @@ def worker(
         workers.die_with(parent)
         threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout is the parent's, for its data
-    from streams.cli.connection import connected_settings
+    from streams.cli.connection import connected_settings, require_broker, run
 
     known = connected_settings()
     import streams.agents  # noqa: F401  (registers the stages)
@@ -48,6 +48,8 @@ def worker(
         raise ConfigError(
             f"no agent {', '.join(unknown)}", f"choose from {', '.join(workers.agent_names())}"
         )
+    if not parent:  # which has asked already
+        run(require_broker(known))
     raise typer.Exit(workers.run_agents(chosen or workers.agent_names(), known))
 
 

@@ -201,6 +201,16 @@ def test_a_size_that_its_bytes_cannot_hold_is_damage_and_nothing_is_allocated(cl
         cls.load(bytes(dumped))
 
 
+@pytest.mark.parametrize("rows", [2**17, 2**32 - 1])
+def test_room_is_made_for_no_more_rows_than_a_pieces_bytes_may_hold(rows):
+    piece = bytearray(pack(Slots.VERSION, Snapshot((1, 0), [], np.zeros(0, READING))))
+    assert rows_in(2, bytes(piece)) == 0
+    struct.pack_into("<I", piece, 1 + 2 * 8, rows)
+
+    with pytest.raises(DecodeError, match=f"damaged state: {rows} rows cannot come of"):
+        rows_in(2, bytes(piece))
+
+
 def test_a_piece_that_is_cut_short_is_damage():
     whole = damaged()
     with pytest.raises(DecodeError, match="damaged state: it ends after 20 bytes"):

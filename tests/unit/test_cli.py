@@ -91,6 +91,35 @@ def test_a_wrong_setting_is_named(monkeypatch, no_broker):
     assert "GRIDLOOM_BATCH_ROWS" in ended.stderr
 
 
+def test_a_name_that_nearly_is_a_settings_is_refused(monkeypatch, no_broker):
+    monkeypatch.setenv("GRIDLOOM_TLS_CERT", "ca.pem")  # nobody's: not near enough
+    monkeypatch.setenv("GRIDLOOM_BROKER", "10.0.0.1:9092")
+
+    ended = gridloom("tail", "usage")
+
+    assert ended.exit_code == 2
+    assert "error: GRIDLOOM_BROKER is no setting" in ended.stderr
+    assert "next: did you mean GRIDLOOM_BROKERS?" in ended.stderr
+
+
+@pytest.mark.parametrize(("given", "missing"), [("username", "password"), ("password", "username")])
+def test_half_a_login_is_named(given, missing):
+    with pytest.raises(ConfigError, match=f"SASL_{given.upper()} is set and .*{missing.upper()}"):
+        _ = Settings(**{f"sasl_{given}": "grid"}).kafka
+
+
+@pytest.mark.parametrize("agents", ["ingest", "meter", "ingest,meter"])
+def test_a_worker_without_an_answering_broker_says_so_at_once(monkeypatch, no_broker, agents):
+    monkeypatch.setenv("GRIDLOOM_BROKERS", "127.0.0.1:1")
+
+    ended = gridloom("worker", "--agents", agents)
+
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith("error: no Kafka broker answers at 127.0.0.1:1")
+    assert "next: start one with `gridloom broker start`" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_topics_without_a_broker_show_the_catalogue(no_broker):
     ended = gridloom("topics", "--json")
     listed = [orjson.loads(line) for line in ended.stdout.splitlines()]
